@@ -1,0 +1,3 @@
+"""Production serving of a brain-MRI slice classifier. Research use only, never a diagnosis."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,129 @@
+"""Every error this project raises on purpose, and the one table that maps it to a status.
+
+    BrainMRIError
+    |-- InvalidInput                 the caller's fault
+    |   |-- EmptyImage
+    |   |-- ImageTooLarge            bytes or pixels beyond the limit
+    |   |-- ImageUnreadable          not an image, truncated, unsupported
+    |   |-- ExtremeAspect            far from a slice's shape
+    |   `-- MalformedRequest         missing field, several files, wrong content type
+    |-- NotReady                     starting, draining, no model loaded
+    |-- ModelNotFound                no such tag in the store
+    |-- InvalidBundle                wrong hash, missing file, contradictory contract
+    |-- RuntimeUnavailable           the chosen runtime's package or artefact is missing
+    `-- DatasetError                 a dataset folder, manifest or recipe that cannot be used
+
+A message says what was wrong, what the limit is and what to do about it. `STATUS` is the only place
+where an error becomes an HTTP status or a gRPC code.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class BrainMRIError(Exception):
+    """Base of every expected error.
+
+    Args:
+        message: One or two sentences for the caller: what was wrong and what to do.
+        limit: The limit that was broken, with its unit, when there is one.
+    """
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, limit: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.limit = limit
+
+
+class InvalidInput(BrainMRIError):
+    """The request cannot be answered as it was sent."""
+
+    code = "invalid_input"
+
+
+class EmptyImage(InvalidInput):
+    """The upload holds no bytes."""
+
+    code = "image_empty"
+
+
+class ImageTooLarge(InvalidInput):
+    """The image exceeds the limit on bytes or on pixels."""
+
+    code = "image_too_large"
+
+
+class ImageUnreadable(InvalidInput):
+    """The bytes are not an image that can be decoded completely."""
+
+    code = "image_unreadable"
+
+
+class ExtremeAspect(InvalidInput):
+    """The image is too small, or too long and thin, to be a slice."""
+
+    code = "image_extreme_aspect"
+
+
+class MalformedRequest(InvalidInput):
+    """The request does not carry what the endpoint asks for."""
+
+    code = "malformed_request"
+
+
+class NotReady(BrainMRIError):
+    """The service is starting or draining; another replica, or a retry, can answer."""
+
+    code = "not_ready"
+
+
+class ModelNotFound(BrainMRIError):
+    """No model of that name and version is in the store."""
+
+    code = "model_not_found"
+
+
+class InvalidBundle(BrainMRIError):
+    """A model bundle is incomplete, altered, or contradicts its contract."""
+
+    code = "invalid_bundle"
+
+
+class RuntimeUnavailable(BrainMRIError):
+    """The chosen inference runtime is not installed, or the bundle carries nothing for it."""
+
+    code = "runtime_unavailable"
+
+
+class DatasetError(BrainMRIError):
+    """A dataset folder, manifest, split or recipe cannot be used."""
+
+    code = "dataset_error"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How one error leaves the process."""
+
+    http: int
+    grpc: str
+
+
+STATUS: dict[type[BrainMRIError], Status] = {
+    EmptyImage: Status(400, "INVALID_ARGUMENT"),
+    ImageTooLarge: Status(413, "RESOURCE_EXHAUSTED"),
+    ImageUnreadable: Status(400, "INVALID_ARGUMENT"),
+    ExtremeAspect: Status(400, "INVALID_ARGUMENT"),
+    MalformedRequest: Status(400, "INVALID_ARGUMENT"),
+    InvalidInput: Status(400, "INVALID_ARGUMENT"),
+    NotReady: Status(503, "UNAVAILABLE"),
+    ModelNotFound: Status(404, "NOT_FOUND"),
+    BrainMRIError: Status(500, "INTERNAL"),
+}
+
+
+def status_of(error: BrainMRIError) -> Status:
+    """Returns the status of the nearest class of `error` that the table names."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)

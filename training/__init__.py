@@ -1,0 +1,1 @@
+"""From a folder of slices to a released bundle: audit, split, train, evaluate, export, register."""
