@@ -1,0 +1,75 @@
+# A fresh machine needs python3, make and git; everything else is installed below this folder.
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check format lock train evaluate clean
+
+# --- uv: the one on PATH, else a pinned one in .uv/ -----------------------------------------------
+UV_VERSION := 0.13.8
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv)
+ifeq ($(UV),)
+UV := .uv/$(UV_VERSION)/bin/uv
+endif
+
+# --- the interpreter: python3 when it is 3.11 or 3.12, else one that uv finds ----------------------
+# uv downloads a Python only when python3 does not fit and no other one on the machine does.
+ifndef UV_PYTHON
+FITTING_PYTHON := $(shell python3 -c 'import sys; (3, 11) <= sys.version_info < (3, 13) and print(sys.executable)' 2>/dev/null)
+ifneq ($(FITTING_PYTHON),)
+export UV_PYTHON := $(FITTING_PYTHON)
+export UV_PYTHON_DOWNLOADS := never
+endif
+endif
+
+# --- two environments from one lock: decision 0002 --------------------------------------------------
+SERVING := UV_PROJECT_ENVIRONMENT=.venv
+DEVELOPMENT := UV_PROJECT_ENVIRONMENT=.venv-dev
+DEVELOPMENT_GROUPS := --group dev --group training
+# An active virtual environment of the caller is no concern of ours; uv would warn about it.
+unexport VIRTUAL_ENV
+RUN := $(DEVELOPMENT) $(UV) run --no-sync
+
+# --- what a caller may set -----------------------------------------------------------------------------
+RECIPE ?= training/recipes/xception.yaml
+DATA ?= $(BRAINMRI_DATA)
+ARGS ?=
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(UV) ## Install what development, tests and training need (.venv-dev)
+	@$(DEVELOPMENT) $(UV) sync --frozen $(DEVELOPMENT_GROUPS)
+
+serve: $(UV) ## Install what serving needs (.venv) and start the server; ARGS="..." go to `brainmri serve`
+	@$(SERVING) $(UV) sync --frozen
+	@$(SERVING) $(UV) run --no-sync brainmri serve $(ARGS)
+
+test: setup ## Run every test and report coverage; ARGS='-m "not slow"' leaves out the slow ones
+	@$(RUN) pytest --cov $(ARGS)
+
+check: setup ## Lint, check the format, the types and the lock
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(UV) lock --check --quiet
+
+format: setup ## Format, and fix what can be fixed by itself
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+lock: $(UV) ## Resolve the dependencies again after an edit of pyproject.toml; ARGS=--upgrade renews all
+	@$(UV) lock $(ARGS)
+
+train: setup ## Train a model: RECIPE=training/recipes/NAME.yaml DATA=FOLDER
+	@$(RUN) python -m training train $(RECIPE) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+evaluate: setup ## Evaluate a trained model: DATA=FOLDER ARGS="..."
+	@$(RUN) python -m training evaluate $(if $(DATA),--data $(DATA)) $(ARGS)
+
+clean: ## Remove the environments, caches and reports; runs and data stay
+	@rm -rf .venv .venv-dev .uv .mypy_cache .pytest_cache .ruff_cache htmlcov coverage.xml .coverage .coverage.*
+	@find brainmri training tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+.uv/$(UV_VERSION)/bin/uv:
+	@rm -rf .uv
+	@python3 -m venv .uv/$(UV_VERSION) >/dev/null 2>&1 || { rm -rf .uv; echo "python3 cannot make a virtual environment:\
+	 install python3 with its venv module (Debian, Ubuntu: apt-get install python3-venv), or put uv on PATH." >&2; exit 1; }
+	@.uv/$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
