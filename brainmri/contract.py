@@ -1,3 +1,180 @@
 """What a model promises: the facts about a released bundle that serving and evaluation rely on."""
 
+import hashlib
+import json
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from brainmri.errors import InvalidBundle
+
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
+"""The classes in the order of the logits. A contract spells them out and must agree."""
+
+SCHEMA_VERSION = 1
+"""Version of the contract's own format. Serving refuses every other one."""
+
+NOTICE = "Research use only. Not a medical device; never a diagnosis."
+"""Travels with every answer."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+RuntimeName = Annotated[str, StringConstraints(pattern=r"^(openvino|keras)-[a-z0-9]+$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class InputSpec(_Frozen):
+    """The tensor that the graph takes."""
+
+    height: Literal[299]
+    """Pixels."""
+    width: Literal[299]
+    """Pixels."""
+    channels: Literal[3]
+    """RGB; a grey source gives three equal channels."""
+    dtype: Literal["uint8"]
+    """Values in [0, 255]; rescaling is inside the graph."""
+    layout: Literal["NHWC"]
+    """Batch, height, width, channels."""
+    preprocessing_version: str
+    """`brainmri.imaging.PREPROCESSING_VERSION` at training time; serving refuses a model of another one."""
+    resize: str
+    """The resize rule in words, for people."""
+
+
+class Artefact(_Frozen):
+    """The same network in one runtime's format."""
+
+    runtime: RuntimeName
+    """Runtime and precision, such as `openvino-int8` or `keras-f16`."""
+    files: dict[str, Sha256] = Field(min_length=1)
+    """Path relative to the bundle, with forward slashes, to SHA-256."""
+    bytes: int = Field(ge=0)
+    """Size of all files together, in bytes."""
+
+    @field_validator("files")
+    @classmethod
+    def _stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name or name == ".":
+                raise ValueError(f"the path {name!r} is not a plain path below the bundle")
+        return files
+
+
+class Provenance(_Frozen):
+    """Where the weights come from."""
+
+    architecture: dict[str, str | int | float | bool | None]
+    """What Keras needs to rebuild the network, such as `{"architecture": "xception", "downsample": 2}`."""
+    recipe: str
+    """Name of the training recipe."""
+    data_sha256: Sha256
+    """Hash of the dataset manifest."""
+    split_sha256: Sha256
+    """Hash of the split file."""
+    code_revision: str
+    """Git commit of the training code."""
+    keras_backend: str
+    keras_version: str
+    created: datetime
+    """When the bundle was made, with a time zone."""
+
+
+class Contract(_Frozen):
+    """Every fact about a released model that another part of the system relies on."""
+
+    schema_version: Literal[1]
+    """Version of this format."""
+    name: Name
+    """Name of the bundle and in the model store."""
+    serving_name: Name
+    """Name of the model in the Open Inference Protocol."""
+    version: Version
+    """Version in the model store."""
+    labels: tuple[str, ...]
+    """Classes in the order of the logits."""
+    input: InputSpec
+    network_side: int = Field(ge=32, le=299)
+    """Side in pixels that the network sees after the in-graph average pooling."""
+    feature_size: int = Field(ge=1)
+    """Length D of the feature vector."""
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599)."""
+    artefacts: tuple[Artefact, ...] = ()
+    provenance: Provenance
+    licence: str
+    """Licence of the weights, as an SPDX identifier."""
+    intended_use: str
+    notice: str = NOTICE
+
+    @field_validator("labels")
+    @classmethod
+    def _canonical(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if labels != LABELS:
+            raise ValueError(f"the labels must be {list(LABELS)} in this order")
+        return labels
+
+    @field_validator("artefacts")
+    @classmethod
+    def _one_of_each(cls, artefacts: tuple[Artefact, ...]) -> tuple[Artefact, ...]:
+        runtimes = [artefact.runtime for artefact in artefacts]
+        if len(set(runtimes)) != len(runtimes):
+            raise ValueError(f"a runtime is named twice: {runtimes}")
+        return artefacts
+
+    @property
+    def tag(self) -> str:
+        """`name:version`, the tag in the model store."""
+        return f"{self.name}:{self.version}"
+
+    def to_json(self) -> str:
+        """Returns the contract as indented JSON, with a final newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the contract's content, independent of JSON layout."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Contract":
+        """Reads a contract.
+
+        Args:
+            text: The content of a `contract.json`.
+
+        Raises:
+            InvalidBundle: Not JSON, a field that is missing, unknown or has a bad value; the value is quoted.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise InvalidBundle(_explain(error)) from error
+
+    @classmethod
+    def from_parts(cls, **parts: Any) -> "Contract":
+        """Builds a contract from keyword arguments; the same checks and error as `from_json`."""
+        try:
+            return cls.model_validate(parts)
+        except ValidationError as error:
+            raise InvalidBundle(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False):
+        where = ".".join(str(part) for part in fault["loc"]) or "document"
+        faults.append(f"{where}: {fault['msg']} (got {_shorten(fault['input'])})")
+    return f"The contract is invalid. {'; '.join(faults)}. Correct contract.json or register the model again."
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -11,6 +11,7 @@
     |-- ModelNotFound                no such tag in the store
     |-- InvalidBundle                wrong hash, missing file, contradictory contract
     |-- RuntimeUnavailable           the chosen runtime's package or artefact is missing
+    |-- InvalidSettings              a BRAINMRI_* variable with a bad value
     `-- DatasetError                 a dataset folder, manifest or recipe that cannot be used
 
 A message says what was wrong, what the limit is and what to do about it. `STATUS` is the only place
@@ -95,6 +96,12 @@ class RuntimeUnavailable(BrainMRIError):
     """The chosen inference runtime is not installed, or the bundle carries nothing for it."""
 
     code = "runtime_unavailable"
+
+
+class InvalidSettings(BrainMRIError):
+    """A deployment setting has a value that cannot be used."""
+
+    code = "invalid_settings"
 
 
 class DatasetError(BrainMRIError):

@@ -1,0 +1,164 @@
+"""A model bundle on disk: write, read, verify.
+
+A bundle is a folder that holds `contract.json`, `metrics.json`, `card.md`, one subfolder of files for each artefact
+of the contract, and `figures/`. Nothing in it is executed, and nothing is used before its SHA-256 has been compared.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainmri.contract import Artefact, Contract
+from brainmri.errors import InvalidBundle
+
+CONTRACT = "contract.json"
+METRICS = "metrics.json"
+CARD = "card.md"
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        folder: Where it lies.
+        contract: What it promises.
+    """
+
+    folder: Path
+    contract: Contract
+
+    def artefact(self, prefix: str) -> Artefact | None:
+        """Returns the first artefact whose runtime starts with `prefix`, such as `openvino-`, or None."""
+        return next((a for a in self.contract.artefacts if a.runtime.startswith(prefix)), None)
+
+    def file(self, artefact: Artefact, suffix: str) -> Path:
+        """Returns the path of the one file of `artefact` whose name ends with `suffix`.
+
+        Raises:
+            InvalidBundle: No such file, or more than one.
+        """
+        names = [name for name in artefact.files if name.endswith(suffix)]
+        if len(names) != 1:
+            raise InvalidBundle(
+                f"The artefact {artefact.runtime} must hold exactly one *{suffix} file, and holds {len(names)}."
+                " Register the model again."
+            )
+        return self.folder / names[0]
+
+
+def write_bundle(
+    folder: Path,
+    contract: Contract,
+    artefacts: Mapping[str, Path],
+    metrics: Mapping[str, object],
+    card: str,
+    figures: Iterable[Path] = (),
+) -> Bundle:
+    """Writes a bundle aside, verifies it, and puts it at `folder` in one rename.
+
+    Args:
+        folder: Where the bundle goes; an older bundle there is replaced.
+        contract: The promises; its artefacts are replaced by what is copied.
+        artefacts: Runtime name, such as `openvino-int8`, to the folder of its files.
+        metrics: What `metrics.json` holds.
+        card: What `card.md` holds (Markdown).
+        figures: Image files that go to `figures/`.
+
+    Returns:
+        The bundle at `folder`, verified.
+
+    Raises:
+        InvalidBundle: No artefact, an empty artefact folder, or a contract that does not hold.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        copied = [_copy_artefact(runtime, source, aside).model_dump() for runtime, source in artefacts.items()]
+        complete = Contract.from_parts(**{**contract.model_dump(), "artefacts": copied})
+        (aside / CONTRACT).write_text(complete.to_json(), encoding="utf-8")
+        (aside / METRICS).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        (aside / CARD).write_text(card, encoding="utf-8")
+        for figure in figures:
+            (aside / FIGURES).mkdir(exist_ok=True)
+            shutil.copyfile(figure, aside / FIGURES / figure.name)
+        load_bundle(aside)
+        aside.chmod(0o755)
+        _replace(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return Bundle(folder, complete)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Reads a bundle and verifies every file that its contract names.
+
+    Raises:
+        InvalidBundle: The folder or a file is missing, a hash or size differs, a path is or goes through a symbolic
+            link, or the contract does not hold.
+    """
+    path = folder / CONTRACT
+    if not path.is_file() or path.is_symlink():
+        raise InvalidBundle(f"{folder} is not a bundle: it has no {CONTRACT}. Name the folder that contains one.")
+    contract = Contract.from_json(path.read_bytes())
+    if not contract.artefacts:
+        raise InvalidBundle(f"The contract in {folder} names no artefact. Export the model and register it again.")
+    for artefact in contract.artefacts:
+        _verify(folder, artefact)
+    return Bundle(folder, contract)
+
+
+def _verify(folder: Path, artefact: Artefact) -> None:
+    total = 0
+    for name, expected in artefact.files.items():
+        path = folder / name
+        if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(folder) and part != folder):
+            raise InvalidBundle(f"{name} in {folder} is or lies behind a symbolic link. Copy the file itself instead.")
+        if not path.is_file():
+            raise InvalidBundle(f"{folder} lacks {name}, which its contract names. Fetch the bundle again.")
+        actual = _sha256(path)
+        if actual != expected:
+            raise InvalidBundle(
+                f"{name} in {folder} was altered: SHA-256 {actual}, the contract says {expected}."
+                " Fetch the bundle again."
+            )
+        total += path.stat().st_size
+    if total != artefact.bytes:
+        raise InvalidBundle(
+            f"The artefact {artefact.runtime} has {total} bytes, the contract says {artefact.bytes}."
+            " Register the model again."
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _copy_artefact(runtime: str, source: Path, aside: Path) -> Artefact:
+    files, size = {}, 0
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        target = aside / runtime / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        files[target.relative_to(aside).as_posix()] = _sha256(target)
+        size += target.stat().st_size
+    if not files:
+        raise InvalidBundle(f"The folder {source} for the artefact {runtime} holds no file. Export the model first.")
+    return Artefact(runtime=runtime, files=files, bytes=size)
+
+
+def _replace(aside: Path, folder: Path) -> None:
+    if not folder.exists():
+        aside.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    folder.rename(old / folder.name)
+    aside.rename(folder)
+    shutil.rmtree(old)
