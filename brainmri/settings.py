@@ -1,0 +1,94 @@
+"""How this process is deployed: the `BRAINMRI_*` environment. Facts about the model are in its contract instead."""
+
+import math
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from brainmri.errors import InvalidSettings
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+class Settings(BaseSettings):
+    """Deployment settings; `BRAINMRI_HTTP_PORT=8000` sets `http_port`."""
+
+    model_config = SettingsConfigDict(env_prefix="BRAINMRI_", frozen=True, use_attribute_docstrings=True)
+
+    http_host: str = "127.0.0.1"
+    """Address to listen on. `0.0.0.0` accepts connections from other machines."""
+
+    http_port: int = Field(default=3000, ge=1, le=65535)
+    """TCP port of the HTTP interface."""
+
+    model: str = "brain_mri_xception:latest"
+    """Tag of the model in the BentoML model store, `name:version` or `name:latest`."""
+
+    bundles: Path = Path("models")
+    """Folder of released bundles; one is imported when the store lacks the tag. Relative to the working directory."""
+
+    runtime: Literal["auto", "openvino", "tensorflow"] = "auto"
+    """What runs the network. `auto` takes OpenVINO when the bundle carries it, TensorFlow otherwise."""
+
+    threads: int = Field(default=0, ge=0, le=1024)
+    """Threads of the inference runtime. 0 takes the CPU quota of the container, or else the number of CPUs."""
+
+    decode_workers: int = Field(default=2, ge=1, le=64)
+    """Threads that decode images."""
+
+    max_image_bytes: int = Field(default=16 * 2**20, ge=1)
+    """Largest encoded image, in bytes."""
+
+    max_image_pixels: int = Field(default=50_000_000, ge=1)
+    """Largest width times height, in pixels."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe message of this project that is logged."""
+
+    def inference_threads(self) -> int:
+        """Returns the number of threads for the inference runtime, at least 1."""
+        return self.threads or available_cpus()
+
+
+def load_settings() -> Settings:
+    """Reads the environment.
+
+    Raises:
+        InvalidSettings: A variable has a bad value; the message quotes it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = [
+            f"BRAINMRI_{str(fault['loc'][0]).upper()}={fault['input']}: {fault['msg']}"
+            for fault in error.errors(include_url=False)
+        ]
+        raise InvalidSettings(f"The environment is invalid. {'; '.join(faults)}.") from error
+
+
+def available_cpus(cgroup: Path = _CGROUP) -> int:
+    """Returns how many CPUs this process may use: the cgroup's quota rounded up, or else its CPU affinity.
+
+    Args:
+        cgroup: Where the control groups are mounted (v2 `cpu.max`, or v1 `cpu/cpu.cfs_*_us`).
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    quota = _cpu_quota(cgroup)
+    return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def _cpu_quota(cgroup: Path) -> float | None:
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+        return None
+    return int(quota) / int(period)
