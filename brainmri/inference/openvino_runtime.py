@@ -1,0 +1,83 @@
+"""The default runtime on CPU: OpenVINO IR with the outputs `logits` and `features`."""
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.bundle import Bundle
+from brainmri.contract import Artefact
+from brainmri.errors import InvalidBundle, RuntimeUnavailable
+from brainmri.inference.runtime import Output, RuntimeInfo
+
+
+class OpenVINORuntime:
+    """Runs an IR artefact with one infer request, which a lock guards.
+
+    Args:
+        bundle: The verified bundle.
+        artefact: Its artefact of one `.xml` and one `.bin` file.
+        threads: CPU threads for one inference.
+
+    Raises:
+        RuntimeUnavailable: The package `openvino` is not installed.
+        InvalidBundle: The IR cannot be read or lacks an output of the contract's shape.
+    """
+
+    def __init__(self, bundle: Bundle, artefact: Artefact, threads: int) -> None:
+        try:
+            import openvino  # noqa: PLC0415 -- only the chosen runtime is imported
+        except ImportError as error:
+            raise RuntimeUnavailable(
+                "The runtime openvino is not installed. Install it with: uv pip install openvino"
+            ) from error
+        try:
+            network = openvino.Core().read_model(bundle.file(artefact, ".xml"), bundle.file(artefact, ".bin"))
+            self._check(network, bundle)
+            compiled = openvino.Core().compile_model(network, "CPU", _options(threads))
+        except RuntimeError as error:
+            raise InvalidBundle(
+                f"OpenVINO cannot load {artefact.runtime} of {bundle.contract.tag}. Export the model again."
+            ) from error
+        self._request = compiled.create_infer_request()
+        self._logits, self._features = compiled.output("logits"), compiled.output("features")
+        self._lock = threading.Lock()
+        self._info = RuntimeInfo(artefact.runtime, artefact.runtime.partition("-")[2], threads)
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """Which runtime answers."""
+        return self._info
+
+    def infer(self, images: NDArray[np.uint8]) -> Output:
+        """Runs the network.
+
+        Args:
+            images: uint8 `[B, 299, 299, 3]`, values in [0, 255].
+        """
+        with self._lock:
+            result = self._request.infer({0: images})
+            return Output(np.array(result[self._logits], np.float32), np.array(result[self._features], np.float32))
+
+    @staticmethod
+    def _check(network: Any, bundle: Bundle) -> None:
+        contract = bundle.contract
+        expected = {"logits": len(contract.labels), "features": contract.feature_size}
+        for output in network.outputs:
+            for name in output.names & expected.keys():
+                shape = output.partial_shape
+                if shape.rank.get_length() == 2 and shape[1].is_static and shape[1].get_length() == expected[name]:
+                    del expected[name]
+        if expected:
+            raise InvalidBundle(f"The network of {contract.tag} lacks outputs of shape [B, n]: {expected}.")
+
+
+def _options(threads: int) -> dict[str, Any]:
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        # By default CPUs with bfloat16 compute in it: the same image would get other probabilities elsewhere.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }

@@ -1,0 +1,146 @@
+"""The whole way of one image, in order: decode, tensor, network, calibration, answer."""
+
+import contextlib
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from brainmri.bundle import Bundle
+from brainmri.contract import Contract
+from brainmri.errors import ImageUnreadable, InvalidBundle
+from brainmri.imaging import PREPROCESSING_VERSION, SIDE, DecodeLimits, decode, to_tensor
+from brainmri.inference.calibration import probabilities
+from brainmri.inference.runtime import Choice, Output, Runtime, RuntimeInfo, open_runtime
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model answered: name and version in the store, runtime and precision."""
+
+    name: str
+    version: str
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image.
+
+    Attributes:
+        label: The most probable class.
+        confidence: Its calibrated probability, in [0, 1].
+        probabilities: Label to calibrated probability; they sum to 1 within rounding.
+        verdict: What to tell a person; the label, as long as the model has no novelty detector.
+        model: Which model answered.
+        timings_ms: Stage to milliseconds: `decode`, `queue`, `inference`, `total`.
+    """
+
+    label: str
+    confidence: float
+    probabilities: Mapping[str, float]
+    verdict: str
+    model: ModelIdentity
+    timings_ms: Mapping[str, float]
+
+
+class Predictor:
+    """One loaded model; every interface answers through it.
+
+    The three steps are public so that a server may run `read` in a thread pool and `infer` on one lane.
+
+    Args:
+        contract: What the model promises.
+        runtime: The loaded network.
+        limits: What images to refuse.
+
+    Raises:
+        InvalidBundle: The model was trained with another preprocessing than this code has.
+    """
+
+    def __init__(self, contract: Contract, runtime: Runtime, limits: DecodeLimits) -> None:
+        trained = contract.input.preprocessing_version
+        if trained != PREPROCESSING_VERSION:
+            raise InvalidBundle(
+                f"{contract.tag} was trained with the preprocessing {trained!r}, this version of brainmri has"
+                f" {PREPROCESSING_VERSION!r}. Serve it with the version that trained it, or train again."
+            )
+        self.contract = contract
+        self.model = ModelIdentity(contract.name, contract.version, runtime.info.name)
+        self._runtime = runtime
+        self._limits = limits
+
+    @classmethod
+    def open(cls, bundle: Bundle, choice: Choice, threads: int, limits: DecodeLimits) -> "Predictor":
+        """Loads a verified bundle; see `open_runtime` for the arguments and errors."""
+        return cls(bundle.contract, open_runtime(bundle, choice, threads), limits)
+
+    @property
+    def runtime_info(self) -> RuntimeInfo:
+        """Which runtime answers."""
+        return self._runtime.info
+
+    def read(self, data: bytes) -> NDArray[np.uint8]:
+        """Decodes an encoded image into the model's tensor, uint8 `[299, 299, 3]`.
+
+        Raises:
+            InvalidInput: The image is refused; see `brainmri.imaging.decode`.
+        """
+        return to_tensor(decode(data, self._limits))
+
+    def infer(self, images: NDArray[np.uint8]) -> Output:
+        """Runs the network on uint8 `[B, 299, 299, 3]`."""
+        return self._runtime.infer(images)
+
+    def answer(self, logits: NDArray[np.float32], timings_ms: Mapping[str, float]) -> Prediction:
+        """Turns the logits of one image, float32 `[4]`, into a calibrated answer."""
+        row = probabilities(logits[np.newaxis], self.contract.temperature)[0]
+        best = int(row.argmax())
+        label = self.contract.labels[best]
+        return Prediction(
+            label=label,
+            confidence=float(row[best]),
+            probabilities=dict(zip(self.contract.labels, row.tolist(), strict=True)),
+            verdict=label,
+            model=self.model,
+            timings_ms=timings_ms,
+        )
+
+    def predict(self, data: bytes) -> Prediction:
+        """Answers for one encoded image, in the calling thread.
+
+        Raises:
+            InvalidInput: The image is refused.
+        """
+        start = time.perf_counter()
+        tensor = self.read(data)
+        decoded = time.perf_counter()
+        output = self.infer(tensor[np.newaxis])
+        done = time.perf_counter()
+        return self.answer(output.logits[0], stage_timings(start, decoded, decoded, done))
+
+    def warm_up(self) -> None:
+        """Runs every stage once, so that the first request does not pay for lazy initialisation.
+
+        Measured: the first decode takes 57 ms more than the second, the first refusal 110 ms.
+        """
+        file = io.BytesIO()
+        Image.new("L", (SIDE, SIDE)).save(file, "JPEG")
+        tensor = to_tensor(decode(file.getvalue()))
+        with contextlib.suppress(ImageUnreadable):
+            decode(b"not an image")
+        self.answer(self.infer(tensor[np.newaxis]).logits[0], {})
+
+
+def stage_timings(start: float, decoded: float, begun: float, done: float) -> dict[str, float]:
+    """Returns the milliseconds of each stage from `time.perf_counter` readings in seconds, in the order of time."""
+    return {
+        "decode": (decoded - start) * 1e3,
+        "queue": (begun - decoded) * 1e3,
+        "inference": (done - begun) * 1e3,
+        "total": (done - start) * 1e3,
+    }
