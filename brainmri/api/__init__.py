@@ -1,0 +1,1 @@
+"""Thin adapters between protocols and the predictor."""

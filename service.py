@@ -1,0 +1,96 @@
+"""The BentoML service: wiring only. Start it with `brainmri serve`."""
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import bentoml
+from bentoml.exceptions import BentoMLException
+from bentoml.models import BentoModel
+
+from brainmri import store
+from brainmri.api.http import create_app
+from brainmri.errors import BrainMRIError
+from brainmri.imaging import DecodeLimits
+from brainmri.inference.engine import Engine
+from brainmri.inference.predictor import Predictor
+from brainmri.inference.runtime import choose
+from brainmri.metrics import process_metrics
+from brainmri.settings import load_settings
+
+# A service for medical images must not report to third parties.
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+settings = load_settings()
+engine = Engine(settings.decode_workers)
+_SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+app = create_app(engine, process_metrics(), settings.max_image_bytes, _SWAGGER)
+
+_logger = logging.getLogger("brainmri")
+
+
+@bentoml.service(
+    name="brainmri",
+    workers=1,
+    traffic={"timeout": 60},
+    logging={"access": {"request_content_type": False, "response_content_type": False}},
+)
+@bentoml.asgi_app(app)
+class BrainMRI:
+    """Classifies brain-MRI slices. Research use only, never a diagnosis."""
+
+    # Names the model for `bentoml build`; it is loaded from the verified bundle.
+    model = BentoModel(settings.model)
+
+    def __init__(self) -> None:
+        """Runs in each worker, before it listens."""
+        self._failed = False
+        self._loading: asyncio.Task[None] | None = None
+
+    @staticmethod
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    def check() -> None:
+        """Refuses to start, in the parent process, without a valid bundle that some runtime can load."""
+        try:
+            choose(store.resolve(settings.model), settings.runtime)
+        except BrainMRIError as error:
+            raise BentoMLException(error.message) from error
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def load(self) -> None:
+        """Starts loading; until it is done, /livez answers, /readyz and /predict say 503."""
+        logging.getLogger("brainmri").setLevel(settings.log_level)
+        self._loading = asyncio.create_task(self._load())
+
+    async def _load(self) -> None:
+        try:
+            predictor = await engine.start(_open_predictor)
+        except Exception:
+            self._failed = True
+            _logger.exception("The model %s cannot be loaded; this worker stays not ready", settings.model)
+            return
+        process_metrics().announce_model(predictor.contract, predictor.runtime_info)
+        runtime = predictor.runtime_info
+        _logger.info("Ready: %s, runtime %s, threads %d", predictor.contract.tag, runtime.name, runtime.threads)
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def close(self) -> None:
+        """Finishes what has begun."""
+        if self._loading is not None:
+            await self._loading
+        engine.close()
+
+    async def __is_ready__(self) -> bool:
+        """Whether the model is loaded and warm."""
+        return engine.ready
+
+    async def __is_alive__(self) -> bool:
+        """Whether a restart would not help."""
+        return not self._failed
+
+
+def _open_predictor() -> Predictor:
+    limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    bundle = store.resolve(settings.model)
+    return Predictor.open(bundle, settings.runtime, settings.inference_threads(), limits)
