@@ -1,0 +1,149 @@
+"""The console script `brainmri`: serve, predict, models."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from brainmri import store
+from brainmri.api.schemas import error_body, prediction_body
+from brainmri.contract import LABELS, NOTICE
+from brainmri.errors import BrainMRIError, ImageUnreadable
+from brainmri.imaging import DecodeLimits
+from brainmri.inference.predictor import Prediction, Predictor
+from brainmri.settings import Settings, load_settings
+
+app = typer.Typer(
+    help="Classifies brain-MRI slices. Research use only, never a diagnosis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models = typer.Typer(help="The models in the BentoML model store.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Runs the command line; an expected error is one line on stderr and exit status 2."""
+    try:
+        app()
+    except BrainMRIError as error:
+        typer.echo(f"brainmri: {error.message}", err=True)
+        sys.exit(2)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (BRAINMRI_HTTP_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port (BRAINMRI_HTTP_PORT).", min=1, max=65535)] = None,
+) -> None:
+    """Start the HTTP service; imports the released model first if the store lacks it."""
+    settings = load_settings()
+    bundle = store.ensure(settings.model, _bundles(settings))
+    where, number = host or settings.http_host, port or settings.http_port
+    typer.echo(f"Serving {bundle.contract.tag} at http://{where}:{number}", err=True)
+    command = ["-m", "bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
+    # Replaces this process, so that signals reach the server itself.
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    os.execv(sys.executable, [sys.executable, *command, "--host", where, "--port", str(number)])  # noqa: S606
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
+) -> None:
+    """Classify image files in this process; exit status 1 if a file cannot be answered."""
+    rows = list(_predict(files))
+    if as_json:
+        for number, (file, answer) in enumerate(rows):
+            identity = f"{file.name}-{number}"
+            if isinstance(answer, BrainMRIError):
+                body = error_body(answer, identity).model_dump()
+            else:
+                body = prediction_body(answer, identity).model_dump()
+            typer.echo(json.dumps({"file": str(file), **body}))
+    else:
+        _print_table(rows)
+    if any(isinstance(answer, BrainMRIError) for _, answer in rows):
+        raise typer.Exit(1)
+
+
+@models.command("list")
+def list_models() -> None:
+    """Show every model in the store, newest first."""
+    table = Table("tag", "created", "size")
+    for entry in store.list_models():
+        table.add_row(entry.tag, f"{entry.created:%Y-%m-%d %H:%M}", f"{entry.bytes / 2**20:.1f} MiB")
+    Console().print(table)
+
+
+@models.command("import")
+def import_model(
+    path: Annotated[Path, typer.Argument(help="A bundle's folder, or a .bentomodel file.")],
+) -> None:
+    """Verify a bundle and put it into the store."""
+    typer.echo(store.import_bundle(path) if path.is_dir() else store.import_archive(path))
+
+
+@models.command("export")
+def export_model(
+    tag: Annotated[str, typer.Argument(help="name:version or name:latest.")],
+    path: Annotated[Path, typer.Argument(help="A folder, or a name that ends with .bentomodel.")] = Path(),
+) -> None:
+    """Write a model as one .bentomodel file."""
+    typer.echo(store.export_bundle(tag, path))
+
+
+def _predict(files: Iterable[Path]) -> Iterator[tuple[Path, Prediction | BrainMRIError]]:
+    settings = load_settings()
+    limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    bundle = store.ensure(settings.model, _bundles(settings))
+    predictor = Predictor.open(bundle, settings.runtime, settings.inference_threads(), limits)
+    predictor.warm_up()
+    for file in files:
+        try:
+            yield file, predictor.predict(_read(file))
+        except BrainMRIError as error:
+            yield file, error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ImageUnreadable(f"The file cannot be read: {error.strerror}.") from error
+
+
+def _print_table(rows: Iterable[tuple[Path, Prediction | BrainMRIError]]) -> None:
+    table = Table(Column("file", overflow="fold"), *(Column(name, no_wrap=True) for name in ("label", *LABELS, "ms")))
+    problems = []
+    for file, answer in rows:
+        if isinstance(answer, BrainMRIError):
+            table.add_row(str(file), answer.code)
+            problems.append(f"{file}: {answer.message}")
+            continue
+        values = [f"{answer.probabilities[label]:.3f}" for label in LABELS]
+        table.add_row(str(file), answer.label, *values, f"{answer.timings_ms['total']:.0f}")
+    Console().print(table)
+    for problem in problems:
+        typer.echo(problem, err=True)
+    typer.echo(NOTICE)
+
+
+def _bundles(settings: Settings) -> Path:
+    # A relative folder is looked for where the command runs, then in the checkout.
+    folder = settings.bundles
+    return folder if folder.is_absolute() or folder.is_dir() else _ROOT / folder
+
+
+def _service_folder() -> Path:
+    return Path.cwd() if Path("service.py").is_file() else _ROOT
