@@ -1,19 +1,32 @@
 """Encoded bytes to 8-bit pixels, with every limit checked before the expensive step."""
 
-import io
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
-from brainmri.errors import EmptyImage, ExtremeAspect, ImageTooLarge, ImageUnreadable
+from brainmri.errors import EmptyImage, ExtremeAspect, ImageTooLarge, ImageUnreadable, InvalidInput
+from brainmri.imaging.hostile import (
+    MAX_JPEG_SCANS,
+    MAX_READS_TO_LOAD,
+    MAX_READS_TO_OPEN,
+    CountedReads,
+    has_too_many_scans,
+    tile_pixels,
+)
+from brainmri.imaging.pixels import pixels_of
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
-_GREY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
-# Errors that Pillow's decoders are known to raise for damaged input.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, MemoryError)
+MOST_PIXELS = 178_956_970
+"""Pillow refuses more by itself (twice its `MAX_IMAGE_PIXELS`), whatever our own limit says."""
+
+# Pillow warns about damaged metadata in words taken from the file. Shown, they would fill a server's log, and
+# Python would remember each text for ever; with -W error they would fail the request. `catch_warnings` swaps the
+# whole process's filters and so must not be used here, where many threads decode at once. One filter, set once
+# and for Pillow's own modules only, is safe: the price is that importing this module silences them.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,13 @@ class DecodeLimits:
     max_pixels: int = 50_000_000
     max_aspect: float = 8.0
     min_side: int = 16
+
+    def __post_init__(self) -> None:
+        """Rejects limits that `decode` could not hold."""
+        if min(self.max_bytes, self.max_pixels, self.min_side) < 1 or self.max_aspect < 1:
+            raise ValueError(f"Every limit must be at least 1: {self}.")
+        if self.max_pixels > MOST_PIXELS:
+            raise ValueError(f"max_pixels is {self.max_pixels}; at most {MOST_PIXELS} can be decoded. Lower it.")
 
 
 DEFAULT_LIMITS = DecodeLimits()
@@ -55,23 +75,32 @@ def decode(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uin
         ImageUnreadable: Not one of the formats, truncated or damaged.
     """
     _check_bytes(data, limits)
+    file = CountedReads(data, MAX_READS_TO_OPEN)
     try:
-        with warnings.catch_warnings():
-            # Our own pixel limit replaces Pillow's; its notes on damaged metadata are of no use to a caller.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_geometry(image.size, limits)
-                return _pixels(image)
-    except Image.UnidentifiedImageError as error:
+        with Image.open(file, formats=FORMATS) as image:
+            _check_geometry(image, limits)
+            if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
+                raise ImageUnreadable(
+                    f"The JPEG has more than {MAX_JPEG_SCANS} scans. Save it again as a plain JPEG or PNG.",
+                    limit=f"{MAX_JPEG_SCANS} scans",
+                )
+            file.allow(MAX_READS_TO_LOAD)
+            image.load()
+            return pixels_of(image)
+    except InvalidInput:
+        raise
+    except UnidentifiedImageError as error:
         raise ImageUnreadable(
             f"The upload is not a readable image. Send one of {', '.join(FORMATS)}.",
             limit=", ".join(FORMATS),
         ) from error
     except Image.DecompressionBombError as error:
         raise _too_many_pixels("too many", limits) from error
-    except _DAMAGED as error:
+    except Exception as error:
+        # Pillow documents no list of what its decoders raise for damaged input; fuzzing finds a dozen types.
         raise ImageUnreadable(
-            "The image is truncated or damaged and cannot be decoded completely. Send the whole, intact file."
+            "The image is truncated, damaged or of an unsupported kind and cannot be decoded completely."
+            " Send the whole, intact file, in grey or RGB."
         ) from error
 
 
@@ -92,10 +121,11 @@ def _too_many_pixels(pixels: int | str, limits: DecodeLimits) -> ImageTooLarge:
     )
 
 
-def _check_geometry(size: tuple[int, int], limits: DecodeLimits) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
-        raise _too_many_pixels(width * height, limits)
+def _check_geometry(image: Image.Image, limits: DecodeLimits) -> None:
+    size = width, height = image.size
+    pixels = max(width * height, tile_pixels(image))
+    if pixels > limits.max_pixels:
+        raise _too_many_pixels(pixels, limits)
     if min(size) < limits.min_side:
         raise ExtremeAspect(
             f"The image is {width}x{height} pixels; each side needs at least {limits.min_side}. Send the whole slice.",
@@ -107,45 +137,3 @@ def _check_geometry(size: tuple[int, int], limits: DecodeLimits) -> None:
             " the shorter one. Send a single slice.",
             limit=f"aspect {limits.max_aspect:g}",
         )
-
-
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    image.seek(0)
-    image.load()
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in _GREY_16_BIT:
-        return _scale_to_uint8(np.asarray(upright), full_scale=65535)
-    if upright.mode in ("I", "F"):
-        return _scale_wide(np.asarray(upright))
-    if upright.mode == "1":
-        upright = upright.convert("L")
-    if upright.mode == "P" and "transparency" not in upright.info:
-        upright = upright.convert("RGB")
-    if upright.has_transparency_data:
-        upright = _on_black(upright)
-    if upright.mode not in ("L", "RGB"):
-        upright = upright.convert("RGB")
-    return np.asarray(upright, dtype=np.uint8)
-
-
-def _on_black(image: Image.Image) -> Image.Image:
-    # The background of an MRI slice is black.
-    opaque = Image.new("RGBA", image.size, (0, 0, 0, 255))
-    opaque.alpha_composite(image.convert("RGBA"))
-    return opaque.convert("RGB")
-
-
-def _scale_wide(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    # 32-bit greys: 16-bit PNGs arrive this way from some writers; floats are taken as [0, 1] or as their own range.
-    wide = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    if wide.min() >= 0 and wide.max() <= 1 and np.issubdtype(values.dtype, np.floating):
-        return _scale_to_uint8(wide, full_scale=1)
-    if wide.min() >= 0 and wide.max() <= 65535:
-        return _scale_to_uint8(wide, full_scale=255 if wide.max() <= 255 else 65535)
-    low, high = float(wide.min()), float(wide.max())
-    return _scale_to_uint8(wide - low, full_scale=(high - low) or 1)
-
-
-def _scale_to_uint8(values: NDArray[np.generic], full_scale: float) -> NDArray[np.uint8]:
-    scaled = values.astype(np.float64) * (255.0 / full_scale)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
