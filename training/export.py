@@ -1,0 +1,95 @@
+"""From trained Keras weights to the artefacts of a bundle, each compared with the trained model.
+
+`keras-f16` is the reference (architecture as JSON, weights as float16 arrays, no pickle); `openvino-int8` is what
+serves: post-training quantisation with NNCF on training images, one of each near-duplicate group.
+"""
+
+from pathlib import Path
+
+import keras
+import nncf
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from brainmri.contract import LABELS
+from training.arrays import Arrays
+from training.checkpoint import load_best
+from training.model import FEATURES, LOGITS, build_model, with_features
+from training.recipe import Recipe
+from training.split import TRAIN
+
+KERAS, OPENVINO_INT8 = "keras-f16", "openvino-int8"
+CALIBRATION_IMAGES = 300
+
+
+def trained_model(recipe: Recipe, run: Path) -> keras.Model:
+    """Returns the model for serving, outputs `logits` and `features`, with a run's best weights in float32.
+
+    Raises:
+        DatasetError: The run has no trained weights.
+    """
+    keras.config.set_dtype_policy("float32")
+    model = build_model(recipe.architecture, recipe.phases[-1].downsample)
+    model.set_weights(load_best(run))
+    return with_features(model)
+
+
+def export(recipe: Recipe, run: Path, arrays: Arrays) -> dict[str, Path]:
+    """Writes every artefact of a trained run.
+
+    Args:
+        recipe: What was trained.
+        run: The run's folder; artefacts go below `artefacts/`.
+        arrays: The dataset, for the quantiser's calibration images.
+
+    Returns:
+        Runtime name to artefact folder.
+
+    Raises:
+        DatasetError: The run has no trained weights.
+    """
+    model = trained_model(recipe, run)
+    folders = {name: run / "artefacts" / name for name in (KERAS, OPENVINO_INT8)}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    write_keras(model, folders[KERAS])
+    network = to_openvino(model, run / "artefacts" / "saved_model")
+    write_int8(network, calibration_images(arrays, recipe.seed), folders[OPENVINO_INT8])
+    return folders
+
+
+def write_keras(model: keras.Model, folder: Path) -> None:
+    """Writes `model.json` and `weights.npz`, float16 arrays `0000`, `0001` ... in the order of `model.weights`."""
+    (folder / "model.json").write_text(model.to_json())
+    arrays = {f"{i:04d}": value.astype(np.float16) for i, value in enumerate(model.get_weights())}
+    np.savez(folder / "weights.npz", **arrays)  # type: ignore[arg-type]
+
+
+def to_openvino(model: keras.Model, scratch: Path) -> openvino.Model:
+    """Converts to OpenVINO through a TensorFlow SavedModel in `scratch`: uint8 `[?, 299, 299, 3]` in."""
+    model.export(str(scratch), format="tf_saved_model", verbose=False)
+    network = openvino.convert_model(str(scratch), input=[-1, *model.input_shape[1:]])
+    for output in network.outputs:
+        # The SavedModel's names carry a call prefix; the last dimension tells which output it is.
+        wanted = LOGITS if output.partial_shape[1].get_length() == len(LABELS) else FEATURES
+        output.get_tensor().set_names({wanted})
+    return network
+
+
+def calibration_images(arrays: Arrays, seed: int, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:
+    """Returns up to `count` training images `[N, 299, 299, 3]`, one of each of as many near-duplicate groups."""
+    rows = arrays.select(lambda row: row.subset == TRAIN)
+    _, first = np.unique(arrays.groups[rows], return_index=True)
+    chosen = np.random.default_rng(seed).permutation(rows[first])[:count]
+    return np.asarray(arrays.pixels[np.sort(chosen)])
+
+
+def write_int8(network: openvino.Model, images: NDArray[np.uint8], folder: Path) -> None:
+    """Quantises weights and activations to int8 and writes `model.xml` and `model.bin`."""
+    dataset = nncf.Dataset([images[i : i + 1] for i in range(len(images))])
+    # Mixed: symmetric weights, asymmetric activations; what follows a ReLU has no negative half to spend bits on.
+    quantised = nncf.quantize(
+        network, dataset, preset=nncf.QuantizationPreset.MIXED, subset_size=len(images), fast_bias_correction=True
+    )
+    openvino.save_model(quantised, folder / "model.xml", compress_to_fp16=True)

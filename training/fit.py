@@ -1,0 +1,182 @@
+"""Runs a recipe: phase after phase, a checkpoint after every epoch, and an exact continuation."""
+
+import csv
+import hashlib
+import io
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from training import checkpoint
+from training.arrays import Arrays
+from training.batches import EvaluationBatches, TrainBatches
+from training.checkpoint import Progress
+from training.model import build_model, set_trainable
+from training.plots import plot_history
+from training.recipe import Phase, Recipe
+from training.split import TRAIN, VALIDATION
+from training.tables import write_atomically
+
+_log = logging.getLogger(__name__)
+
+
+def fit(
+    recipe: Recipe, arrays: Arrays, split_sha256: str, folder: Path, *, resume: bool = False, max_steps: int = 0
+) -> Progress:
+    """Trains `recipe` into `folder` and returns the final progress.
+
+    Args:
+        recipe: What to train.
+        arrays: The decoded dataset.
+        split_sha256: Hash of the split that `arrays` follows.
+        folder: Receives `state.npz`, `best.npz`, `history.csv` and `history.png`.
+        resume: Continue from `folder`'s last epoch, as if the run had never been interrupted.
+        max_steps: Ends every epoch after so many steps, for trials; 0 trains whole epochs.
+
+    Raises:
+        DatasetError: `resume` with another recipe or split.
+    """
+    keras.config.set_dtype_policy(recipe.precision)
+    fresh = Progress(recipe_sha256=_sha256(recipe.model_dump_json()), split_sha256=split_sha256)
+    progress = _saved_progress(folder, fresh) if resume else fresh
+    done = 0
+    for number, phase in enumerate(recipe.phases):
+        if number > progress.phase or (number == progress.phase and not progress.stopped):
+            _run_phase(recipe, number, done, arrays, folder, progress, max_steps)
+        done += phase.epochs
+    return progress
+
+
+def _saved_progress(folder: Path, fresh: Progress) -> Progress:
+    saved = checkpoint.load_progress(folder)
+    if saved is None:
+        _log.info("nothing to resume in %s: starting afresh", folder)
+        return fresh
+    for field, what in (("recipe_sha256", "recipe"), ("split_sha256", "split")):
+        if getattr(saved, field) != getattr(fresh, field):
+            raise checkpoint.DatasetError(
+                f"{folder} was trained with another {what}. Train into another folder, or without --resume."
+            )
+    return saved
+
+
+def _run_phase(
+    recipe: Recipe, number: int, first_epoch: int, arrays: Arrays, folder: Path, progress: Progress, max_steps: int
+) -> None:
+    phase = recipe.phases[number]
+    last_epoch = first_epoch + phase.epochs
+    start = max(progress.epoch, first_epoch)
+    if start >= last_epoch:
+        return
+    train_rows = arrays.select(lambda row: row.subset == TRAIN)
+    validation_rows = arrays.select(lambda row: row.subset == VALIDATION)
+    train = TrainBatches(arrays, train_rows, recipe, phase.batch_size, epoch=start)
+    steps = min(len(train), max_steps) if max_steps else len(train)
+    weights = recipe.weights if number == 0 and progress.epoch == 0 else "none"
+    model = build_model(recipe.architecture, phase.downsample, weights, recipe.seed)
+    set_trainable(model, phase.trainable)
+    _compile(model, recipe, phase, steps)
+    if start > first_epoch:
+        checkpoint.restore_weights(folder, model)
+        checkpoint.restore_optimizer(folder, model)
+    elif number > 0:
+        model.set_weights(checkpoint.load_best(folder))
+    _log.info("phase %d: epochs %d to %d, %d steps each", number + 1, start + 1, last_epoch, steps)
+    callbacks: list[keras.callbacks.Callback] = [_EpochEnd(recipe, number, first_epoch, folder, progress)]
+    if recipe.ema:
+        callbacks.insert(0, keras.callbacks.SwapEMAWeights())
+    model.fit(
+        train,
+        validation_data=EvaluationBatches(arrays, validation_rows, phase.batch_size),
+        epochs=last_epoch,
+        initial_epoch=start,
+        steps_per_epoch=steps if max_steps else None,
+        shuffle=False,
+        callbacks=callbacks,
+    )
+
+
+def _compile(model: keras.Model, recipe: Recipe, phase: Phase, steps_per_epoch: int) -> None:
+    total = max(1, phase.epochs * steps_per_epoch)
+    warmup = min(phase.warmup_steps, total // 2)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else phase.peak_learning_rate,
+        total - warmup,
+        warmup_target=phase.peak_learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    ema: dict[str, Any] = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
+    optimizer: keras.optimizers.Optimizer
+    if recipe.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, **ema)
+    else:
+        optimizer = keras.optimizers.SGD(
+            schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay or None, **ema
+        )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
+        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    )
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """Seeds dropout before an epoch; after it writes history and checkpoint, keeps the best, stops early."""
+
+    def __init__(self, recipe: Recipe, phase: int, first_epoch: int, folder: Path, progress: Progress) -> None:
+        super().__init__()
+        self._recipe, self._phase, self._first_epoch = recipe, phase, first_epoch
+        self._folder, self._progress = folder, progress
+        self._started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        del logs
+        self._started = time.monotonic()
+        # Some back ends draw dropout from their global generator, others from the layer's own: both follow the epoch.
+        keras.utils.set_random_seed(self._recipe.seed + 1000 * (epoch + 1))
+        for offset, name in enumerate(("dropout_features", "dropout_hidden")):
+            state = self.model.get_layer(name).seed_generator.state
+            state.assign(np.array([self._recipe.seed + offset, 1_000_003 * (epoch + 1)], dtype=state.dtype))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        progress, figures = self._progress, {name: float(value) for name, value in (logs or {}).items()}
+        if progress.phase != self._phase or epoch == self._first_epoch:
+            progress.phase, progress.best, progress.stopped = self._phase, -1.0, False
+        progress.epoch = epoch + 1
+        seconds = time.monotonic() - self._started
+        progress.history.append({"epoch": epoch + 1, "phase": self._phase + 1, "seconds": round(seconds, 1)} | figures)
+        if figures["val_accuracy"] >= progress.best:
+            progress.best, progress.best_epoch = figures["val_accuracy"], epoch + 1
+            checkpoint.save_best(self._folder, _averaged_weights(self.model))
+        patience = self._recipe.patience
+        if patience and progress.epoch - progress.best_epoch >= patience:
+            progress.stopped = True
+            self.model.stop_training = True
+        checkpoint.save_state(self._folder, self.model, progress)
+        write_history(self._folder, progress)
+
+
+def _averaged_weights(model: keras.Model) -> list[NDArray[np.floating]]:
+    averages = getattr(model.optimizer, "_model_variables_moving_average", None) or []
+    by_variable = {id(v): a for v, a in zip(model.optimizer._trainable_variables, averages, strict=False)}
+    return [keras.ops.convert_to_numpy(by_variable.get(id(weight), weight)) for weight in model.weights]
+
+
+def write_history(folder: Path, progress: Progress) -> None:
+    """Writes `history.csv` and `history.png`, one row or point an epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(progress.history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(progress.history)
+    write_atomically(folder / "history.csv", text.getvalue().encode())
+    plot_history(progress.history, folder / "history.png")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
