@@ -1,0 +1,205 @@
+"""The commands of training, in their order: fetch, audit, split, train, export, evaluate, register."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from brainmri.errors import BrainMRIError, DatasetError
+from training.workspace import Workspace
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="From the dataset to a released model. Run the commands in this order: fetch, audit, split, train, evaluate,"
+    " register. Research use only.",
+)
+_console = Console(stderr=True, highlight=False)
+
+Data = Annotated[
+    Path, typer.Option(envvar="BRAINMRI_DATA", help="Folder with brain-mri/{Training,Testing}/<label>/, or those two.")
+]
+Work = Annotated[Path, typer.Option(help="Folder for manifest, split, decoded images and runs.")]
+RecipeName = Annotated[str, typer.Argument(help="Name of a recipe in training/recipes/, or the path of a YAML file.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads for each runtime.")]
+DEFAULT_DATA, DEFAULT_WORK, DEFAULT_MODELS = Path("data"), Path("runs"), Path("models")
+THREADS = os.cpu_count() or 1
+
+
+@app.command()
+def fetch(
+    out: Annotated[Path, typer.Option(help="Receives the dataset as OUT/brain-mri/.")] = DEFAULT_DATA,
+    local: Annotated[Path | None, typer.Option(help="Take this folder instead of downloading.")] = None,
+) -> None:
+    """Download the dataset from Kaggle (CC0), or take a local folder, and check its layout."""
+    from training.fetch import fetch_dataset
+
+    _say(f"dataset in {fetch_dataset(out, local)}")
+
+
+@app.command()
+def audit(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
+    """Read every file; find unreadable ones, duplicates and leaks; write manifest.csv, audit.json and audit.md."""
+    from training.audit import audit as read_all
+    from training.audit import report, summarise, write_manifest
+    from training.dataset import list_slices
+    from training.tables import write_atomically
+
+    space = Workspace(work)
+    rows = read_all(list_slices(data), _bar("reading"))
+    sha256 = write_manifest(space.manifest, rows)
+    summary = summarise(rows) | {"manifest_sha256": sha256}
+    write_atomically(space.data / "audit.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_atomically(space.data / "audit.md", report(summary).encode())
+    _say(
+        f"{summary['images']} images in {summary['groups']} near-duplicate groups; of {summary['testing_images']} Testing"
+        f" images {summary['testing_exact_leaks']} have an exact and {summary['testing_near_leaks']} a near-duplicate in"
+        f" Training; report in {space.data / 'audit.md'}"
+    )
+
+
+@app.command()
+def split(
+    work: Work = DEFAULT_WORK,
+    seed: Annotated[int, typer.Option(help="Seed of the assignment.")] = 20261121,
+    validation: Annotated[float, typer.Option(help="Share of each label's groups.")] = 0.1,
+    holdout: Annotated[float, typer.Option(help="Share of each label's groups.")] = 0.1,
+) -> None:
+    """Cut Training into train, validation and hold-out; groups of near-duplicates are never cut."""
+    from training.audit import read_manifest
+    from training.split import SplitRule, count, write_split
+    from training.split import split as assign
+    from training.tables import file_sha256
+
+    space = Workspace(work)
+    rule = SplitRule(seed=seed, validation=validation, holdout=holdout)
+    rows = assign(read_manifest(space.manifest), rule)
+    sha256 = write_split(space.data, rows, rule, file_sha256(space.manifest))
+    images = {subset: sum(c["images"] for c in labels.values()) for subset, labels in count(rows).items()}
+    _say(f"{', '.join(f'{n} {subset}' for subset, n in images.items())}; hash {sha256[:12]}")
+
+
+@app.command()
+def train(
+    recipe: RecipeName,
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue exactly after the last finished epoch.")] = False,
+    max_steps: Annotated[int, typer.Option(min=0, help="End every epoch after so many steps; 0 for whole ones.")] = 0,
+) -> None:
+    """Train a recipe with a checkpoint after every epoch. KERAS_BACKEND chooses tensorflow, torch or jax."""
+    from training.recipe import load_recipe
+
+    chosen, space = load_recipe(recipe), Workspace(work)
+    arrays = space.arrays(data, _bar("decoding"))
+    from training.fit import fit
+
+    progress = fit(
+        chosen, arrays, space.split_facts()["sha256"], space.run(chosen.name), resume=resume, max_steps=max_steps
+    )
+    _say(
+        f"{progress.epoch} epochs; best validation accuracy {progress.best:.4f} after epoch {progress.best_epoch};"
+        f" weights and history in {space.run(chosen.name)}"
+    )
+
+
+@app.command()
+def export(recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
+    """Write a trained run's artefacts: float16 Keras weights and the int8 OpenVINO network."""
+    from training.recipe import load_recipe
+
+    chosen, space = load_recipe(recipe), Workspace(work)
+    from training.export import export as write_artefacts
+
+    folders = write_artefacts(chosen, space.run(chosen.name), space.arrays(data, _bar("decoding")))
+    _say(f"artefacts {', '.join(folders)} in {space.run(chosen.name) / 'artefacts'}")
+
+
+@app.command()
+def evaluate(
+    recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK, threads: Threads = THREADS
+) -> None:
+    """Evaluate a trained run as it would be served; write metrics.json, figures and the card into its folder."""
+    from training.pipeline import evaluate_run
+    from training.recipe import load_recipe
+
+    chosen, space = load_recipe(recipe), Workspace(work)
+    figures = evaluate_run(chosen, space, space.arrays(data, _bar("decoding")), threads)
+    _report(figures)
+    _say(f"metrics.json and figures/ in {space.run(chosen.name)}")
+
+
+@app.command()
+def register(
+    recipe: RecipeName,
+    version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")],
+    work: Work = DEFAULT_WORK,
+    models: Annotated[Path, typer.Option(help="Receives the bundle as MODELS/brain_mri_xception/.")] = DEFAULT_MODELS,
+    archive: Annotated[Path | None, typer.Option(help="Also export a .bentomodel file there.")] = None,
+) -> None:
+    """Write an evaluated run's bundle, verify it, and put it into the BentoML model store."""
+    from training.pipeline import register_run
+    from training.recipe import load_recipe
+
+    bundle, tag, exported = register_run(load_recipe(recipe), Workspace(work), version, models, archive)
+    _say(f"{tag} in the model store; bundle in {bundle.folder}" + (f"; archive {exported}" if exported else ""))
+
+
+@app.command("evaluate-bundle")
+def evaluate_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a released bundle.")],
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    threads: Threads = THREADS,
+) -> None:
+    """Evaluate a released bundle again and compare with the figures it carries; exit 1 when they differ."""
+    from training.pipeline import differences, evaluate_released
+
+    space = Workspace(work)
+    figures, published = evaluate_released(bundle, space, space.arrays(data, _bar("decoding")), threads)
+    _report(figures)
+    changed = differences(figures, published)
+    for line in changed:
+        _say(line)
+    if changed:
+        raise typer.Exit(1)
+    _say(f"as published in {bundle / 'metrics.json'}")
+
+
+def _report(figures: dict[str, Any]) -> None:
+    for name in ("given", "leak_free", "grouped"):
+        row = figures[name]
+        low, high = row["macro_f1_ci95"]
+        _say(
+            f"{name:9} {row['images']:5d} images  accuracy {row['accuracy']:.4f}"
+            f"  macro-F1 {row['macro_f1']:.4f} ({low:.4f} to {high:.4f})  ECE {row['ece']:.4f}"
+        )
+
+
+def _bar(what: str) -> Any:
+    return lambda items: track(items, description=what, console=_console)
+
+
+def _say(line: str) -> None:
+    _console.print(line, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Runs the command line; an expected error is one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        app()
+    except DatasetError as error:
+        _say(f"error: {error.message}")
+        raise SystemExit(2) from error
+    except BrainMRIError as error:
+        _say(f"error ({error.code}): {error.message}")
+        raise SystemExit(2) from error
