@@ -66,7 +66,7 @@ evaluate: setup ## Evaluate a trained model: DATA=FOLDER ARGS="..."
 
 clean: ## Remove the environments, caches and reports; runs and data stay
 	@rm -rf .venv .venv-dev .uv .mypy_cache .pytest_cache .ruff_cache htmlcov coverage.xml .coverage .coverage.*
-	@find brainmri training tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	@find . -name '.?*' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 .uv/$(UV_VERSION)/bin/uv:
 	@rm -rf .uv

@@ -59,7 +59,8 @@ DEFAULT_LIMITS = DecodeLimits()
 def decode(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
     """Decodes one image: the first frame, upright, 8 bits a channel, without transparency.
 
-    A grey source stays one channel: resizing it costs a third of three equal ones, and gives the same.
+    A grey source stays one channel: resizing it costs a third of three equal ones, and gives the same. WebP knows
+    no grey, and a palette counts as colour: both give three channels, equal where the picture is grey.
 
     Args:
         data: A whole JPEG, PNG, BMP, TIFF, WebP or GIF file.
