@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=16 * 2**20, ge=1)
     """Largest encoded image, in bytes."""
 
-    max_image_pixels: int = Field(default=50_000_000, ge=1)
-    """Largest width times height, in pixels."""
+    max_image_pixels: int = Field(default=50_000_000, ge=1, le=178_956_970)
+    """Largest width times height, in pixels. Pillow refuses more than 178,956,970 whatever is set here."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe message of this project that is logged."""
