@@ -1,0 +1,205 @@
+"""A real server: `brainmri serve` in a process of its own, with its own home and port."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from brainmri.contract import NOTICE
+from tests.tiny import write_tiny_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(folder: Path, port: int) -> dict[str, str]:
+    (folder / "home").mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        "BENTOML_HOME": str(folder / "home"),
+        "BRAINMRI_BUNDLES": str(folder / "models"),
+        "BRAINMRI_HTTP_PORT": str(port),
+        "BRAINMRI_MAX_IMAGE_BYTES": "300000",
+        "BRAINMRI_THREADS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    folder = tmp_path_factory.mktemp("server")
+    write_tiny_bundle(folder / "models" / "brain_mri_xception", folder)
+    port, log = free_port(), folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "brainmri", "serve"],
+            cwd=ROOT,
+            env=environment(folder, port),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+        try:
+            wait_until_ready(client, process, log)
+            yield client
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(timeout=30)
+    text = log.read_text()
+    assert status == 0, text
+    assert "Traceback" not in text, text
+
+
+def wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    seen = set()
+    for _ in range(START_S * 10):
+        try:
+            seen.add(status := client.get("/readyz").status_code)
+        except httpx.TransportError:
+            status = 0
+        if status == 200:
+            assert seen <= {200, 503}
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    pytest.fail(f"The server did not become ready.\n{log.read_text()}")
+
+
+def test_each_colour_gets_its_class(server: httpx.Client, png: Callable[..., bytes]) -> None:
+    colours = {"glioma": (255, 0, 0), "meningioma": (0, 255, 0), "notumor": (0, 0, 0), "pituitary": (0, 0, 255)}
+    for label, colour in colours.items():
+        response = server.post("/predict", files={"image": png(colour)})
+        assert (response.status_code, response.json()["label"]) == (200, label)
+
+
+def test_the_whole_answer(server: httpx.Client, png: Callable[..., bytes]) -> None:
+    response = server.post("/predict", files={"image": png()}, headers={"X-Request-Id": "e2e-1"})
+    body = response.json()
+    assert response.headers["x-request-id"] == "e2e-1"
+    timings = body.pop("timings_ms")
+    assert 0 < timings["total"] < 10_000
+    assert body == {
+        "label": "glioma",
+        "confidence": pytest.approx(0.976005, abs=1e-5),
+        "probabilities": {
+            "glioma": pytest.approx(0.976005, abs=1e-5),
+            "meningioma": pytest.approx(0.006576, abs=1e-5),
+            "notumor": pytest.approx(0.010842, abs=1e-5),
+            "pituitary": pytest.approx(0.006576, abs=1e-5),
+        },
+        "verdict": "glioma",
+        "model": {"name": "brain_mri_xception", "version": "0.0.1", "runtime": "openvino-f32"},
+        "request_id": "e2e-1",
+        "notice": NOTICE,
+    }
+
+
+def test_a_raw_body(server: httpx.Client, png: Callable[..., bytes]) -> None:
+    response = server.post("/predict", content=png((0, 0, 255)), headers={"content-type": "image/png"})
+    assert (response.status_code, response.json()["label"]) == (200, "pituitary")
+
+
+@pytest.mark.parametrize(
+    ("upload", "status", "code"),
+    [
+        ({"files": {"image": b""}}, 400, "image_empty"),
+        ({"files": {"image": b"\x89PNG\r\n\x1a\n truncated"}}, 400, "image_unreadable"),
+        ({"files": {"image": ("a.txt", b"some text")}}, 400, "image_unreadable"),
+        ({"files": {"image": b"x" * 300_001}}, 413, "image_too_large"),
+        ({"files": {"image": b"x" * 3_000_000}}, 413, "image_too_large"),
+        ({"files": {"picture": b"x"}}, 400, "malformed_request"),
+        ({"files": [("image", b"x"), ("image", b"x")]}, 400, "malformed_request"),
+        ({"json": {"image": "http://127.0.0.1/"}}, 400, "malformed_request"),
+    ],
+)
+def test_a_refusal_has_the_one_shape(server: httpx.Client, upload: dict[str, object], status: int, code: str) -> None:
+    response = server.post("/predict", headers={"X-Request-Id": "e2e-2"}, **upload)  # type: ignore[arg-type]
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["request_id"]) == (status, code, "e2e-2")
+    assert error["message"].endswith(".")
+
+
+def test_wrong_paths_and_methods_have_the_one_shape(server: httpx.Client) -> None:
+    unknown, wrong = server.get("/v1/nothing"), server.get("/predict")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+def test_probes(server: httpx.Client) -> None:
+    assert server.get("/livez").status_code == 200
+    assert server.get("/readyz").status_code == 200
+
+
+def test_metrics_count_what_was_answered(server: httpx.Client, png: Callable[..., bytes]) -> None:
+    def value(line: str) -> float:
+        text = server.get("/metrics").text
+        found = [float(row.rsplit(" ", 1)[1]) for row in text.splitlines() if row.startswith(line + " ")]
+        return found[0] if found else 0.0
+
+    answered = 'brainmri_requests_total{route="/predict",status="2xx"}'
+    glioma = 'brainmri_predictions_total{label="glioma"}'
+    stages = 'brainmri_stage_seconds_count{stage="inference"}'
+    before = [value(line) for line in (answered, glioma, stages)]
+    server.post("/predict", files={"image": png((255, 0, 0))})
+    assert [value(line) for line in (answered, glioma, stages)] == [count + 1 for count in before]
+    assert (
+        value(
+            'brainmri_model_info{name="brain_mri_xception",preprocessing="stretch-bilinear-299-v1",'
+            'runtime="openvino-f32",version="0.0.1"}'
+        )
+        == 1
+    )
+
+
+def test_the_contract_the_document_and_the_page(server: httpx.Client) -> None:
+    assert server.get("/model").json()["labels"] == ["glioma", "meningioma", "notumor", "pituitary"]
+    document = server.get("/docs.json").json()
+    assert sorted(document["paths"]) == ["/livez", "/metrics", "/model", "/predict", "/readyz"]
+    assert "swagger-initializer.js" in server.get("/").text
+    initializer = server.get("/static_content/swagger-initializer.js")
+    assert 'url: "./docs.json"' in initializer.text
+
+
+def test_without_a_bundle_the_server_does_not_start(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "brainmri", "serve"],
+        cwd=ROOT,
+        env=environment(tmp_path, free_port()),
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("brainmri: The store has no model 'brain_mri_xception:latest'.")
+    assert "Traceback" not in done.stderr
+
+
+def test_with_an_altered_bundle_the_server_does_not_start(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
+    (bundle.folder / "openvino-f32" / "model.bin").write_bytes(b"altered")
+    done = subprocess.run(
+        [sys.executable, "-m", "brainmri", "serve"],
+        cwd=ROOT,
+        env=environment(tmp_path, free_port()),
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "model.bin" in done.stderr
+    assert "was altered" in done.stderr

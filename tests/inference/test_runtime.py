@@ -1,0 +1,103 @@
+import builtins
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brainmri.bundle import Bundle, write_bundle
+from brainmri.contract import Contract
+from brainmri.errors import InvalidBundle, RuntimeUnavailable
+from brainmri.inference.runtime import RuntimeInfo, open_runtime
+from brainmri.inference.tensorflow_runtime import read_weights
+from tests.tiny import BIAS, WEIGHTS, contract_parts, write_openvino, write_tiny_bundle
+
+
+def test_openvino_answers_a_batch_of_any_size(tiny_bundle: Bundle) -> None:
+    runtime = open_runtime(tiny_bundle, "auto", threads=1)
+    assert runtime.info == RuntimeInfo("openvino-f32", "f32", 1)
+    for count in (1, 3):
+        images = np.zeros((count, 299, 299, 3), np.uint8)
+        images[..., 0] = 51 * np.arange(count)[:, None, None]
+        output = runtime.infer(images)
+        features = np.array([[51 * i, 0, 0] for i in range(count)], np.float32)
+        np.testing.assert_allclose(output.features, features, rtol=1e-5)
+        np.testing.assert_allclose(output.logits, features @ WEIGHTS + BIAS, rtol=1e-5)
+        assert output.logits.dtype == output.features.dtype == np.float32
+
+
+def test_threads_do_not_mix_their_answers(tiny_bundle: Bundle) -> None:
+    runtime = open_runtime(tiny_bundle)
+    seen: dict[int, set[float]] = {}
+
+    def ask(value: int) -> None:
+        image = np.full((1, 299, 299, 3), value, np.uint8)
+        seen[value] = {round(float(runtime.infer(image).features[0, 0])) for _ in range(20)}
+
+    threads = [threading.Thread(target=ask, args=(value,)) for value in (10, 200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {10: {10}, 200: {200}}
+
+
+def test_an_answer_is_not_overwritten_by_the_next(tiny_bundle: Bundle) -> None:
+    runtime = open_runtime(tiny_bundle)
+    first = runtime.infer(np.full((1, 299, 299, 3), 255, np.uint8)).features
+    runtime.infer(np.zeros((1, 299, 299, 3), np.uint8))
+    np.testing.assert_allclose(first, [[255, 255, 255]], rtol=1e-5)
+
+
+def test_a_bundle_without_the_asked_artefact_says_what_it_carries(tiny_bundle: Bundle) -> None:
+    with pytest.raises(RuntimeUnavailable, match="'tensorflow', only openvino-f32"):
+        open_runtime(tiny_bundle, "tensorflow")
+
+
+def test_a_missing_package_names_the_install_command(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_openvino(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "openvino":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_openvino)
+    with pytest.raises(RuntimeUnavailable, match="Install it with: uv pip install openvino"):
+        open_runtime(tiny_bundle)
+
+
+def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
+    artefacts = {"openvino-f32": write_openvino(tmp_path / "ir", classes=3)}
+    bundle = write_bundle(tmp_path / "b", Contract.from_parts(**contract_parts()), artefacts, {}, "")
+    with pytest.raises(InvalidBundle, match=r"lacks outputs of shape \[B, n\]: {'logits': 4}"):
+        open_runtime(bundle)
+
+
+def test_a_wrong_feature_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidBundle, match=r"\{'features': 2048\}"):
+        open_runtime(write_tiny_bundle(tmp_path / "b", tmp_path, feature_size=2048))
+
+
+def test_weights_are_read_in_order_as_float32(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{"0001": np.float16([3]), "0000": np.float16([[1, 2]])})  # type: ignore[arg-type]
+    first, second = read_weights(path)
+    np.testing.assert_array_equal(first, [[1, 2]])
+    np.testing.assert_array_equal(second, [3])
+    assert first.dtype == np.float32
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{"0000": np.array([{"a": 1}], dtype=object)})  # type: ignore[arg-type]
+    with pytest.raises(InvalidBundle, match="not a NumPy archive of plain arrays"):
+        read_weights(path)
+
+
+def test_a_gap_in_the_weights_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{"0000": np.zeros(1), "0002": np.zeros(1)})  # type: ignore[arg-type]
+    with pytest.raises(InvalidBundle, match="must hold arrays 0000, 0001"):
+        read_weights(path)

@@ -1,0 +1,91 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from brainmri.bundle import Bundle, load_bundle, write_bundle
+from brainmri.contract import Contract
+from brainmri.errors import InvalidBundle
+from tests.tiny import contract_parts, write_tiny_bundle
+
+
+def test_a_written_bundle_names_and_hashes_every_artefact_file(tiny_bundle: Bundle) -> None:
+    (artefact,) = tiny_bundle.contract.artefacts
+    assert artefact.runtime == "openvino-f32"
+    assert sorted(artefact.files) == ["openvino-f32/model.bin", "openvino-f32/model.xml"]
+    content = [(tiny_bundle.folder / name).read_bytes() for name in artefact.files]
+    assert [hashlib.sha256(data).hexdigest() for data in content] == list(artefact.files.values())
+    assert artefact.bytes == sum(len(data) for data in content)
+    assert load_bundle(tiny_bundle.folder) == tiny_bundle
+
+
+def test_metrics_card_and_figures_are_written(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "a.bin").write_bytes(b"abc")
+    (tmp_path / "roc.png").write_bytes(b"png")
+    contract = Contract.from_parts(**contract_parts())
+    artefacts = {"openvino-f32": tmp_path / "net"}
+    bundle = write_bundle(tmp_path / "b", contract, artefacts, {"f1": 0.5}, "# Card\n", [tmp_path / "roc.png"])
+    assert json.loads((bundle.folder / "metrics.json").read_text()) == {"f1": 0.5}
+    assert (bundle.folder / "card.md").read_text() == "# Card\n"
+    assert (bundle.folder / "figures" / "roc.png").read_bytes() == b"png"
+
+
+def test_writing_again_replaces_the_bundle_and_leaves_nothing_aside(tmp_path: Path) -> None:
+    target = tmp_path / "models" / "brain_mri_xception"
+    write_tiny_bundle(target, tmp_path, version="1")
+    write_tiny_bundle(target, tmp_path, version="2")
+    assert load_bundle(target).contract.version == "2"
+    assert [path.name for path in target.parent.iterdir()] == ["brain_mri_xception"]
+
+
+def test_a_failed_write_leaves_the_old_bundle(tmp_path: Path) -> None:
+    target = tmp_path / "models" / "brain_mri_xception"
+    write_tiny_bundle(target, tmp_path, version="1")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidBundle, match="holds no file"):
+        write_bundle(target, Contract.from_parts(**contract_parts()), {"openvino-f32": tmp_path / "empty"}, {}, "")
+    assert load_bundle(target).contract.version == "1"
+    assert [path.name for path in target.parent.iterdir()] == ["brain_mri_xception"]
+
+
+def test_an_altered_file_is_refused(tiny_bundle: Bundle) -> None:
+    path = tiny_bundle.folder / "openvino-f32" / "model.bin"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(InvalidBundle, match=r"model\.bin in .* was altered: SHA-256"):
+        load_bundle(tiny_bundle.folder)
+
+
+def test_a_missing_file_is_refused(tiny_bundle: Bundle) -> None:
+    (tiny_bundle.folder / "openvino-f32" / "model.bin").unlink()
+    with pytest.raises(InvalidBundle, match=r"lacks openvino-f32/model\.bin"):
+        load_bundle(tiny_bundle.folder)
+
+
+def test_a_symbolic_link_is_refused_even_to_the_right_content(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    folder = tiny_bundle.folder / "openvino-f32"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidBundle, match="behind a symbolic link"):
+        load_bundle(tiny_bundle.folder)
+
+
+def test_a_bundle_without_artefacts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidBundle, match="names no artefact"):
+        write_bundle(tmp_path / "b", Contract.from_parts(**contract_parts()), {}, {}, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_contract_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(InvalidBundle, match=r"has no contract\.json"):
+        load_bundle(tmp_path)
+
+
+def test_the_one_file_of_a_kind(tiny_bundle: Bundle) -> None:
+    artefact = tiny_bundle.artefact("openvino-")
+    assert artefact is not None
+    assert tiny_bundle.file(artefact, ".xml") == tiny_bundle.folder / "openvino-f32" / "model.xml"
+    with pytest.raises(InvalidBundle, match=r"exactly one \*\.npz file, and holds 0"):
+        tiny_bundle.file(artefact, ".npz")
+    assert tiny_bundle.artefact("keras-") is None

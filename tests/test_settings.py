@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from brainmri.errors import InvalidSettings
+from brainmri.settings import available_cpus, load_settings
+
+
+def test_defaults_listen_on_loopback_only() -> None:
+    settings = load_settings()
+    assert (settings.http_host, settings.http_port) == ("127.0.0.1", 3000)
+    assert settings.model == "brain_mri_xception:latest"
+    assert settings.max_image_bytes == 16 * 2**20
+    assert settings.max_image_pixels == 50_000_000
+
+
+def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAINMRI_HTTP_PORT", "8000")
+    monkeypatch.setenv("BRAINMRI_THREADS", "7")
+    assert load_settings().http_port == 8000
+    assert load_settings().inference_threads() == 7
+
+
+def test_a_bad_variable_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAINMRI_RUNTIME", "abacus")
+    with pytest.raises(InvalidSettings, match="BRAINMRI_RUNTIME=abacus: Input should be 'auto'"):
+        load_settings()
+
+
+@pytest.mark.parametrize(("quota", "cpus"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64)])
+def test_threads_follow_the_cpu_quota_of_the_container(
+    quota: str, cpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    assert available_cpus(tmp_path) == cpus
+
+
+def test_threads_follow_the_older_quota_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("300000\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert available_cpus(tmp_path) == 3
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
+    assert available_cpus(tmp_path) == 64

@@ -1,0 +1,79 @@
+"""A whole bundle in milliseconds: its network answers from the mean colour, so every value can be computed by hand."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+from openvino import opset13 as ops
+
+from brainmri.bundle import Bundle, write_bundle
+from brainmri.contract import LABELS, NOTICE, Contract
+from brainmri.imaging import PREPROCESSING_VERSION
+
+WEIGHTS = np.array([[10, 0, 0, 0], [0, 10, 0, 0], [0, 0, 0, 10]], np.float32) / 255
+"""Mean red, green, blue to logits: glioma, meningioma, pituitary win by 10 for a pure colour."""
+
+BIAS = np.array([0, 0, 1, 0], np.float32)
+"""notumor wins for black."""
+
+
+def contract_parts(**changes: Any) -> dict[str, Any]:
+    """Returns the fields of a valid contract, with `changes`."""
+    parts = {
+        "schema_version": 1,
+        "name": "brain_mri_xception",
+        "serving_name": "brain_mri",
+        "version": "0.0.1",
+        "labels": LABELS,
+        "input": {
+            "height": 299,
+            "width": 299,
+            "channels": 3,
+            "dtype": "uint8",
+            "layout": "NHWC",
+            "preprocessing_version": PREPROCESSING_VERSION,
+            "resize": "stretched, antialiased bilinear",
+        },
+        "network_side": 299,
+        "feature_size": 3,
+        "temperature": 2.0,
+        "provenance": {
+            "architecture": {"architecture": "mean_colour"},
+            "recipe": "tiny",
+            "data_sha256": "a" * 64,
+            "split_sha256": "b" * 64,
+            "code_revision": "0" * 40,
+            "keras_backend": "none",
+            "keras_version": "none",
+            "created": datetime(2026, 1, 2, tzinfo=UTC),
+        },
+        "licence": "Apache-2.0",
+        "intended_use": "Tests.",
+        "notice": NOTICE,
+    }
+    return {**parts, **changes}
+
+
+def write_openvino(folder: Path, classes: int = 4) -> Path:
+    """Writes the network as `model.xml` and `model.bin`: logits = mean colour x WEIGHTS + BIAS, features = mean."""
+    image = ops.parameter([-1, 299, 299, 3], np.uint8, name="image")
+    # Rows first: one float32 sum over 89,401 pixels is off by 0.1 %. The relu keeps OpenVINO from merging the two.
+    rows = ops.relu(ops.reduce_mean(ops.convert(image, "f32"), ops.constant([2], np.int64), keep_dims=False))
+    mean = ops.reduce_mean(rows, ops.constant([1], np.int64), keep_dims=False)
+    product = ops.matmul(mean, ops.constant(WEIGHTS[:, :classes]), False, False)
+    logits = ops.add(product, ops.constant(BIAS[:classes]))
+    model = openvino.Model([ops.result(logits), ops.result(mean)], [image], "mean_colour")
+    model.output(0).tensor.set_names({"logits"})
+    model.output(1).tensor.set_names({"features"})
+    folder.mkdir(parents=True, exist_ok=True)
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    return folder
+
+
+def write_tiny_bundle(folder: Path, scratch: Path, **changes: Any) -> Bundle:
+    """Writes a valid bundle with one OpenVINO artefact at `folder`; `changes` go into its contract."""
+    contract = Contract.from_parts(**contract_parts(**changes))
+    artefacts = {"openvino-f32": write_openvino(scratch / "ir")}
+    return write_bundle(folder, contract, artefacts, {"accuracy": 1.0}, "# Tiny\n")
