@@ -13,7 +13,7 @@ from PIL import Image
 def grey() -> NDArray[np.uint8]:
     """Returns `[48, 64]`: a smooth slope that no flip or turn leaves as it is."""
     y, x = np.mgrid[0:48, 0:64]
-    return (2 * x + y + 40 * ((x < 20) & (y < 12))).astype(np.uint8)
+    return np.asarray(2 * x + y + 40 * ((x < 20) & (y < 12)), np.uint8)
 
 
 def rgb() -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -144,8 +145,7 @@ def _gif_of_many_comments() -> bytes:
     ],
     ids=["png-chunks", "png-idat", "jpeg-comments", "jpeg-exif", "gif-comments"],
 )
-def test_a_file_cut_into_millions_of_pieces_is_refused_soon(bomb: object) -> None:
-    assert callable(bomb)
+def test_a_file_cut_into_millions_of_pieces_is_refused_soon(bomb: Callable[[], bytes]) -> None:
     file = bomb()
     started = time.process_time()
     with pytest.raises(ImageUnreadable):
@@ -234,12 +234,18 @@ def test_truncated_images_are_not_filled_up_with_grey() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("max_bytes", 0), ("max_pixels", 0), ("max_pixels", 178_956_971), ("max_aspect", 0.5), ("min_side", 0)],
+    "make",
+    [
+        lambda: DecodeLimits(max_bytes=0),
+        lambda: DecodeLimits(max_pixels=0),
+        lambda: DecodeLimits(max_pixels=178_956_971),
+        lambda: DecodeLimits(max_aspect=0.5),
+        lambda: DecodeLimits(min_side=0),
+    ],
 )
-def test_limits_that_cannot_be_held_are_refused(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=field):
-        DecodeLimits(**{field: value})  # type: ignore[arg-type] one field of several types
+def test_limits_that_cannot_be_held_are_refused(make: Callable[[], DecodeLimits]) -> None:
+    with pytest.raises(ValueError, match=r"at least 1|at most 178956970"):
+        make()
 
 
 @pytest.mark.data
