@@ -34,9 +34,9 @@ class Arrays:
     groups: NDArray[np.intp]
     rows: list[SplitRow]
 
-    def select(self, keep: Callable[[SplitRow], bool]) -> NDArray[np.intp]:
-        """Returns the row numbers that satisfy `keep`."""
-        return np.array([number for number, row in enumerate(self.rows) if keep(row)], dtype=np.intp)
+    def subset(self, name: str) -> NDArray[np.intp]:
+        """Returns the row numbers of a subset, in order."""
+        return np.array([number for number, row in enumerate(self.rows) if row.subset == name], dtype=np.intp)
 
 
 def build_arrays(

@@ -64,9 +64,7 @@ class _Reading:
     error: str = ""
 
 
-def audit(
-    slices: list[SliceFile], track: Callable[[list[SliceFile]], Iterable[SliceFile]] = iter
-) -> list[ManifestRow]:
+def audit(slices: list[SliceFile], track: Callable[[list[SliceFile]], Iterable[SliceFile]] = iter) -> list[ManifestRow]:
     """Reads every file once and returns one manifest row for each, in the order given.
 
     Args:

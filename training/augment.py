@@ -1,5 +1,6 @@
-"""Random variation of one input: geometry, sharpness, tone, noise, cut-out. NumPy and Pillow, so every back end shares it.
+"""Random variation of one input: geometry, sharpness, tone, noise, cut-out.
 
+NumPy and Pillow only, so that every Keras back end sees the same images.
 Scanners and copies of the dataset differ in size and sharpness: rescaling, blur and JPEG quality vary with the rest.
 """
 

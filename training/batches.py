@@ -1,5 +1,6 @@
 """Batches for Keras, drawn by near-duplicate group, reproducible from the seed, the epoch and the row alone."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from training.recipe import Recipe
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
 
 
-class TrainBatches(keras.utils.PyDataset):
+class TrainBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Augmented, mixed and weighted batches of the train subset.
 
     One item is (images uint8 `[B, 299, 299, 3]`, targets float32 `[B, 4]`, weights float32 `[B]`).
@@ -69,7 +70,7 @@ class TrainBatches(keras.utils.PyDataset):
         return rng.permutation(drawn)
 
 
-class EvaluationBatches(keras.utils.PyDataset):
+class EvaluationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Unaltered images of some rows in order; each near-duplicate group weighs one image in all."""
 
     def __init__(self, arrays: Arrays, rows: NDArray[np.intp], batch_size: int = 32) -> None:
@@ -80,7 +81,7 @@ class EvaluationBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Returns the number of batches, the last one possibly smaller."""
-        return -(-len(self._rows) // self._batch_size)
+        return math.ceil(len(self._rows) / self._batch_size)
 
     def __getitem__(self, index: int) -> Batch:
         """Returns batch `index`."""

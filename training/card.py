@@ -30,9 +30,9 @@ def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any]) -> s
         _calibration(metrics["grouped"], contract.temperature),
         _runtimes(metrics["runtimes"]),
         _limits(contract, metrics),
-        "## Data\n\nBrain Tumor MRI Dataset (M. Nickparvar, Kaggle, CC0), a public copy at 224x224 pixels, without 404 of"
-        " its Testing and Training images. It merges figshare (Cheng), SARTAJ and Br35H, and carries no patient"
-        " ids: near-duplicate groups stand in for patients, and slices of one patient may still be on both sides.",
+        "## Data\n\nBrain Tumor MRI Dataset (M. Nickparvar, Kaggle, CC0), in a public copy at 224x224 pixels. It merges"
+        " figshare (Cheng), SARTAJ and Br35H, and carries no patient ids: near-duplicate groups stand in for patients,"
+        " and other slices of one patient may still be on both sides.",
         f"## Licence\n\nWeights: {contract.licence}. Data: CC0.",
     ]
     return "\n\n".join(sections) + "\n"
@@ -59,7 +59,12 @@ def _origin(recipe: Recipe) -> str:
 
 
 def _results(metrics: dict[str, Any]) -> str:
-    lines = ["## Results", "", "| split | images | accuracy (95 % Wilson) | macro-F1 (95 % bootstrap over groups) |", "|---|---|---|---|"]
+    lines = [
+        "## Results",
+        "",
+        "| split | images | accuracy (95 % Wilson) | macro-F1 (95 % bootstrap over groups) |",
+        "|---|---|---|---|",
+    ]
     for key, title in _SPLITS.items():
         figures = metrics[key]
         lines.append(
@@ -71,7 +76,12 @@ def _results(metrics: dict[str, Any]) -> str:
 
 
 def _classes(figures: dict[str, Any]) -> str:
-    lines = ["## By class, grouped hold-out", "", "| class | precision | recall (95 % Wilson) | F1 | images |", "|---|---|---|---|---|"]
+    lines = [
+        "## By class, grouped hold-out",
+        "",
+        "| class | precision | recall (95 % Wilson) | F1 | images |",
+        "|---|---|---|---|---|",
+    ]
     for label in LABELS:
         row = figures["per_class"][label]
         lines.append(
@@ -93,7 +103,12 @@ def _calibration(figures: dict[str, Any], temperature: float) -> str:
 
 
 def _runtimes(runtimes: dict[str, dict[str, Any]]) -> str:
-    lines = ["## Runtimes", "", "| runtime | MB | images/s at batch 1, 8, 32 | label flips | largest probability difference |", "|---|---|---|---|---|"]
+    lines = [
+        "## Runtimes",
+        "",
+        "| runtime | MB | images/s at batch 1, 8, 32 | label flips | largest probability difference |",
+        "|---|---|---|---|---|",
+    ]
     for name, row in runtimes.items():
         speeds = ", ".join(f"{row['images_per_s'][size]:.1f}" for size in row["images_per_s"])
         flips = f"{row['label_flips']:.2%} of {row['compared_images']}" if "label_flips" in row else "reference"

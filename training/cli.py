@@ -59,9 +59,9 @@ def audit(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
     write_atomically(space.data / "audit.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_atomically(space.data / "audit.md", report(summary).encode())
     _say(
-        f"{summary['images']} images in {summary['groups']} near-duplicate groups; of {summary['testing_images']} Testing"
-        f" images {summary['testing_exact_leaks']} have an exact and {summary['testing_near_leaks']} a near-duplicate in"
-        f" Training; report in {space.data / 'audit.md'}"
+        f"{summary['images']} images in {summary['groups']} near-duplicate groups;"
+        f" of {summary['testing_images']} Testing images {summary['testing_exact_leaks']} have an exact"
+        f" and {summary['testing_near_leaks']} a near-duplicate in Training; report in {space.data / 'audit.md'}"
     )
 
 

@@ -92,12 +92,13 @@ def _part_folder(dataset: Path, part: str) -> Path | None:
 
 def _walk(dataset: Path) -> Iterator[SliceFile]:
     for part in (TRAINING, TESTING):
-        folder = _part_folder(dataset, part)
-        assert folder is not None
+        folder = _part_folder(dataset, part) or dataset / part
         for class_folder in sorted(child for child in folder.iterdir() if child.is_dir()):
             label = canonical_label(class_folder.name)
             if label is None:
-                raise DatasetError(f"{class_folder} spells none of the labels {', '.join(LABELS)}. Rename or remove it.")
+                raise DatasetError(
+                    f"{class_folder} spells none of the labels {', '.join(LABELS)}. Rename or remove it."
+                )
             for path in class_folder.rglob("*"):
                 if path.suffix.lower() in _SUFFIXES:
                     name = path.relative_to(dataset).as_posix()

@@ -40,7 +40,7 @@ def thumbnail(image: Image.Image) -> NDArray[np.float32]:
     small = np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32).ravel()
     centred = small - small.mean()
     norm = float(np.linalg.norm(centred))
-    return centred / norm if norm > 0 else centred
+    return np.asarray(centred / norm if norm > 0 else centred, dtype=np.float32)
 
 
 def near_pairs(hashes: NDArray[np.bool_], thumbnails: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -49,7 +49,7 @@ def evaluate(bundle: Bundle, arrays: Arrays, threads: int) -> Evaluation:
         RuntimeUnavailable: An artefact or its package is missing.
     """
     runtimes = {choice: open_runtime(bundle, choice, threads) for choice in (SERVING, REFERENCE)}
-    rows = {name: arrays.select(lambda row, name=name: row.subset == name) for name in (VALIDATION, HOLDOUT, TEST)}
+    rows = {name: arrays.subset(name) for name in (VALIDATION, HOLDOUT, TEST)}
     logits = {
         choice: {name: _infer(runtime, arrays, numbers) for name, numbers in rows.items()}
         for choice, runtime in runtimes.items()

@@ -63,7 +63,7 @@ def write_keras(model: keras.Model, folder: Path) -> None:
     """Writes `model.json` and `weights.npz`, float16 arrays `0000`, `0001` ... in the order of `model.weights`."""
     (folder / "model.json").write_text(model.to_json())
     arrays = {f"{i:04d}": value.astype(np.float16) for i, value in enumerate(model.get_weights())}
-    np.savez(folder / "weights.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(folder / "weights.npz", **arrays)
 
 
 def to_openvino(model: keras.Model, scratch: Path) -> openvino.Model:
@@ -79,7 +79,7 @@ def to_openvino(model: keras.Model, scratch: Path) -> openvino.Model:
 
 def calibration_images(arrays: Arrays, seed: int, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:
     """Returns up to `count` training images `[N, 299, 299, 3]`, one of each of as many near-duplicate groups."""
-    rows = arrays.select(lambda row: row.subset == TRAIN)
+    rows = arrays.subset(TRAIN)
     _, first = np.unique(arrays.groups[rows], return_index=True)
     chosen = np.random.default_rng(seed).permutation(rows[first])[:count]
     return np.asarray(arrays.pixels[np.sort(chosen)])

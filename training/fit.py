@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmri.errors import DatasetError
 from training import checkpoint
 from training.arrays import Arrays
 from training.batches import EvaluationBatches, TrainBatches
@@ -59,7 +60,7 @@ def _saved_progress(folder: Path, fresh: Progress) -> Progress:
         return fresh
     for field, what in (("recipe_sha256", "recipe"), ("split_sha256", "split")):
         if getattr(saved, field) != getattr(fresh, field):
-            raise checkpoint.DatasetError(
+            raise DatasetError(
                 f"{folder} was trained with another {what}. Train into another folder, or without --resume."
             )
     return saved
@@ -73,8 +74,8 @@ def _run_phase(
     start = max(progress.epoch, first_epoch)
     if start >= last_epoch:
         return
-    train_rows = arrays.select(lambda row: row.subset == TRAIN)
-    validation_rows = arrays.select(lambda row: row.subset == VALIDATION)
+    train_rows = arrays.subset(TRAIN)
+    validation_rows = arrays.subset(VALIDATION)
     train = TrainBatches(arrays, train_rows, recipe, phase.batch_size, epoch=start)
     steps = min(len(train), max_steps) if max_steps else len(train)
     weights = recipe.weights if number == 0 and progress.epoch == 0 else "none"
@@ -126,7 +127,7 @@ def _compile(model: keras.Model, recipe: Recipe, phase: Phase, steps_per_epoch: 
     )
 
 
-class _EpochEnd(keras.callbacks.Callback):
+class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Seeds dropout before an epoch; after it writes history and checkpoint, keeps the best, stops early."""
 
     def __init__(self, recipe: Recipe, phase: int, first_epoch: int, folder: Path, progress: Progress) -> None:

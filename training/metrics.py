@@ -134,8 +134,7 @@ def bootstrap_interval(
     members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
     rng = np.random.default_rng(seed)
     values = [
-        figure(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
-        for _ in range(rounds)
+        figure(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])) for _ in range(rounds)
     ]
     low, high = np.quantile(values, [0.025, 0.975])
     return [float(low), float(high)]

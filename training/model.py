@@ -54,14 +54,14 @@ def _body(architecture: str, weights: str) -> keras.Model:
     if architecture == "tiny_xception":
         return _tiny_body()
     from_keras = "imagenet" if weights == "imagenet" else None
-    body = keras.applications.Xception(
-        include_top=False, weights=from_keras, input_shape=(None, None, 3), name=BODY
-    )
+    body = keras.applications.Xception(include_top=False, weights=from_keras, input_shape=(None, None, 3), name=BODY)
     if weights not in ("none", "imagenet"):
         try:
             body.load_weights(weights)
         except (OSError, ValueError) as error:
-            raise DatasetError(f"The weights {weights!r} cannot be loaded into Xception without top: {error}") from error
+            raise DatasetError(
+                f"The weights {weights!r} cannot be loaded into Xception without top: {error}"
+            ) from error
     return body
 
 

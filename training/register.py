@@ -85,7 +85,12 @@ def code_revision() -> str:
 
 
 def release(
-    folder: Path, contract: Contract, artefacts: dict[str, Path], metrics: dict[str, Any], card: str, figures: list[Path]
+    folder: Path,
+    contract: Contract,
+    artefacts: dict[str, Path],
+    metrics: dict[str, Any],
+    card: str,
+    figures: list[Path],
 ) -> Bundle:
     """Writes the verified bundle to `folder`, with what was evaluated noted in its metrics.
 

@@ -50,7 +50,7 @@ class SplitRule:
 
     def __post_init__(self) -> None:
         """Refuses shares that leave nothing to train on."""
-        if not (0 < self.validation and 0 < self.holdout and self.validation + self.holdout < 1):
+        if not (self.validation > 0 and self.holdout > 0 and self.validation + self.holdout < 1):
             raise DatasetError(
                 f"validation={self.validation} and holdout={self.holdout} must be positive and sum to less than 1."
             )

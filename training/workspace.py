@@ -47,9 +47,7 @@ class Workspace:
         facts = json.loads(path.read_text())
         return {key: facts[key] for key in ("sha256", "manifest_sha256")}
 
-    def arrays(
-        self, data: Path, track: Callable[[list[SplitRow]], Iterable[SplitRow]] = iter
-    ) -> Arrays:
+    def arrays(self, data: Path, track: Callable[[list[SplitRow]], Iterable[SplitRow]] = iter) -> Arrays:
         """Returns the decoded images of the split, decoding them from `data` on the first call."""
         return build_arrays(
             find_dataset(data), read_split(self.data), self.split_facts()["sha256"], self.data / "arrays", track
