@@ -28,7 +28,7 @@ unexport VIRTUAL_ENV
 RUN := $(DEVELOPMENT) $(UV) run --no-sync
 
 # --- what a caller may set -----------------------------------------------------------------------------
-RECIPE ?= training/recipes/xception.yaml
+RECIPE ?= first
 DATA ?= $(BRAINMRI_DATA)
 ARGS ?=
 
@@ -58,11 +58,13 @@ format: setup ## Format, and fix what can be fixed by itself
 lock: $(UV) ## Resolve the dependencies again after an edit of pyproject.toml; ARGS=--upgrade renews all
 	@$(UV) lock $(ARGS)
 
-train: setup ## Train a model: RECIPE=training/recipes/NAME.yaml DATA=FOLDER
+train: setup ## Audit, split and train: RECIPE=NAME DATA=FOLDER; ARGS=--resume continues
+	@$(RUN) python -m training audit $(if $(DATA),--data $(DATA))
+	@$(RUN) python -m training split
 	@$(RUN) python -m training train $(RECIPE) $(if $(DATA),--data $(DATA)) $(ARGS)
 
-evaluate: setup ## Evaluate a trained model: DATA=FOLDER ARGS="..."
-	@$(RUN) python -m training evaluate $(if $(DATA),--data $(DATA)) $(ARGS)
+evaluate: setup ## Evaluate a trained run: RECIPE=NAME DATA=FOLDER
+	@$(RUN) python -m training evaluate $(RECIPE) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 clean: ## Remove the environments, caches and reports; runs and data stay
 	@rm -rf .venv .venv-dev .uv .mypy_cache .pytest_cache .ruff_cache htmlcov coverage.xml .coverage .coverage.*
