@@ -112,7 +112,7 @@ async def _unknown(request: Request) -> Response:
 async def _expected_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, BrainMRIError)  # noqa: S101 -- registered for this class
     status = status_of(error).http
-    if status >= 500:
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.error("Request %s failed: %s", request.state.request_id, error.message)
     headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return JSONResponse(error_body(error, request.state.request_id).model_dump(), status, headers)
