@@ -16,7 +16,7 @@ from brainmri.contract import NOTICE
 from tests.tiny import write_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 240  # alone on two cores it takes 7; a training run beside it makes that minutes
+START_S = 240  # measured: 12 beside one idle-priority training run, 33 beside a busy machine
 
 
 def free_port() -> int:
