@@ -48,8 +48,9 @@ class BrainMRI:
         self._failed = False
         self._loading: asyncio.Task[None] | None = None
 
-    @staticmethod
+    # In this order: the other way round BentoML does not find the hook and says nothing.
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
     def check() -> None:
         """Refuses to start, in the parent process, without a valid bundle that some runtime can load."""
         try:

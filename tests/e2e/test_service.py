@@ -203,3 +203,24 @@ def test_with_an_altered_bundle_the_server_does_not_start(tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "model.bin" in done.stderr
     assert "was altered" in done.stderr
+
+
+def test_bentoml_serve_itself_refuses_a_stored_bundle_that_was_altered(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
+    environ = environment(tmp_path, free_port())
+    command = [sys.executable, "-m", "brainmri", "models", "import", str(bundle.folder)]
+    subprocess.run(command, cwd=ROOT, env=environ, check=True, timeout=START_S, capture_output=True)
+    stored = tmp_path / "home" / "models" / "brain_mri_xception" / "0.0.1"
+    (stored / "openvino-f32" / "model.bin").write_bytes(b"altered")
+    command = [sys.executable, "-m", "bentoml", "serve", "service:BrainMRI", "--host", "127.0.0.1"]
+    done = subprocess.run(
+        [*command, "--port", str(free_port())],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "was altered" in done.stderr
