@@ -43,10 +43,7 @@ class Progress:
 def save_state(folder: Path, model: keras.Model, progress: Progress) -> None:
     """Saves everything that continuing exactly needs, as one file."""
     arrays = {f"weight{i:04d}": value for i, value in enumerate(model.get_weights())}
-    arrays |= {
-        f"optimizer{i:04d}": keras.ops.convert_to_numpy(variable)
-        for i, variable in enumerate(model.optimizer.variables)
-    }
+    arrays |= {f"optimizer{i:04d}": variable.numpy() for i, variable in enumerate(model.optimizer.variables)}
     text = json.dumps(asdict(progress)).encode()
     _save(folder / _STATE, arrays | {"progress": np.frombuffer(text, dtype=np.uint8)})
 

@@ -152,8 +152,9 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no
         progress.epoch = epoch + 1
         seconds = time.monotonic() - self._started
         progress.history.append({"epoch": epoch + 1, "phase": self._phase + 1, "seconds": round(seconds, 1)} | figures)
-        if figures["val_accuracy"] >= progress.best:
-            progress.best, progress.best_epoch = figures["val_accuracy"], epoch + 1
+        accuracy = _validation_accuracy(progress.history[-1])
+        if accuracy >= progress.best:
+            progress.best, progress.best_epoch = accuracy, epoch + 1
             checkpoint.save_best(self._folder, _averaged_weights(self.model))
         patience = self._recipe.patience
         if patience and progress.epoch - progress.best_epoch >= patience:
@@ -163,10 +164,14 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no
         write_history(self._folder, progress)
 
 
+def _validation_accuracy(figures: dict[str, float]) -> float:
+    return figures["val_accuracy"]
+
+
 def _averaged_weights(model: keras.Model) -> list[NDArray[np.floating]]:
     averages = getattr(model.optimizer, "_model_variables_moving_average", None) or []
     by_variable = {id(v): a for v, a in zip(model.optimizer._trainable_variables, averages, strict=False)}
-    return [keras.ops.convert_to_numpy(by_variable.get(id(weight), weight)) for weight in model.weights]
+    return [by_variable.get(id(weight), weight).numpy() for weight in model.weights]
 
 
 def write_history(folder: Path, progress: Progress) -> None:

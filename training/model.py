@@ -12,6 +12,10 @@ from brainmri.imaging import SIDE
 
 FEATURES, LOGITS, BODY = "features", "logits", "body"
 
+BATCH_NORM_MOMENTUM = 0.95
+"""Keras's 0.99 is for long runs: from random weights it leaves validation meaningless for a thousand steps, because
+moving variances start at 1 and many settle below 0.01. Training itself uses the batch's statistics."""
+
 
 def build_model(architecture: str, downsample: int = 1, weights: str = "none", seed: int = 0) -> keras.Model:
     """Builds a classifier with fresh or given weights.
@@ -51,8 +55,14 @@ def set_trainable(model: keras.Model, part: str) -> None:
 
 
 def _body(architecture: str, weights: str) -> keras.Model:
-    if architecture == "tiny_xception":
-        return _tiny_body()
+    body = _tiny_body() if architecture == "tiny_xception" else _xception_body(weights)
+    for layer in body.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = BATCH_NORM_MOMENTUM
+    return body
+
+
+def _xception_body(weights: str) -> keras.Model:
     from_keras = "imagenet" if weights == "imagenet" else None
     body = keras.applications.Xception(include_top=False, weights=from_keras, input_shape=(None, None, 3), name=BODY)
     if weights not in ("none", "imagenet"):
@@ -70,13 +80,13 @@ def _tiny_body() -> keras.Model:
     layers = keras.layers
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(8, 3, strides=2, use_bias=False)(image)
-    x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Activation("relu")(layers.BatchNormalization()(x))
     residual = layers.Conv2D(16, 1, strides=2, padding="same", use_bias=False)(x)
-    residual = layers.BatchNormalization(momentum=0.9)(residual)
+    residual = layers.BatchNormalization()(residual)
     x = layers.SeparableConv2D(16, 3, padding="same", use_bias=False)(x)
-    x = layers.BatchNormalization(momentum=0.9)(x)
+    x = layers.BatchNormalization()(x)
     x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
     x = layers.add([x, residual])
     x = layers.SeparableConv2D(32, 3, strides=1, padding="same", use_bias=False)(x)
-    x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Activation("relu")(layers.BatchNormalization()(x))
     return keras.Model(image, x, name=BODY)

@@ -48,7 +48,7 @@ def plot_reliability(probabilities: NDArray[np.float32], labels: NDArray[np.intp
     """Draws accuracy against mean confidence in bins of equal mass."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    bins = np.array_split(np.argsort(confidence), ECE_BINS)
+    bins = [part for part in np.array_split(np.argsort(confidence), ECE_BINS) if len(part)]
     figure = _figure(4.2, 4.0)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)

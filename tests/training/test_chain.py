@@ -1,0 +1,150 @@
+"""The whole way on the command line: dataset, split, training, evaluation, bundle, store, prediction."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from brainmri import store
+from brainmri.bundle import load_bundle
+from brainmri.inference.runtime import open_runtime
+from training.arrays import Arrays
+from training.cli import app, main
+from training.evaluate import compare
+
+RECIPE = {
+    "name": "tiny",
+    "architecture": "tiny_xception",
+    "ema": 0.5,
+    "phases": [{"epochs": 2, "downsample": 4, "batch_size": 8, "peak_learning_rate": 0.02, "warmup_steps": 2}],
+}
+VERSION = "0.0.7"
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def work(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every command has run."""
+    folder = tmp_path_factory.mktemp("chain")
+    recipe, data = folder / "tiny.yaml", dataset
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    common = ("--work", folder / "runs")
+    run("audit", "--data", data, *common)
+    run("split", "--validation", 0.2, "--holdout", 0.2, *common)
+    run("train", recipe, "--data", data, *common)
+    run("evaluate", recipe, "--data", data, "--threads", 1, *common)
+    archive = folder / "out.bentomodel"
+    run("register", recipe, "--version", VERSION, "--models", folder / "models", "--archive", archive, *common)
+    return folder
+
+
+def test_the_audit_is_written_for_people_and_machines(work: Path) -> None:
+    summary = json.loads((work / "runs" / "data" / "audit.json").read_text())
+    assert summary["testing_near_leaks"] == 2
+    assert "Testing near leaks" in (work / "runs" / "data" / "audit.md").read_text()
+
+
+def test_the_bundle_is_verified_and_says_where_it_comes_from(work: Path) -> None:
+    contract = load_bundle(work / "models" / "brain_mri_xception").contract
+    split = json.loads((work / "runs" / "data" / "split.json").read_text())
+    assert contract.tag == f"brain_mri_xception:{VERSION}"
+    assert contract.provenance.split_sha256 == split["sha256"]
+    assert contract.provenance.data_sha256 == split["manifest_sha256"]
+    assert contract.provenance.recipe == "tiny"
+    assert contract.network_side == 74
+    assert [artefact.runtime for artefact in contract.artefacts] == ["keras-f16", "openvino-int8"]
+
+
+def test_the_metrics_hold_every_split_and_the_fitted_temperature(work: Path) -> None:
+    bundle = load_bundle(work / "models" / "brain_mri_xception")
+    metrics = json.loads((bundle.folder / "metrics.json").read_text())
+    assert metrics["evaluated"]["model"] == bundle.contract.tag
+    assert metrics["temperature"] == bundle.contract.temperature
+    assert metrics["given"]["images"] == 18
+    assert metrics["leak_free"]["images"] == 16
+    low, high = metrics["grouped"]["macro_f1_ci95"]
+    assert 0 <= low <= metrics["grouped"]["macro_f1"] <= high <= 1
+    assert metrics["runtimes"]["openvino-int8"]["compared_images"] > 16
+    assert set(metrics["runtimes"]["keras-f16"]["images_per_s"]) == {"1", "8", "32"}
+
+
+def test_card_and_figures_show_the_measured_figures(work: Path) -> None:
+    folder = work / "models" / "brain_mri_xception"
+    card, metrics = (folder / "card.md").read_text(), json.loads((folder / "metrics.json").read_text())
+    assert f"{metrics['grouped']['macro_f1']:.4f}" in card
+    assert "never a diagnosis" in card
+    for name in ("history", "confusion_grouped", "confusion_leak_free", "reliability_grouped", "curves_grouped"):
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_store_holds_the_model_and_the_archive_carries_it(work: Path) -> None:
+    assert store.resolve(f"brain_mri_xception:{VERSION}").contract.version == VERSION
+    with tarfile.open(work / "out.bentomodel") as archive:
+        assert {"contract.json", "model.yaml"} <= {Path(name).name for name in archive.getnames()}
+
+
+def test_the_int8_network_answers_as_the_keras_one(work: Path, arrays: Arrays) -> None:
+    bundle = load_bundle(work / "models" / "brain_mri_xception")
+    images = arrays.pixels[:24]
+    served, reference = (open_runtime(bundle, choice, 1).infer(images) for choice in ("openvino", "tensorflow"))
+    difference = compare(served.logits, reference.logits, arrays.labels[:24], bundle.contract.temperature)
+    assert difference["largest_probability_difference"] < 0.05
+    assert served.features.shape == reference.features.shape == (24, 32)
+
+
+def test_evaluating_the_released_bundle_again_gives_its_figures(work: Path, dataset: Path) -> None:
+    bundle = work / "models" / "brain_mri_xception"
+    output = run("evaluate-bundle", bundle, "--data", dataset, "--work", work / "runs", "--threads", 1)
+    assert "as published" in output
+
+
+def test_a_published_figure_that_does_not_hold_is_named(work: Path, dataset: Path, tmp_path: Path) -> None:
+    bundle = work / "models" / "brain_mri_xception"
+    path = bundle / "metrics.json"
+    text = path.read_text()
+    metrics = json.loads(text)
+    metrics["grouped"]["macro_f1"] += 0.1
+    try:
+        path.write_text(json.dumps(metrics))
+        arguments = ["evaluate-bundle", str(bundle), "--data", str(dataset), "--work", str(work / "runs")]
+        result = CliRunner().invoke(app, arguments)
+    finally:
+        path.write_text(text)
+    assert result.exit_code == 1
+    assert "grouped.macro_f1: measured" in result.output
+
+
+@pytest.mark.parametrize("command", [["split"], ["train", "first"], ["evaluate", "first"]])
+def test_a_stage_without_its_predecessor_names_it(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["training", *command, "--work", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "python -m training" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(1200)
+def test_a_few_steps_of_xception_on_real_slices(brain_mri_data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "few.yaml"
+    phases = [{"epochs": 1, "downsample": 4, "batch_size": 8, "warmup_steps": 1}]
+    recipe.write_text(yaml.safe_dump({"name": "few", "phases": phases}))
+    common = ("--work", tmp_path / "runs")
+    run("audit", "--data", brain_mri_data, *common)
+    run("split", *common, "--validation", 0.02, "--holdout", 0.02)
+    run("train", recipe, "--data", brain_mri_data, *common, "--max-steps", 3)
+    header, row = (tmp_path / "runs" / "few" / "history.csv").read_text().splitlines()
+    figures = dict(zip(header.split(","), map(float, row.split(",")), strict=True))
+    assert 0.5 < figures["loss"] < 4
+    assert 0 <= figures["val_accuracy"] <= 1

@@ -1,0 +1,168 @@
+"""Training a tiny Xception: exact resume, phases, averages, early stopping."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from brainmri.errors import DatasetError
+from training import checkpoint
+from training.arrays import Arrays
+from training.augment import Augmentation
+from training.fit import fit
+from training.model import BODY, FEATURES, build_model, with_features
+from training.recipe import Recipe
+
+PHASE = {"epochs": 2, "downsample": 4, "batch_size": 8, "warmup_steps": 2, "peak_learning_rate": 0.01}
+
+
+def recipe(**changes: object) -> Recipe:
+    phases = [PHASE, PHASE | {"epochs": 1, "downsample": 3}]
+    return Recipe.model_validate({"name": "t", "architecture": "tiny_xception", "ema": 0.9, "phases": phases} | changes)
+
+
+def train(arrays: Arrays, folder: Path, chosen: Recipe, **options: Any) -> checkpoint.Progress:
+    return fit(chosen, arrays, "0" * 64, folder, **options)
+
+
+class PowerCut(Exception):
+    """Stops a run right after a checkpoint."""
+
+
+def cut_power_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = checkpoint.save_state
+
+    def save_and_stop(folder: Path, model: keras.Model, progress: checkpoint.Progress) -> None:
+        save(folder, model, progress)
+        if progress.epoch == epoch:
+            raise PowerCut
+
+    monkeypatch.setattr("training.checkpoint.save_state", save_and_stop)
+
+
+@pytest.fixture(scope="module")
+def whole(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    train(arrays, folder, recipe())
+    return folder
+
+
+def test_a_run_cut_off_in_each_phase_and_resumed_ends_with_the_same_weights(
+    arrays: Arrays, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for epoch in (1, 2):
+        with monkeypatch.context() as patch:
+            cut_power_after(epoch, patch)
+            with pytest.raises(PowerCut):
+                train(arrays, tmp_path, recipe(), resume=True)
+    progress = train(arrays, tmp_path, recipe(), resume=True)
+    assert progress.epoch == 3
+    for ours, theirs in zip(checkpoint.load_best(tmp_path), checkpoint.load_best(whole), strict=True):
+        assert np.array_equal(ours, theirs)
+    with np.load(tmp_path / "state.npz") as resumed, np.load(whole / "state.npz") as expected:
+        assert len(resumed.files) > 30
+        for name in set(resumed.files) - {"progress"}:
+            assert np.array_equal(resumed[name], expected[name]), name
+
+
+def test_a_finished_run_resumes_to_itself(arrays: Arrays, whole: Path) -> None:
+    before = (whole / "state.npz").read_bytes()
+    assert train(arrays, whole, recipe(), resume=True).epoch == 3
+    assert (whole / "state.npz").read_bytes() == before
+
+
+def test_history_has_a_row_an_epoch_and_a_plot(whole: Path) -> None:
+    lines = (whole / "history.csv").read_text().splitlines()
+    assert lines[0].startswith("epoch,phase,seconds,accuracy,loss,val_accuracy,val_loss")
+    assert [line.split(",")[:2] for line in lines[1:]] == [["1", "1"], ["2", "1"], ["3", "2"]]
+    assert (whole / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("changed", "what"), [({"seed": 2}, "recipe"), ({}, "split")])
+def test_resuming_with_something_else_is_refused(
+    arrays: Arrays, whole: Path, changed: dict[str, object], what: str
+) -> None:
+    with pytest.raises(DatasetError, match=f"another {what}"):
+        fit(recipe(**changed), arrays, "0" * 64 if changed else "1" * 64, whole, resume=True)
+
+
+def test_training_lowers_the_loss_on_what_it_learns_from(arrays: Arrays, tmp_path: Path) -> None:
+    off = dict.fromkeys(Augmentation.model_fields, 0.0)
+    phases = [PHASE | {"epochs": 8, "downsample": 3, "batch_size": 4, "peak_learning_rate": 0.02}]
+    chosen = recipe(phases=phases, augmentation=off, mixup=0.0, weight_decay=0.0)
+    history = train(arrays, tmp_path, chosen).history
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+
+
+def test_the_head_phase_leaves_the_body_alone(arrays: Arrays, tmp_path: Path) -> None:
+    chosen = recipe(phases=[PHASE | {"trainable": "head", "epochs": 1}], ema=0.0)
+    train(arrays, tmp_path, chosen)
+    fresh = build_model("tiny_xception", 4, seed=chosen.seed)
+    pairs = zip(fresh.weights, fresh.get_weights(), checkpoint.load_best(tmp_path), strict=True)
+    moved = {weight.path for weight, before, after in pairs if not np.array_equal(before, after)}
+    assert moved == {"hidden/kernel", "hidden/bias", "logits/kernel", "logits/bias"}
+
+
+def test_early_stopping_ends_a_phase_and_the_next_one_still_runs(
+    arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.fit._validation_accuracy", lambda figures: 1.0 - figures["epoch"])
+    chosen = recipe(patience=1, phases=[PHASE | {"epochs": 9}, PHASE | {"epochs": 1}])
+    phases = [row["phase"] for row in train(arrays, tmp_path, chosen).history]
+    assert phases == [1, 1, 2]
+
+
+def test_max_steps_shortens_an_epoch(arrays: Arrays, tmp_path: Path) -> None:
+    train(arrays, tmp_path, recipe(phases=[PHASE | {"epochs": 1}]), max_steps=1)
+    with np.load(tmp_path / "state.npz") as state:
+        assert int(state["optimizer0000"]) == 1
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_both_optimisers_spare_biases_and_normalisation_from_decay(
+    arrays: Arrays, tmp_path: Path, optimizer: str
+) -> None:
+    decayed = recipe(optimizer=optimizer, ema=0.0, weight_decay=0.5, phases=[PHASE | {"epochs": 1}])
+    train(arrays, tmp_path / "a", decayed)
+    train(arrays, tmp_path / "b", decayed.model_copy(update={"weight_decay": 0.0}))
+    norms = [
+        sum(float(np.abs(w).sum()) for w in checkpoint.load_best(tmp_path / run) if w.ndim > 1) for run in ("a", "b")
+    ]
+    assert norms[0] < 0.99 * norms[1]
+
+
+def test_the_head_is_the_one_of_the_earlier_systems() -> None:
+    model = build_model("tiny_xception", 1)
+    assert [layer.name for layer in model.layers][-6:] == [
+        BODY,
+        FEATURES,
+        "dropout_features",
+        "hidden",
+        "dropout_hidden",
+        "logits",
+    ]
+    assert (model.get_layer("dropout_features").rate, model.get_layer("dropout_hidden").rate) == (0.30, 0.25)
+    assert (model.get_layer("hidden").units, model.get_layer("logits").units) == (128, 4)
+
+
+def test_the_serving_model_takes_uint8_and_gives_the_same_logits_and_the_features(arrays: Arrays) -> None:
+    model = build_model("tiny_xception", 2, seed=3)
+    images = np.asarray(arrays.pixels[:3])
+    outputs = with_features(model).predict_on_batch(images)
+    assert np.allclose(outputs["logits"], model.predict_on_batch(images), atol=1e-6)
+    assert outputs["features"].shape == (3, 32)
+
+
+def test_downsampling_averages_in_the_graph() -> None:
+    image = np.zeros((1, 299, 299, 3), np.uint8)
+    image[0, ::2, ::2] = 200
+    same = np.full((1, 299, 299, 3), 50, np.uint8)
+    model = build_model("tiny_xception", 2, seed=3)
+    assert np.allclose(model.predict_on_batch(image), model.predict_on_batch(same), atol=1e-4)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"missing\.weights\.h5"):
+        build_model("xception", 1, weights=str(tmp_path / "missing.weights.h5"))
