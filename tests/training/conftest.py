@@ -21,18 +21,15 @@ PER_LABEL = {"Training": 16, "Testing": 4}
 
 
 def draw_slice(label: str, seed: int) -> Image.Image:
-    """Draws a random ellipse with texture, and a bright spot whose place tells the label."""
+    """Draws a random ellipse on black, with a random texture around a mean grey level that tells the label."""
     rng = np.random.default_rng([LABELS.index(label), seed])
-    texture = Image.fromarray(rng.integers(20, 160, (8, 8), dtype=np.uint8)).resize(
-        (SIZE, SIZE), Image.Resampling.BICUBIC
-    )
+    level = 50 + 50 * LABELS.index(label)
+    coarse = Image.fromarray(rng.integers(level - 40, level + 40, (8, 8)).astype(np.uint8))
     mask = Image.new("L", (SIZE, SIZE), 0)
     left, top, right, bottom = rng.integers(4, 20, 4)
     ImageDraw.Draw(mask).ellipse((left, top, SIZE - right, SIZE - bottom), fill=255)
-    image = Image.composite(texture, Image.new("L", (SIZE, SIZE), 0), mask)
-    x, y = {"glioma": (30, 30), "meningioma": (66, 30), "notumor": (30, 66), "pituitary": (66, 66)}[label]
-    ImageDraw.Draw(image).ellipse((x - 9, y - 9, x + 9, y + 9), fill=255)
-    return image
+    texture = coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    return Image.composite(texture, Image.new("L", (SIZE, SIZE), 0), mask)
 
 
 @pytest.fixture(scope="session")
