@@ -173,6 +173,28 @@ def evaluate_bundle(
     _say(f"as published in {bundle / 'metrics.json'}")
 
 
+@app.command("resize-study")
+def resize_study(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a released bundle.")],
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    threads: Threads = THREADS,
+) -> None:
+    """Compare stretching, padding and filters on validation slices (decision 0003)."""
+    from brainmri.bundle import load_bundle
+    from brainmri.inference.runtime import open_runtime
+    from training.dataset import find_dataset
+    from training.resize_study import study
+
+    model, arrays = load_bundle(bundle), Workspace(work).arrays(data, _bar("decoding"))
+    runtime = open_runtime(model, "openvino", threads)
+    for row in study(runtime, model.contract.temperature, arrays, find_dataset(data)):
+        _say(
+            f"{row['images']:20} {row['rule']:8} {row['filter']:9}"
+            f" macro-F1 {row['macro_f1']:.4f}  log loss {row['log_loss']:.4f}"
+        )
+
+
 def _report(figures: dict[str, Any]) -> None:
     for name in ("given", "leak_free", "grouped"):
         row = figures[name]
