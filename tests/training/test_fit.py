@@ -166,3 +166,12 @@ def test_downsampling_averages_in_the_graph() -> None:
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"missing\.weights\.h5"):
         build_model("xception", 1, weights=str(tmp_path / "missing.weights.h5"))
+
+
+def test_a_weights_file_of_the_body_is_loaded(tmp_path: Path) -> None:
+    source = build_model("xception", 4, seed=1)
+    source.get_layer(BODY).save_weights(tmp_path / "body.weights.h5")
+    loaded = build_model("xception", 4, weights=str(tmp_path / "body.weights.h5"), seed=2)
+    for ours, theirs in zip(loaded.get_layer(BODY).get_weights(), source.get_layer(BODY).get_weights(), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert not np.array_equal(loaded.get_layer("logits").get_weights()[0], source.get_layer("logits").get_weights()[0])
