@@ -1,6 +1,7 @@
 """The dataset as one memory-mapped array of model inputs, made by serving's own decode and resize."""
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +54,13 @@ def build_arrays(
         facts_path.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         shape = (len(rows), SIDE, SIDE, 3)
-        pixels = np.lib.format.open_memmap(folder / _PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+        # Aside, then renamed: a run that maps the old file keeps it.
+        aside = folder / f".{_PIXELS}.{os.getpid()}"
+        pixels = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
         for number, row in enumerate(track(rows)):
             pixels[number] = to_tensor(decode((dataset / row.name).read_bytes()))
         pixels.flush()
+        aside.replace(folder / _PIXELS)
         write_atomically(facts_path, json.dumps(facts).encode())
     return _map_arrays(folder, rows)
 

@@ -1,6 +1,7 @@
 """Looks at every file of the dataset: what can be read, what is a duplicate, and what leaks into Testing."""
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -107,13 +108,16 @@ def audit(slices: list[SliceFile], track: Callable[[list[SliceFile]], Iterable[S
 
 
 def _read(path: Path) -> tuple[_Reading, Image.Image | None]:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return _Reading(sha256="", bytes=0, error=f"The file cannot be read: {error.strerror}."), None
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         pixels = decode(data)
     except InvalidInput as error:
         return _Reading(sha256=sha256, bytes=len(data), error=error.message), None
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(data)) as image:
         mode = image.mode
     height, width = pixels.shape[:2]
     return _Reading(sha256=sha256, bytes=len(data), width=width, height=height, mode=mode), grey(pixels)
@@ -150,7 +154,7 @@ def summarise(rows: list[ManifestRow]) -> dict[str, object]:
         "sizes": _counts(f"{row.width}x{row.height}" for row in readable),
         "modes": _counts(row.mode for row in readable),
         "sources": _counts(f"{row.part} {row.source}" for row in rows),
-        "exact_duplicates": len(rows) - len({row.sha256 for row in rows}),
+        "exact_duplicates": len(readable) - len({row.sha256 for row in readable}),
         "groups": len(labels_of),
         "groups_with_two_labels": sum(len(labels) > 1 for labels in labels_of.values()),
         "groups_per_label": {label: sum(label in labels for labels in labels_of.values()) for label in LABELS},

@@ -27,9 +27,13 @@ class TrainBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no
     def __init__(
         self, arrays: Arrays, rows: NDArray[np.intp], recipe: Recipe, batch_size: int, epoch: int, workers: int = 2
     ) -> None:
-        """Prepares the batches of `rows` from `epoch` (counted over all phases) on."""
+        """Prepares the batches of `rows` from `epoch` (counted over all phases) on.
+
+        `Model.fit` calls `on_epoch_end` once before its first epoch too, so that it trains on the draws from
+        `epoch + 1` on, in a fresh and in a resumed run alike.
+        """
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
-        self._arrays, self._rows, self._recipe, self._batch_size = arrays, rows, recipe, batch_size
+        self._arrays, self._recipe, self._batch_size = arrays, recipe, batch_size
         self._members = _members(arrays, rows, recipe.sampling)
         self._label_weights = _label_weights(arrays, self._members, recipe.balance)
         self._epoch = epoch

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from brainmri.errors import DatasetError
 from training.tables import write_atomically
 
-_STATE, _BEST = "state.npz", "best.npz"
+_STATE = "state.npz"
 
 
 @dataclass
@@ -22,6 +23,11 @@ class Progress:
     Attributes:
         recipe_sha256: Of the recipe's content; another recipe may not resume.
         split_sha256: Of the split; another split may not resume.
+        manifest_sha256: Of the dataset's manifest.
+        code_revision: Git commit that trained.
+        keras_backend: Back end that trained.
+        keras_version: Keras that trained.
+        max_steps: Steps an epoch was cut to; 0 for whole epochs. Another value may not resume.
         epoch: Epochs done, over all phases.
         phase: Number of the phase that the last epoch belonged to.
         best: Best group-weighted validation accuracy so far in the current phase.
@@ -32,6 +38,11 @@ class Progress:
 
     recipe_sha256: str
     split_sha256: str
+    manifest_sha256: str
+    code_revision: str
+    keras_backend: str
+    keras_version: str
+    max_steps: int = 0
     epoch: int = 0
     phase: int = 0
     best: float = -1.0
@@ -49,12 +60,25 @@ def save_state(folder: Path, model: keras.Model, progress: Progress) -> None:
 
 
 def load_progress(folder: Path) -> Progress | None:
-    """Returns the progress of a saved run, or None where nothing was saved."""
+    """Returns the progress of a saved run, or None where nothing was saved.
+
+    Raises:
+        DatasetError: The file is damaged or was written by another version of this code.
+    """
     path = folder / _STATE
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        return Progress(**json.loads(arrays["progress"].tobytes()))
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Progress(**json.loads(arrays["progress"].tobytes()))
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path} cannot be read ({error}). Train again without --resume.") from error
+
+
+def discard(folder: Path) -> None:
+    """Removes what an earlier run left in `folder`, so that a fresh one cannot be mistaken for it."""
+    for path in (folder / _STATE, *folder.glob("best-*.npz")):
+        path.unlink(missing_ok=True)
 
 
 def restore_weights(folder: Path, model: keras.Model) -> None:
@@ -72,20 +96,25 @@ def restore_optimizer(folder: Path, model: keras.Model) -> None:
         variable.assign(value)
 
 
-def save_best(folder: Path, weights: list[NDArray[np.floating]]) -> None:
-    """Saves the weights of the best epoch."""
-    _save(folder / _BEST, {f"weight{i:04d}": value for i, value in enumerate(weights)})
+def save_best(folder: Path, phase: int, weights: list[NDArray[np.floating]]) -> None:
+    """Saves the weights of a phase's best epoch; those of earlier phases stay."""
+    _save(_best_path(folder, phase), {f"weight{i:04d}": value for i, value in enumerate(weights)})
 
 
-def load_best(folder: Path) -> list[NDArray[np.floating]]:
-    """Returns the weights of the best epoch.
+def load_best(folder: Path, phase: int) -> list[NDArray[np.floating]]:
+    """Returns the weights of the best epoch of a phase, counted from 0.
 
     Raises:
-        DatasetError: There are none.
+        DatasetError: The phase has not been trained.
     """
-    if not (folder / _BEST).is_file():
-        raise DatasetError(f"{folder} holds no trained weights. Run `python -m training train` first.")
-    return _numbered(folder / _BEST, "weight")
+    path = _best_path(folder, phase)
+    if not path.is_file():
+        raise DatasetError(f"{path} does not exist. Run `python -m training train` first.")
+    return _numbered(path, "weight")
+
+
+def _best_path(folder: Path, phase: int) -> Path:
+    return folder / f"best-{phase + 1}.npz"
 
 
 def _numbered(path: Path, prefix: str) -> list[NDArray[np.floating]]:

@@ -101,9 +101,7 @@ def train(
     arrays = space.arrays(data, _bar("decoding"))
     from training.fit import fit
 
-    progress = fit(
-        chosen, arrays, space.split_facts()["sha256"], space.run(chosen.name), resume=resume, max_steps=max_steps
-    )
+    progress = fit(chosen, arrays, space.origin(), space.run(chosen.name), resume=resume, max_steps=max_steps)
     _say(
         f"{progress.epoch} epochs; best validation accuracy {progress.best:.4f} after epoch {progress.best_epoch};"
         f" weights and history in {space.run(chosen.name)}"
@@ -117,8 +115,10 @@ def export(recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_W
 
     chosen, space = load_recipe(recipe), Workspace(work)
     from training.export import export as write_artefacts
+    from training.pipeline import trained_run
 
-    folders = write_artefacts(chosen, space.run(chosen.name), space.arrays(data, _bar("decoding")))
+    trained_run(chosen, space)
+    folders, _ = write_artefacts(chosen, space.run(chosen.name), space.arrays(data, _bar("decoding")))
     _say(f"artefacts {', '.join(folders)} in {space.run(chosen.name) / 'artefacts'}")
 
 
@@ -126,7 +126,7 @@ def export(recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_W
 def evaluate(
     recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK, threads: Threads = THREADS
 ) -> None:
-    """Evaluate a trained run as it would be served; write metrics.json, figures and the card into its folder."""
+    """Evaluate a trained run as it would be served; write metrics.json and figures into its folder."""
     from training.pipeline import evaluate_run
     from training.recipe import load_recipe
 
@@ -142,14 +142,13 @@ def register(
     version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")],
     work: Work = DEFAULT_WORK,
     models: Annotated[Path, typer.Option(help="Receives the bundle as MODELS/brain_mri_xception/.")] = DEFAULT_MODELS,
-    archive: Annotated[Path | None, typer.Option(help="Also export a .bentomodel file there.")] = None,
 ) -> None:
-    """Write an evaluated run's bundle, verify it, and put it into the BentoML model store."""
+    """Write an evaluated run's bundle, put it into the BentoML model store, and export it as a .bentomodel file."""
     from training.pipeline import register_run
     from training.recipe import load_recipe
 
-    bundle, tag, exported = register_run(load_recipe(recipe), Workspace(work), version, models, archive)
-    _say(f"{tag} in the model store; bundle in {bundle.folder}" + (f"; archive {exported}" if exported else ""))
+    bundle, tag, exported = register_run(load_recipe(recipe), Workspace(work), version, models)
+    _say(f"{tag} in the model store; bundle in {bundle.folder}; archive {exported}")
 
 
 @app.command("evaluate-bundle")
@@ -181,12 +180,13 @@ def resize_study(
     threads: Threads = THREADS,
 ) -> None:
     """Compare stretching, padding and filters on validation slices (decision 0003)."""
-    from brainmri.bundle import load_bundle
     from brainmri.inference.runtime import open_runtime
     from training.dataset import find_dataset
+    from training.pipeline import bundle_of_split
     from training.resize_study import study
 
-    model, arrays = load_bundle(bundle), Workspace(work).arrays(data, _bar("decoding"))
+    space = Workspace(work)
+    model, arrays = bundle_of_split(bundle, space), space.arrays(data, _bar("decoding"))
     runtime = open_runtime(model, "openvino", threads)
     for row in study(runtime, model.contract.temperature, arrays, find_dataset(data)):
         _say(

@@ -24,18 +24,18 @@ CALIBRATION_IMAGES = 300
 
 
 def trained_model(recipe: Recipe, run: Path) -> keras.Model:
-    """Returns the model for serving, outputs `logits` and `features`, with a run's best weights in float32.
+    """Returns the model for serving, outputs `logits` and `features`, with the last phase's best weights in float32.
 
     Raises:
         DatasetError: The run has no trained weights.
     """
     keras.config.set_dtype_policy("float32")
     model = build_model(recipe.architecture, recipe.phases[-1].downsample)
-    model.set_weights(load_best(run))
+    model.set_weights(load_best(run, len(recipe.phases) - 1))
     return with_features(model)
 
 
-def export(recipe: Recipe, run: Path, arrays: Arrays) -> dict[str, Path]:
+def export(recipe: Recipe, run: Path, arrays: Arrays) -> tuple[dict[str, Path], int]:
     """Writes every artefact of a trained run.
 
     Args:
@@ -44,7 +44,7 @@ def export(recipe: Recipe, run: Path, arrays: Arrays) -> dict[str, Path]:
         arrays: The dataset, for the quantiser's calibration images.
 
     Returns:
-        Runtime name to artefact folder.
+        Runtime name to artefact folder, and the length of the feature vector.
 
     Raises:
         DatasetError: The run has no trained weights.
@@ -56,7 +56,7 @@ def export(recipe: Recipe, run: Path, arrays: Arrays) -> dict[str, Path]:
     write_keras(model, folders[KERAS])
     network = to_openvino(model, run / "artefacts" / "saved_model")
     write_int8(network, calibration_images(arrays, recipe.seed), folders[OPENVINO_INT8])
-    return folders
+    return folders, model.get_layer(FEATURES).output.shape[-1]
 
 
 def write_keras(model: keras.Model, folder: Path) -> None:

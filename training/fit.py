@@ -1,7 +1,6 @@
 """Runs a recipe: phase after phase, a checkpoint after every epoch, and an exact continuation."""
 
 import csv
-import hashlib
 import io
 import logging
 import time
@@ -18,6 +17,7 @@ from training.arrays import Arrays
 from training.batches import EvaluationBatches, TrainBatches
 from training.checkpoint import Progress
 from training.model import build_model, set_trainable
+from training.origin import Origin, code_revision
 from training.plots import plot_history
 from training.recipe import Phase, Recipe
 from training.split import TRAIN, VALIDATION
@@ -27,15 +27,15 @@ _log = logging.getLogger(__name__)
 
 
 def fit(
-    recipe: Recipe, arrays: Arrays, split_sha256: str, folder: Path, *, resume: bool = False, max_steps: int = 0
+    recipe: Recipe, arrays: Arrays, origin: Origin, folder: Path, *, resume: bool = False, max_steps: int = 0
 ) -> Progress:
     """Trains `recipe` into `folder` and returns the final progress.
 
     Args:
         recipe: What to train.
         arrays: The decoded dataset.
-        split_sha256: Hash of the split that `arrays` follows.
-        folder: Receives `state.npz`, `best.npz`, `history.csv` and `history.png`.
+        origin: Hashes of the data and of the split that `arrays` follows.
+        folder: Receives `state.npz`, a `best-PHASE.npz` for each phase, `history.csv` and `history.png`.
         resume: Continue from `folder`'s last epoch, as if the run had never been interrupted.
         max_steps: Ends every epoch after so many steps, for trials; 0 trains whole epochs.
 
@@ -43,7 +43,17 @@ def fit(
         DatasetError: `resume` with another recipe or split.
     """
     keras.config.set_dtype_policy(recipe.precision)
-    fresh = Progress(recipe_sha256=_sha256(recipe.model_dump_json()), split_sha256=split_sha256)
+    fresh = Progress(
+        recipe_sha256=recipe.sha256,
+        split_sha256=origin.split_sha256,
+        manifest_sha256=origin.data_sha256,
+        code_revision=code_revision(),
+        keras_backend=keras.backend.backend(),
+        keras_version=keras.__version__,
+        max_steps=max_steps,
+    )
+    if not resume:
+        checkpoint.discard(folder)
     progress = _saved_progress(folder, fresh) if resume else fresh
     done = 0
     for number, phase in enumerate(recipe.phases):
@@ -58,12 +68,27 @@ def _saved_progress(folder: Path, fresh: Progress) -> Progress:
     if saved is None:
         _log.info("nothing to resume in %s: starting afresh", folder)
         return fresh
-    for field, what in (("recipe_sha256", "recipe"), ("split_sha256", "split")):
-        if getattr(saved, field) != getattr(fresh, field):
-            raise DatasetError(
-                f"{folder} was trained with another {what}. Train into another folder, or without --resume."
-            )
+    require_same(folder, saved, recipe_sha256=fresh.recipe_sha256, split_sha256=fresh.split_sha256)
+    if saved.max_steps != fresh.max_steps:
+        raise DatasetError(f"{folder} was trained with --max-steps {saved.max_steps}. Resume with the same.")
     return saved
+
+
+def require_same(folder: Path, saved: Progress, recipe_sha256: str, split_sha256: str) -> None:
+    """Refuses a run that another recipe or another split has made.
+
+    Raises:
+        DatasetError: It has; held-out images might be among those it was trained on.
+    """
+    for theirs, ours, what in (
+        (saved.recipe_sha256, recipe_sha256, "recipe"),
+        (saved.split_sha256, split_sha256, "split"),
+    ):
+        if theirs != ours:
+            raise DatasetError(
+                f"{folder} was trained with another {what} than the one at hand. Restore that one, or train again"
+                " without --resume."
+            )
 
 
 def _run_phase(
@@ -86,7 +111,7 @@ def _run_phase(
         checkpoint.restore_weights(folder, model)
         checkpoint.restore_optimizer(folder, model)
     elif number > 0:
-        model.set_weights(checkpoint.load_best(folder))
+        model.set_weights(checkpoint.load_best(folder, number - 1))
     _log.info("phase %d: epochs %d to %d, %d steps each", number + 1, start + 1, last_epoch, steps)
     callbacks: list[keras.callbacks.Callback] = [_EpochEnd(recipe, number, first_epoch, folder, progress)]
     if recipe.ema:
@@ -153,9 +178,9 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no
         seconds = time.monotonic() - self._started
         progress.history.append({"epoch": epoch + 1, "phase": self._phase + 1, "seconds": round(seconds, 1)} | figures)
         accuracy = _validation_accuracy(progress.history[-1])
-        if accuracy >= progress.best:
+        if accuracy > progress.best:
             progress.best, progress.best_epoch = accuracy, epoch + 1
-            checkpoint.save_best(self._folder, _averaged_weights(self.model))
+            checkpoint.save_best(self._folder, self._phase, _averaged_weights(self.model))
         patience = self._recipe.patience
         if patience and progress.epoch - progress.best_epoch >= patience:
             progress.stopped = True
@@ -169,8 +194,10 @@ def _validation_accuracy(figures: dict[str, float]) -> float:
 
 
 def _averaged_weights(model: keras.Model) -> list[NDArray[np.floating]]:
-    averages = getattr(model.optimizer, "_model_variables_moving_average", None) or []
-    by_variable = {id(v): a for v, a in zip(model.optimizer._trainable_variables, averages, strict=False)}
+    # Under mixed_float16 Keras wraps the optimiser that keeps the averages.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    averages = getattr(optimizer, "_model_variables_moving_average", None) or []
+    by_variable = {id(v): a for v, a in zip(optimizer._trainable_variables, averages, strict=False)}
     return [by_variable.get(id(weight), weight).numpy() for weight in model.weights]
 
 
@@ -182,7 +209,3 @@ def write_history(folder: Path, progress: Progress) -> None:
     writer.writerows(progress.history)
     write_atomically(folder / "history.csv", text.getvalue().encode())
     plot_history(progress.history, folder / "history.png")
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

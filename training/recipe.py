@@ -1,5 +1,6 @@
 """One experiment as a file: what to train, for how long, and with which randomness."""
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -75,9 +76,9 @@ class Recipe(BaseModel):
     phases: tuple[Phase, ...] = Field(min_length=1)
 
     @property
-    def epochs(self) -> int:
-        """Epochs of all phases together."""
-        return sum(phase.epochs for phase in self.phases)
+    def sha256(self) -> str:
+        """Hash of everything the recipe says."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 def load_recipe(name_or_path: str) -> Recipe:

@@ -1,17 +1,14 @@
 """Assembles the bundle of a trained run, and puts a released one into the BentoML model store."""
 
-import subprocess
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from brainmri.bundle import Bundle, write_bundle
 from brainmri.contract import LABELS, Contract
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE
-from training.model import FEATURES
+from training.checkpoint import Progress
+from training.origin import code_revision
 from training.recipe import Recipe
 
 MODEL_NAME, SERVING_NAME = "brain_mri_xception", "brain_mri"
@@ -23,23 +20,8 @@ INTENDED_USE = (
 RESIZE_RULE = "decode to 8 bits, stretch to 299x299 with Pillow's antialiased bilinear filter, grey as three channels"
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a model comes from.
-
-    Attributes:
-        data_sha256: Hash of the audit's manifest.
-        split_sha256: Hash of the split.
-    """
-
-    data_sha256: str
-    split_sha256: str
-
-
-def make_contract(
-    recipe: Recipe, origin: Origin, model: keras.Model, version: str, temperature: float = 1.0
-) -> Contract:
-    """Returns the contract of a trained model; the artefacts are filled in when the bundle is written."""
+def make_contract(recipe: Recipe, progress: Progress, feature_size: int, version: str) -> Contract:
+    """Returns the contract of a trained run, not yet calibrated; writing the bundle fills in the artefacts."""
     downsample = recipe.phases[-1].downsample
     return Contract.from_parts(
         schema_version=1,
@@ -57,31 +39,20 @@ def make_contract(
             "resize": RESIZE_RULE,
         },
         network_side=SIDE // downsample,
-        feature_size=model.get_layer(FEATURES).output.shape[-1],
-        temperature=temperature,
+        feature_size=feature_size,
         provenance={
             "architecture": {"architecture": recipe.architecture, "downsample": downsample},
             "recipe": recipe.name,
-            "data_sha256": origin.data_sha256,
-            "split_sha256": origin.split_sha256,
-            "code_revision": code_revision(),
-            "keras_backend": keras.backend.backend(),
-            "keras_version": keras.__version__,
+            "data_sha256": progress.manifest_sha256,
+            "split_sha256": progress.split_sha256,
+            "code_revision": progress.code_revision,
+            "keras_backend": progress.keras_backend,
+            "keras_version": progress.keras_version,
             "created": datetime.now(UTC).replace(microsecond=0),
         },
         licence=LICENCE,
         intended_use=INTENDED_USE,
     )
-
-
-def code_revision() -> str:
-    """Returns the git commit of this checkout, with `-dirty` for uncommitted changes, or `unknown` outside of one."""
-    here = Path(__file__).parent
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        return commit + ("-dirty" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def release(
@@ -104,8 +75,3 @@ def release(
         "code_revision": code_revision(),
     }
     return write_bundle(folder, contract, artefacts, {"evaluated": evaluated} | metrics, card, figures)
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True)  # noqa: S603, S607
-    return done.stdout.strip()

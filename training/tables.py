@@ -55,7 +55,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file beside its place and renames it, so that readers see all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(data)
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)
 
 

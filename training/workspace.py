@@ -8,7 +8,9 @@ from pathlib import Path
 from brainmri.errors import DatasetError
 from training.arrays import Arrays, build_arrays
 from training.dataset import find_dataset
+from training.origin import Origin
 from training.split import SplitRow, read_split
+from training.tables import file_sha256
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,22 @@ class Workspace:
         """Returns the folder of a recipe's run."""
         return self.root / recipe_name
 
-    def split_facts(self) -> dict[str, str]:
-        """Returns `sha256` and `manifest_sha256` of the split.
+    def origin(self) -> Origin:
+        """Returns the hashes of the manifest and of the split, the latter computed anew.
 
         Raises:
-            DatasetError: There is no split yet.
+            DatasetError: There is no split yet, or `split.csv` is not the one that `split.json` describes.
         """
         path = self.data / "split.json"
         if not path.is_file():
             raise DatasetError(f"{path} does not exist. Run `python -m training split` first.")
         facts = json.loads(path.read_text())
-        return {key: facts[key] for key in ("sha256", "manifest_sha256")}
+        if file_sha256(self.data / "split.csv") != facts["sha256"]:
+            raise DatasetError(f"{self.data / 'split.csv'} was altered. Run `python -m training split` again.")
+        return Origin(data_sha256=facts["manifest_sha256"], split_sha256=facts["sha256"])
 
     def arrays(self, data: Path, track: Callable[[list[SplitRow]], Iterable[SplitRow]] = iter) -> Arrays:
         """Returns the decoded images of the split, decoding them from `data` on the first call."""
         return build_arrays(
-            find_dataset(data), read_split(self.data), self.split_facts()["sha256"], self.data / "arrays", track
+            find_dataset(data), read_split(self.data), self.origin().split_sha256, self.data / "arrays", track
         )

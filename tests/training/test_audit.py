@@ -5,7 +5,7 @@ import pytest
 
 from brainmri.errors import DatasetError
 from training.audit import ManifestRow, audit, read_manifest, report, summarise, write_manifest
-from training.dataset import list_slices
+from training.dataset import SliceFile, list_slices
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,13 @@ def test_an_unreadable_file_is_listed_with_its_reason_and_has_no_group(rows: lis
     row = by_name(rows)["Training/pituitary/broken.jpg"]
     assert row.error
     assert (row.group, row.width, row.height) == (-1, 0, 0)
+
+
+def test_a_file_that_cannot_be_opened_is_a_row_too(tmp_path: Path) -> None:
+    path = tmp_path / "gone.jpg"
+    (row,) = audit([SliceFile(path, "Training/glioma/gone.jpg", "Training", "glioma", "merged")])
+    assert "No such file" in row.error
+    assert (row.sha256, row.bytes, row.group) == ("", 0, -1)
 
 
 def test_the_summary_counts_what_was_planted(rows: list[ManifestRow]) -> None:

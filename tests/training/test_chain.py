@@ -1,6 +1,7 @@
 """The whole way on the command line: dataset, split, training, evaluation, bundle, store, prediction."""
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -41,8 +42,7 @@ def work(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("split", "--validation", 0.2, "--holdout", 0.2, *common)
     run("train", recipe, "--data", data, *common)
     run("evaluate", recipe, "--data", data, "--threads", 1, *common)
-    archive = folder / "out.bentomodel"
-    run("register", recipe, "--version", VERSION, "--models", folder / "models", "--archive", archive, *common)
+    run("register", recipe, "--version", VERSION, "--models", folder / "models", *common)
     return folder
 
 
@@ -87,7 +87,7 @@ def test_card_and_figures_show_the_measured_figures(work: Path) -> None:
 
 def test_the_store_holds_the_model_and_the_archive_carries_it(work: Path) -> None:
     assert store.resolve(f"brain_mri_xception:{VERSION}").contract.version == VERSION
-    with tarfile.open(work / "out.bentomodel") as archive:
+    with tarfile.open(work / "runs" / "tiny" / f"brain_mri_xception-{VERSION}.bentomodel") as archive:
         assert {"contract.json", "model.yaml"} <= {Path(name).name for name in archive.getnames()}
 
 
@@ -122,15 +122,61 @@ def test_a_published_figure_that_does_not_hold_is_named(work: Path, dataset: Pat
     assert "grouped.macro_f1: measured" in result.output
 
 
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Returns what the console script says as it exits with 2."""
+    monkeypatch.setattr("sys.argv", ["training", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_of_another_split_is_neither_evaluated_nor_registered(
+    work: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "runs"
+    shutil.copytree(work / "runs", other)
+    run("split", "--seed", 2, "--work", other)
+    common = ("--work", other)
+    recipe, bundle = work / "tiny.yaml", work / "models" / "brain_mri_xception"
+    assert "another split" in refusal(monkeypatch, capsys, "evaluate", recipe, "--data", dataset, *common)
+    assert "another split" in refusal(monkeypatch, capsys, "register", recipe, "--version", "0.0.8", *common)
+    for command in ("evaluate-bundle", "resize-study"):
+        assert "not be held out" in refusal(monkeypatch, capsys, command, bundle, "--data", dataset, *common)
+
+
+def test_a_version_that_the_store_has_leaves_the_released_bundle_alone(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = work / "models" / "brain_mri_xception" / "contract.json"
+    before = contract.read_bytes()
+    path = work / "runs" / "tiny" / "metrics.json"
+    text = path.read_text()
+    try:
+        path.write_text(text.replace('"temperature": ', '"temperature": 1'))
+        arguments = ("register", work / "tiny.yaml", "--version", VERSION, "--models", work / "models")
+        assert "already holds another model" in refusal(monkeypatch, capsys, *arguments, "--work", work / "runs")
+    finally:
+        path.write_text(text)
+    assert contract.read_bytes() == before
+
+
+def test_an_altered_split_is_refused(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("split.csv", "split.json"):
+        shutil.copy(work / "runs" / "data" / name, tmp_path / "data" / name)
+    with (tmp_path / "data" / "split.csv").open("a") as file:
+        file.write("x,glioma,1,train,False,merged\n")
+    assert "was altered" in refusal(monkeypatch, capsys, "evaluate", work / "tiny.yaml", "--work", tmp_path)
+
+
 @pytest.mark.parametrize("command", [["split"], ["train", "first"], ["evaluate", "first"]])
 def test_a_stage_without_its_predecessor_names_it(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["training", *command, "--work", str(tmp_path)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    assert "python -m training" in capsys.readouterr().err
+    assert "python -m training" in refusal(monkeypatch, capsys, *command, "--work", tmp_path)
 
 
 @pytest.mark.slow

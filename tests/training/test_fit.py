@@ -11,10 +11,14 @@ from brainmri.errors import DatasetError
 from training import checkpoint
 from training.arrays import Arrays
 from training.augment import Augmentation
+from training.batches import TrainBatches
+from training.export import calibration_images
 from training.fit import fit
 from training.model import BODY, FEATURES, build_model, with_features
+from training.origin import Origin
 from training.recipe import Recipe
 
+ORIGIN = Origin("a" * 64, "b" * 64)
 PHASE = {"epochs": 2, "downsample": 4, "batch_size": 8, "warmup_steps": 2, "peak_learning_rate": 0.01}
 
 
@@ -24,7 +28,7 @@ def recipe(**changes: object) -> Recipe:
 
 
 def train(arrays: Arrays, folder: Path, chosen: Recipe, **options: Any) -> checkpoint.Progress:
-    return fit(chosen, arrays, "0" * 64, folder, **options)
+    return fit(chosen, arrays, ORIGIN, folder, **options)
 
 
 class PowerCut(Exception):
@@ -59,7 +63,7 @@ def test_a_run_cut_off_in_each_phase_and_resumed_ends_with_the_same_weights(
                 train(arrays, tmp_path, recipe(), resume=True)
     progress = train(arrays, tmp_path, recipe(), resume=True)
     assert progress.epoch == 3
-    for ours, theirs in zip(checkpoint.load_best(tmp_path), checkpoint.load_best(whole), strict=True):
+    for ours, theirs in zip(checkpoint.load_best(tmp_path, 1), checkpoint.load_best(whole, 1), strict=True):
         assert np.array_equal(ours, theirs)
     with np.load(tmp_path / "state.npz") as resumed, np.load(whole / "state.npz") as expected:
         assert len(resumed.files) > 30
@@ -85,7 +89,7 @@ def test_resuming_with_something_else_is_refused(
     arrays: Arrays, whole: Path, changed: dict[str, object], what: str
 ) -> None:
     with pytest.raises(DatasetError, match=f"another {what}"):
-        fit(recipe(**changed), arrays, "0" * 64 if changed else "1" * 64, whole, resume=True)
+        fit(recipe(**changed), arrays, ORIGIN if changed else Origin("a" * 64, "c" * 64), whole, resume=True)
 
 
 def test_training_lowers_the_loss_on_what_it_learns_from(arrays: Arrays, tmp_path: Path) -> None:
@@ -100,7 +104,7 @@ def test_the_head_phase_leaves_the_body_alone(arrays: Arrays, tmp_path: Path) ->
     chosen = recipe(phases=[PHASE | {"trainable": "head", "epochs": 1}], ema=0.0)
     train(arrays, tmp_path, chosen)
     fresh = build_model("tiny_xception", 4, seed=chosen.seed)
-    pairs = zip(fresh.weights, fresh.get_weights(), checkpoint.load_best(tmp_path), strict=True)
+    pairs = zip(fresh.weights, fresh.get_weights(), checkpoint.load_best(tmp_path, 0), strict=True)
     moved = {weight.path for weight, before, after in pairs if not np.array_equal(before, after)}
     assert moved == {"hidden/kernel", "hidden/bias", "logits/kernel", "logits/bias"}
 
@@ -128,7 +132,7 @@ def test_both_optimisers_spare_biases_and_normalisation_from_decay(
     train(arrays, tmp_path / "a", decayed)
     train(arrays, tmp_path / "b", decayed.model_copy(update={"weight_decay": 0.0}))
     norms = [
-        sum(float(np.abs(w).sum()) for w in checkpoint.load_best(tmp_path / run) if w.ndim > 1) for run in ("a", "b")
+        sum(float(np.abs(w).sum()) for w in checkpoint.load_best(tmp_path / run, 0) if w.ndim > 1) for run in ("a", "b")
     ]
     assert norms[0] < 0.99 * norms[1]
 
@@ -175,3 +179,73 @@ def test_a_weights_file_of_the_body_is_loaded(tmp_path: Path) -> None:
     for ours, theirs in zip(loaded.get_layer(BODY).get_weights(), source.get_layer(BODY).get_weights(), strict=True):
         assert np.array_equal(ours, theirs)
     assert not np.array_equal(loaded.get_layer("logits").get_weights()[0], source.get_layer("logits").get_weights()[0])
+
+
+def test_a_run_cut_off_between_its_two_files_resumes_exactly(
+    arrays: Arrays, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = checkpoint.save_best
+
+    def save_and_stop(folder: Path, phase: int, weights: list[Any]) -> None:
+        save(folder, phase, weights)
+        if phase == 1:
+            raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.checkpoint.save_best", save_and_stop)
+        with pytest.raises(PowerCut):
+            train(arrays, tmp_path, recipe())
+    train(arrays, tmp_path, recipe(), resume=True)
+    for ours, theirs in zip(checkpoint.load_best(tmp_path, 1), checkpoint.load_best(whole, 1), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_resuming_with_another_length_of_epoch_is_refused(arrays: Arrays, tmp_path: Path) -> None:
+    train(arrays, tmp_path, recipe(), max_steps=1)
+    with pytest.raises(DatasetError, match="--max-steps 1"):
+        train(arrays, tmp_path, recipe(), resume=True)
+
+
+def test_a_damaged_checkpoint_is_refused(arrays: Arrays, tmp_path: Path) -> None:
+    (tmp_path / "state.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        train(arrays, tmp_path, recipe(), resume=True)
+
+
+def test_a_fresh_run_removes_what_an_older_one_left(arrays: Arrays, tmp_path: Path) -> None:
+    (tmp_path / "state.npz").write_bytes(b"old")
+    (tmp_path / "best-2.npz").write_bytes(b"old")
+    train(arrays, tmp_path, recipe(phases=[PHASE | {"epochs": 1}]), max_steps=1)
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == ["best-1.npz", "state.npz"]
+
+
+def test_only_the_train_subset_is_trained_on(arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    prepare = TrainBatches.__init__
+
+    def record(self: TrainBatches, arrays: Arrays, rows: Any, *rest: Any, **options: Any) -> None:
+        seen.extend(rows.tolist())
+        prepare(self, arrays, rows, *rest, **options)
+
+    monkeypatch.setattr(TrainBatches, "__init__", record)
+    train(arrays, tmp_path, recipe(phases=[PHASE | {"epochs": 1}]), max_steps=1)
+    assert {arrays.rows[number].subset for number in seen} == {"train"}
+
+
+def test_quantisation_sees_the_train_subset_only(arrays: Arrays) -> None:
+    train_rows = arrays.subset("train")
+    allowed = {arrays.pixels[number].tobytes() for number in train_rows}
+    images = calibration_images(arrays, seed=1, count=12)
+    assert len(images) == 12
+    assert {image.tobytes() for image in images} <= allowed
+
+
+def test_the_best_weights_under_mixed_float16_are_the_averaged_ones(arrays: Arrays, tmp_path: Path) -> None:
+    try:
+        train(arrays, tmp_path, recipe(precision="mixed_float16", phases=[PHASE | {"epochs": 1}]))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with np.load(tmp_path / "state.npz") as state:
+        raw = [state[name] for name in sorted(state.files) if name.startswith("weight")]
+    best = checkpoint.load_best(tmp_path, 0)
+    assert any(not np.array_equal(ours, theirs) for ours, theirs in zip(best, raw, strict=True))
