@@ -3,6 +3,7 @@
 BentoML is imported inside the functions: importing it takes a second, and reports usage unless told not to.
 """
 
+import lzma
 import os
 import shutil
 import tarfile
@@ -128,7 +129,7 @@ def import_archive(path: Path) -> str:
         try:
             with tarfile.open(path, "r:xz") as archive:
                 archive.extractall(folder, filter="data")
-        except (OSError, tarfile.TarError, EOFError) as error:
+        except (OSError, tarfile.TarError, lzma.LZMAError, EOFError) as error:
             raise InvalidBundle(
                 f"{path} is not a .bentomodel archive that can be unpacked: {error}. Export it again with:"
                 " brainmri models export"

@@ -93,6 +93,16 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
         store.import_archive(tmp_path / "text.bentomodel")
 
 
+def test_an_archive_with_a_flipped_byte_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    store.import_bundle(tiny_bundle.folder)
+    archive = store.export_bundle(TAG, tmp_path / "model.bentomodel")
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    archive.write_bytes(data)
+    with pytest.raises(InvalidBundle, match=r"not a \.bentomodel archive that can be unpacked"):
+        store.import_archive(archive)
+
+
 def test_ensure_imports_the_released_bundle_once(tmp_path: Path) -> None:
     released = write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
     assert store.ensure("brain_mri_xception:latest", tmp_path / "models").contract == released.contract

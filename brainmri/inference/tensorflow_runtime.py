@@ -2,6 +2,7 @@
 
 import os
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,12 @@ def read_weights(path: Path) -> list[NDArray[np.float32]]:
         InvalidBundle: Not such a file, a gap in the numbers, or pickled content.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = sorted(archive.files)
             if names != [f"{index:04d}" for index in range(len(names))]:
                 raise InvalidBundle(f"{path.name} must hold arrays 0000, 0001, ...; it holds {names[:3]}...")
             return [np.asarray(archive[name], np.float32) for name in names]
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidBundle(f"{path.name} is not a NumPy archive of plain arrays: {error}.") from error
 
 

@@ -101,3 +101,11 @@ def test_a_gap_in_the_weights_is_refused(tmp_path: Path) -> None:
     np.savez(path, **{"0000": np.zeros(1), "0002": np.zeros(1)})  # type: ignore[arg-type]
     with pytest.raises(InvalidBundle, match="must hold arrays 0000, 0001"):
         read_weights(path)
+
+
+def test_truncated_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{"0000": np.zeros(100)})  # type: ignore[arg-type]
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InvalidBundle, match="not a NumPy archive of plain arrays"):
+        read_weights(path)
