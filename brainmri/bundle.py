@@ -122,7 +122,7 @@ def _verify(folder: Path, artefact: Artefact) -> None:
             raise InvalidBundle(f"{name} in {folder} is or lies behind a symbolic link. Copy the file itself instead.")
         if not path.is_file():
             raise InvalidBundle(f"{folder} lacks {name}, which its contract names. Fetch the bundle again.")
-        actual = _sha256(path)
+        actual = file_sha256(path)
         if actual != expected:
             raise InvalidBundle(
                 f"{name} in {folder} was altered: SHA-256 {actual}, the contract says {expected}."
@@ -136,7 +136,8 @@ def _verify(folder: Path, artefact: Artefact) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -147,7 +148,7 @@ def _copy_artefact(runtime: str, source: Path, aside: Path) -> Artefact:
         target = aside / runtime / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-        files[target.relative_to(aside).as_posix()] = _sha256(target)
+        files[target.relative_to(aside).as_posix()] = file_sha256(target)
         size += target.stat().st_size
     if not files:
         raise InvalidBundle(f"The folder {source} for the artefact {runtime} holds no file. Export the model first.")
@@ -160,5 +161,10 @@ def _replace(aside: Path, folder: Path) -> None:
         return
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
     folder.rename(old / folder.name)
-    aside.rename(folder)
+    try:
+        aside.rename(folder)
+    except OSError:
+        (old / folder.name).rename(folder)
+        old.rmdir()
+        raise
     shutil.rmtree(old)

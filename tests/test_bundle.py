@@ -50,6 +50,23 @@ def test_a_failed_write_leaves_the_old_bundle(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["brain_mri_xception"]
 
 
+def test_when_the_last_rename_fails_the_old_bundle_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "models" / "brain_mri_xception"
+    write_tiny_bundle(target, tmp_path, version="1")
+    rename = Path.rename
+
+    def full(self: Path, to: Path) -> Path:
+        if to == target and self.parent == target.parent:
+            raise OSError(28, "No space left on device")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_tiny_bundle(target, tmp_path, version="2")
+    assert load_bundle(target).contract.version == "1"
+    assert [path.name for path in target.parent.iterdir()] == ["brain_mri_xception"]
+
+
 def test_an_altered_file_is_refused(tiny_bundle: Bundle) -> None:
     path = tiny_bundle.folder / "openvino-f32" / "model.bin"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
