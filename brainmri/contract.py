@@ -13,9 +13,6 @@ from brainmri.errors import InvalidBundle
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 """The classes in the order of the logits. A contract spells them out and must agree."""
 
-SCHEMA_VERSION = 1
-"""Version of the contract's own format. Serving refuses every other one."""
-
 NOTICE = "Research use only. Not a medical device; never a diagnosis."
 """Travels with every answer."""
 
@@ -72,7 +69,7 @@ class Provenance(_Frozen):
     """Where the weights come from."""
 
     architecture: dict[str, str | int | float | bool | None]
-    """What Keras needs to rebuild the network, such as `{"architecture": "xception", "downsample": 2}`."""
+    """Which network it is, for the record, such as `{"architecture": "xception", "downsample": 2}`."""
     recipe: str
     """Name of the training recipe."""
     data_sha256: Sha256
@@ -91,7 +88,7 @@ class Contract(_Frozen):
     """Every fact about a released model that another part of the system relies on."""
 
     schema_version: Literal[1]
-    """Version of this format."""
+    """Version of this format; every other one is refused."""
     name: Name
     """Name of the bundle and in the model store."""
     serving_name: Name
