@@ -45,14 +45,17 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (BRAINMRI_HTTP_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port (BRAINMRI_HTTP_PORT).", min=1, max=65535)] = None,
 ) -> None:
-    """Start the HTTP service; imports the released model first if the store lacks it."""
+    """Start the HTTP service; imports the released model first."""
     settings = load_settings()
     bundle = store.ensure(settings.model, _bundles(settings))
     where, number = host or settings.http_host, port or settings.http_port
     typer.echo(f"Serving {bundle.contract.tag} at http://{where}:{number}", err=True)
-    command = ["-m", "bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
-    # Replaces this process, so that signals reach the server itself.
+    # -P: nothing in the working directory is imported.
+    command = ["-P", "-m", "bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    # The store's latest need not be the one that was just announced.
+    os.environ["BRAINMRI_MODEL"] = bundle.contract.tag
+    # Replaces this process, so that signals reach the server itself.
     os.execv(sys.executable, [sys.executable, *command, "--host", where, "--port", str(number)])  # noqa: S606
 
 
@@ -146,4 +149,7 @@ def _bundles(settings: Settings) -> Path:
 
 
 def _service_folder() -> Path:
-    return Path.cwd() if Path("service.py").is_file() else _ROOT
+    # Never the working directory's: that may be anybody's code.
+    if not (_ROOT / "service.py").is_file():
+        raise BrainMRIError(f"{_ROOT} holds no service.py. Run brainmri serve from an installation of the checkout.")
+    return _ROOT

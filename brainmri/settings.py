@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     """Tag of the model in the BentoML model store, `name:version` or `name:latest`."""
 
     bundles: Path = Path("models")
-    """Folder of released bundles; one is imported when the store lacks the tag. Relative to the working directory."""
+    """Folder of released bundles; `latest` means the one in here. Relative to the working directory."""
 
     runtime: Literal["auto", "openvino", "tensorflow"] = "auto"
     """What runs the network. `auto` takes OpenVINO when the bundle carries it, TensorFlow otherwise."""

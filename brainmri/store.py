@@ -139,27 +139,29 @@ def import_archive(path: Path) -> str:
 
 
 def ensure(tag: str, bundles: Path) -> Bundle:
-    """Returns the verified bundle for `tag`, importing the released one from `bundles` if the store lacks it.
+    """Returns the verified bundle for `tag`, importing the released one from `bundles` if `tag` means it.
+
+    `name` and `name:latest` mean the released one as long as there is one, whatever else the store holds.
 
     Args:
-        tag: `name:version` or `name:latest`.
+        tag: `name:version`, `name:latest` or `name`.
         bundles: Folder of released bundles, one subfolder for each name.
 
     Raises:
         ModelNotFound: Neither the store nor `bundles` has it.
-        InvalidBundle: The bundle does not hold.
+        InvalidBundle: The bundle does not hold, or the store holds another model as its version.
     """
+    name, _, version = tag.partition(":")
+    released = bundles / name
+    has_released = (released / "contract.json").is_file()
+    if version in ("", "latest"):
+        return resolve(import_bundle(released) if has_released else tag)
     try:
         return resolve(tag)
     except ModelNotFound:
-        name, _, version = tag.partition(":")
-        released = bundles / name
-        if not (released / "contract.json").is_file():
+        if not has_released or load_bundle(released).contract.tag != tag:
             raise
-        if version not in ("", "latest", load_bundle(released).contract.version):
-            raise
-        import_bundle(released)
-        return resolve(tag)
+        return resolve(import_bundle(released))
 
 
 def _models() -> ModuleType:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from brainmri import cli, store
 from brainmri.cli import main
 from tests.tiny import write_tiny_bundle
 
@@ -69,3 +71,42 @@ def test_an_expected_error_is_one_line_and_exit_status_2(run: Run, monkeypatch: 
     assert (status, out) == (2, "")
     assert err.startswith("brainmri: The store has no model 'nobody:1'.")
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command line that `brainmri serve` would become."""
+    command: list[str] = []
+
+    def stop(_: str, arguments: list[str]) -> None:
+        command.extend(arguments)
+
+    monkeypatch.setattr(os, "execv", stop)
+    monkeypatch.setenv("BRAINMRI_MODEL", "brain_mri_xception:latest")
+    return command
+
+
+def test_serve_names_the_released_version_to_the_server(run: Run, tmp_path: Path, replaced: list[str]) -> None:
+    store.import_bundle(write_tiny_bundle(tmp_path / "later", tmp_path, version="0.0.2").folder)
+    status, _, err = run("serve")
+    assert (status, err) == (0, "Serving brain_mri_xception:0.0.1 at http://127.0.0.1:3000\n")
+    assert os.environ["BRAINMRI_MODEL"] == "brain_mri_xception:0.0.1"
+    assert replaced[-4:] == ["--host", "127.0.0.1", "--port", "3000"]
+
+
+def test_serve_runs_the_service_of_this_checkout_wherever_it_is_called(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[str]
+) -> None:
+    (tmp_path / "service.py").write_text("raise SystemExit('foreign code')")
+    monkeypatch.chdir(tmp_path)
+    assert run("serve")[0] == 0
+    assert Path(replaced[replaced.index("--working-dir") + 1]) == Path(__file__).parents[1]
+
+
+def test_without_a_service_file_serve_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[str]
+) -> None:
+    monkeypatch.setattr(cli, "_ROOT", tmp_path)
+    status, out, err = run("serve")
+    assert (status, out, replaced) == (2, "", [])
+    assert err.splitlines()[-1].startswith(f"brainmri: {tmp_path} holds no service.py.")

@@ -110,6 +110,25 @@ def test_ensure_imports_the_released_bundle_once(tmp_path: Path) -> None:
     assert store.ensure(TAG, tmp_path / "models").contract == released.contract
 
 
+@pytest.mark.parametrize("tag", ["brain_mri_xception", "brain_mri_xception:latest"])
+def test_ensure_takes_the_released_version_before_what_the_store_calls_latest(tmp_path: Path, tag: str) -> None:
+    for version in ("0.0.1", "0.0.2"):
+        write_tiny_bundle(tmp_path / version / "brain_mri_xception", tmp_path, version=version)
+    # A checkout goes forward, then back.
+    for version in ("0.0.1", "0.0.2", "0.0.1"):
+        assert store.ensure(tag, tmp_path / version).contract.version == version
+    assert store.ensure("brain_mri_xception:0.0.2", tmp_path / "0.0.1").contract.version == "0.0.2"
+
+
+def test_ensure_refuses_a_released_bundle_whose_version_is_another_model_in_the_store(tmp_path: Path) -> None:
+    released = tmp_path / "models" / "brain_mri_xception"
+    write_tiny_bundle(released, tmp_path)
+    store.import_bundle(released)
+    write_tiny_bundle(released, tmp_path, temperature=3.0)
+    with pytest.raises(InvalidBundle, match=f"already holds another model as {TAG}"):
+        store.ensure("brain_mri_xception:latest", tmp_path / "models")
+
+
 def test_ensure_does_not_take_another_version(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
     with pytest.raises(ModelNotFound, match="9\\.9"):
