@@ -62,7 +62,7 @@ class Engine:
         """Answers for one encoded image.
 
         Raises:
-            NotReady: No model is loaded.
+            NotReady: No model is loaded, or the engine was closed while the image was decoded.
             InvalidInput: The image is refused.
         """
         predictor = self.predictor
@@ -70,6 +70,7 @@ class Engine:
         start = time.perf_counter()
         tensor = await loop.run_in_executor(self._decoders, predictor.read, data)
         decoded = time.perf_counter()
+        predictor = self.predictor  # Again: after `close` the lane would raise RuntimeError.
 
         def infer(images: NDArray[np.uint8]) -> tuple[float, Output, float]:
             return time.perf_counter(), predictor.infer(images), time.perf_counter()
@@ -78,7 +79,8 @@ class Engine:
         return predictor.answer(output.logits[0], stage_timings(start, decoded, begun, done))
 
     def close(self) -> None:
-        """Stops accepting work and waits for what has begun."""
+        """Stops accepting work and waits for what was accepted."""
         self._predictor = None
-        self._decoders.shutdown(wait=True, cancel_futures=True)
-        self._lane.shutdown(wait=True, cancel_futures=True)
+        # Cancelled work would cancel the requests that wait for it, which then get no answer at all.
+        self._decoders.shutdown(wait=True)
+        self._lane.shutdown(wait=True)

@@ -1,9 +1,12 @@
 import asyncio
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from brainmri.bundle import Bundle
 from brainmri.contract import LABELS
@@ -102,6 +105,29 @@ def test_the_engine_is_not_ready_before_it_starts_nor_after_it_closes(
         return [*seen, engine.ready]
 
     assert asyncio.run(ask()) == [False, True, False]
+
+
+def test_closing_the_engine_while_images_are_decoded_answers_not_ready(
+    predictor: Predictor, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> list[object]:
+        engine = Engine(decode_workers=1)
+        await engine.start(lambda: predictor)
+        begun, go_on, read = threading.Event(), threading.Event(), predictor.read
+
+        def read_slowly(data: bytes) -> NDArray[np.uint8]:
+            begun.set()
+            go_on.wait(10)
+            return read(data)
+
+        monkeypatch.setattr(predictor, "read", read_slowly)
+        requests = [asyncio.create_task(engine.predict(png())) for _ in range(3)]
+        await asyncio.to_thread(begun.wait, 10)
+        go_on.set()
+        engine.close()
+        return [type(answer) for answer in await asyncio.gather(*requests, return_exceptions=True)]
+
+    assert asyncio.run(ask()) == [NotReady] * 3
 
 
 def test_an_engine_whose_model_cannot_be_loaded_stays_not_ready() -> None:
