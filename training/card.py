@@ -40,7 +40,8 @@ def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any]) -> s
 
 def _description(contract: Contract, recipe: Recipe) -> str:
     phases = ", then ".join(
-        f"{phase.epochs} epochs at {contract.input.width // phase.downsample} pixels" for phase in recipe.phases
+        f"{phase.epochs} epoch{'s' * (phase.epochs > 1)} at {contract.input.width // phase.downsample} pixels"
+        for phase in recipe.phases
     )
     pooled = (
         f" The graph averages the 299-pixel input down to {contract.network_side} pixels before the first convolution:"
