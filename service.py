@@ -15,7 +15,6 @@ from brainmri.errors import BrainMRIError
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
-from brainmri.inference.runtime import choose
 from brainmri.metrics import process_metrics
 from brainmri.settings import load_settings
 
@@ -52,9 +51,9 @@ class BrainMRI:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Refuses to start, in the parent process, without a valid bundle that some runtime can load."""
+        """Refuses to start, in the parent process, without a valid bundle that this code can serve."""
         try:
-            choose(store.resolve(settings.model), settings.runtime)
+            Predictor.check(store.resolve(settings.model), settings.runtime)
         except BrainMRIError as error:
             raise BentoMLException(error.message) from error
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from brainmri.bundle import Bundle
 from brainmri.contract import Artefact
-from brainmri.errors import InvalidBundle, RuntimeUnavailable
-from brainmri.inference.runtime import Output, RuntimeInfo
+from brainmri.errors import InvalidBundle
+from brainmri.inference.runtime import Output, RuntimeInfo, not_installed
 
 
 class OpenVINORuntime:
@@ -29,9 +29,7 @@ class OpenVINORuntime:
         try:
             import openvino  # noqa: PLC0415 -- only the chosen runtime is imported
         except ImportError as error:
-            raise RuntimeUnavailable(
-                "The runtime openvino is not installed. Install it with: uv pip install openvino"
-            ) from error
+            raise not_installed("openvino") from error
         try:
             network = openvino.Core().read_model(bundle.file(artefact, ".xml"), bundle.file(artefact, ".bin"))
             self._check(network, bundle)

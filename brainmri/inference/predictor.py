@@ -15,7 +15,7 @@ from brainmri.contract import Contract
 from brainmri.errors import ImageUnreadable, InvalidBundle
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE, DecodeLimits, decode, to_tensor
 from brainmri.inference.calibration import probabilities
-from brainmri.inference.runtime import Choice, Output, Runtime, RuntimeInfo, open_runtime
+from brainmri.inference.runtime import Choice, Output, Runtime, RuntimeInfo, choose, open_runtime, require_package
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,22 @@ class Predictor:
     """
 
     def __init__(self, contract: Contract, runtime: Runtime, limits: DecodeLimits) -> None:
-        trained = contract.input.preprocessing_version
-        if trained != PREPROCESSING_VERSION:
-            raise InvalidBundle(
-                f"{contract.tag} was trained with the preprocessing {trained!r}, this version of brainmri has"
-                f" {PREPROCESSING_VERSION!r}. Serve it with the version that trained it, or train again."
-            )
+        _require_preprocessing(contract)
         self.contract = contract
         self.model = ModelIdentity(contract.name, contract.version, runtime.info.name)
         self._runtime = runtime
         self._limits = limits
+
+    @staticmethod
+    def check(bundle: Bundle, choice: Choice) -> None:
+        """Raises what `open` would raise, as far as it shows without loading the network.
+
+        Raises:
+            InvalidBundle: The model was trained with another preprocessing than this code has.
+            RuntimeUnavailable: The bundle has no artefact for the runtime, or its package is not installed.
+        """
+        _require_preprocessing(bundle.contract)
+        require_package(choose(bundle, choice))
 
     @classmethod
     def open(cls, bundle: Bundle, choice: Choice, threads: int, limits: DecodeLimits) -> "Predictor":
@@ -134,6 +140,15 @@ class Predictor:
         with contextlib.suppress(ImageUnreadable):
             decode(b"not an image")
         self.answer(self.infer(tensor[np.newaxis]).logits[0], {})
+
+
+def _require_preprocessing(contract: Contract) -> None:
+    trained = contract.input.preprocessing_version
+    if trained != PREPROCESSING_VERSION:
+        raise InvalidBundle(
+            f"{contract.tag} was trained with the preprocessing {trained!r}, this version of brainmri has"
+            f" {PREPROCESSING_VERSION!r}. Serve it with the version that trained it, or train again."
+        )
 
 
 def stage_timings(start: float, decoded: float, begun: float, done: float) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """What a runtime must do, and the choice among those that the bundle and the machine allow."""
 
+import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal, Protocol
 
 import numpy as np
@@ -12,6 +14,7 @@ from brainmri.errors import RuntimeUnavailable
 Choice = Literal["auto", "openvino", "tensorflow"]
 
 _PREFIX = {"openvino": "openvino-", "tensorflow": "keras-"}
+_INSTALL = {"openvino": "uv pip install openvino", "tensorflow": "uv sync --group training"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,23 @@ def choose(bundle: Bundle, choice: Choice) -> Literal["openvino", "tensorflow"]:
         f"The bundle {bundle.contract.tag} carries nothing for the runtime {choice!r}, only {carried}."
         " Set BRAINMRI_RUNTIME=auto or export the model for it."
     )
+
+
+def require_package(name: Literal["openvino", "tensorflow"]) -> None:
+    """Looks for what the runtime imports, without importing it.
+
+    Raises:
+        RuntimeUnavailable: It is not installed.
+    """
+    # Keras names its back ends after their packages.
+    packages = ["openvino"] if name == "openvino" else ["keras", os.environ.get("KERAS_BACKEND", "tensorflow")]
+    if not all(map(find_spec, packages)):
+        raise not_installed(name)
+
+
+def not_installed(name: Literal["openvino", "tensorflow"]) -> RuntimeUnavailable:
+    """Returns the error that names the command which installs a runtime."""
+    return RuntimeUnavailable(f"The runtime {name} is not installed. Install it with: {_INSTALL[name]}")
 
 
 def open_runtime(bundle: Bundle, choice: Choice = "auto", threads: int = 1) -> Runtime:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from brainmri.bundle import Bundle
 from brainmri.contract import Artefact
-from brainmri.errors import InvalidBundle, RuntimeUnavailable
-from brainmri.inference.runtime import Output, RuntimeInfo
+from brainmri.errors import InvalidBundle
+from brainmri.inference.runtime import Output, RuntimeInfo, not_installed
 
 
 class TensorFlowRuntime:
@@ -86,9 +86,7 @@ def _import_keras(threads: int) -> Any:
 
             _limit_threads(tensorflow, threads)
     except ImportError as error:
-        raise RuntimeUnavailable(
-            "The runtime tensorflow is not installed. Install it with: uv sync --group training"
-        ) from error
+        raise not_installed("tensorflow") from error
     return keras
 
 

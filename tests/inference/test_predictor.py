@@ -75,6 +75,8 @@ def test_a_model_of_another_preprocessing_is_refused(tiny_bundle: Bundle, tmp_pa
     bundle = write_tiny_bundle(tmp_path / "other", tmp_path, input=other)
     with pytest.raises(InvalidBundle, match="trained with the preprocessing 'pad-lanczos-299-v9'"):
         Predictor.open(bundle, "auto", 1, DecodeLimits())
+    with pytest.raises(InvalidBundle, match="trained with the preprocessing 'pad-lanczos-299-v9'"):
+        Predictor.check(bundle, "auto")
 
 
 def test_the_engine_answers_many_at_once_with_the_right_labels(predictor: Predictor, png: Callable[..., bytes]) -> None:

@@ -1,7 +1,8 @@
 import builtins
 import threading
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from brainmri.bundle import Bundle, write_bundle
 from brainmri.contract import Contract
 from brainmri.errors import InvalidBundle, RuntimeUnavailable
-from brainmri.inference.runtime import RuntimeInfo, open_runtime
+from brainmri.inference.runtime import RuntimeInfo, open_runtime, require_package
 from brainmri.inference.tensorflow_runtime import read_weights
 from tests.tiny import BIAS, WEIGHTS, contract_parts, write_openvino, write_tiny_bundle
 
@@ -66,6 +67,32 @@ def test_a_missing_package_names_the_install_command(tiny_bundle: Bundle, monkey
     monkeypatch.setattr(builtins, "__import__", without_openvino)
     with pytest.raises(RuntimeUnavailable, match="Install it with: uv pip install openvino"):
         open_runtime(tiny_bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "absent", "refused"),
+    [
+        ("openvino", "tensorflow", "", False),
+        ("openvino", "tensorflow", "openvino", True),
+        ("openvino", "tensorflow", "tensorflow", False),
+        ("tensorflow", "tensorflow", "", False),
+        ("tensorflow", "tensorflow", "keras", True),
+        ("tensorflow", "tensorflow", "tensorflow", True),
+        ("tensorflow", "jax", "tensorflow", False),
+        ("tensorflow", "jax", "jax", True),
+    ],
+)
+def test_a_package_is_looked_for_without_an_import(
+    name: Literal["openvino", "tensorflow"],
+    backend: str,
+    absent: str,
+    refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("brainmri.inference.runtime.find_spec", lambda package: None if package == absent else object())
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(RuntimeUnavailable, match=f"runtime {name} is not") if refused else nullcontext():
+        require_package(name)
 
 
 def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
