@@ -24,7 +24,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 settings = load_settings()
 engine = Engine(settings.decode_workers)
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
-app = create_app(engine, process_metrics(), settings.max_image_bytes, _SWAGGER)
+app = create_app(engine, process_metrics(), settings.max_image_bytes, settings.request_timeout_s, _SWAGGER)
 
 _logger = logging.getLogger("brainmri")
 
@@ -32,7 +32,8 @@ _logger = logging.getLogger("brainmri")
 @bentoml.service(
     name="brainmri",
     workers=1,
-    traffic={"timeout": 60},
+    # After our own deadline, because BentoML's 504 has another shape.
+    traffic={"timeout": settings.request_timeout_s + 10},
     logging={"access": {"request_content_type": False, "response_content_type": False}},
 )
 @bentoml.asgi_app(app)

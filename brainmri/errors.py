@@ -8,6 +8,7 @@
     |   |-- ExtremeAspect            far from a slice's shape
     |   `-- MalformedRequest         missing field, several files, wrong content type
     |-- NotReady                     starting, draining, no model loaded
+    |-- DeadlineExceeded             not answered in time: a slow upload, or too much before it
     |-- ModelNotFound                no such tag in the store
     |-- InvalidBundle                wrong hash, missing file, contradictory contract
     |-- RuntimeUnavailable           the chosen runtime's package or artefact is missing
@@ -80,6 +81,12 @@ class NotReady(BrainMRIError):
     code = "not_ready"
 
 
+class DeadlineExceeded(BrainMRIError):
+    """The request was not answered within the time that one may take."""
+
+    code = "deadline_exceeded"
+
+
 class ModelNotFound(BrainMRIError):
     """No model of that name and version is in the store."""
 
@@ -126,6 +133,7 @@ STATUS: dict[type[BrainMRIError], Status] = {
     MalformedRequest: Status(400, "INVALID_ARGUMENT"),
     InvalidInput: Status(400, "INVALID_ARGUMENT"),
     NotReady: Status(503, "UNAVAILABLE"),
+    DeadlineExceeded: Status(504, "DEADLINE_EXCEEDED"),
     ModelNotFound: Status(404, "NOT_FOUND"),
     BrainMRIError: Status(500, "INTERNAL"),
 }

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(default=50_000_000, ge=1, le=178_956_970)
     """Largest width times height, in pixels. Pillow refuses more than 178,956,970 whatever is set here."""
 
+    request_timeout_s: float = Field(default=30, gt=0, le=3600)
+    """Longest time from the start of a prediction request to its answer, its upload included, in seconds."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe message of this project that is logged."""
 

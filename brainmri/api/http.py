@@ -1,5 +1,6 @@
 """The HTTP interface: POST /predict, GET /model, and its own documentation."""
 
+import asyncio
 import logging
 from functools import cache
 from http import HTTPStatus
@@ -17,7 +18,7 @@ from brainmri.api.middleware import UNMATCHED, RequestMiddleware
 from brainmri.api.openapi import openapi_document
 from brainmri.api.schemas import error_body, plain_error_body, prediction_body
 from brainmri.api.upload import read_image
-from brainmri.errors import BrainMRIError, status_of
+from brainmri.errors import BrainMRIError, DeadlineExceeded, status_of
 from brainmri.inference.engine import Engine
 from brainmri.metrics import Metrics
 
@@ -39,20 +40,30 @@ _DOCS = """<!doctype html>
 """
 
 
-def create_app(engine: Engine, metrics: Metrics, max_image_bytes: int, swagger: Path | None = None) -> Starlette:
+def create_app(
+    engine: Engine, metrics: Metrics, max_image_bytes: int, request_timeout_s: float, swagger: Path | None = None
+) -> Starlette:
     """Builds the application; it answers 503 until the engine is ready.
 
     Args:
         engine: What predicts.
         metrics: What counts.
         max_image_bytes: Largest image, in bytes.
+        request_timeout_s: Longest time for one prediction, its upload included, in seconds.
         swagger: Folder of the Swagger UI's files, whose initializer reads `./docs.json`; no page at `/` if None.
     """
 
     async def predict(request: Request) -> JSONResponse:
         predictor = engine.predictor  # Refuses before the upload is read.
-        data = await read_image(request, max_image_bytes)
-        prediction = await engine.predict(data)
+        try:
+            async with asyncio.timeout(request_timeout_s):
+                prediction = await engine.predict(await read_image(request, max_image_bytes))
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"The request was not answered within {request_timeout_s:g} s. Send a smaller image, or try again"
+                " when the server is less busy.",
+                limit=f"{request_timeout_s:g} s",
+            ) from error
         metrics.observe_prediction(prediction.label, prediction.timings_ms)
         body = prediction_body(prediction, request.state.request_id, predictor.contract.notice)
         return JSONResponse(body.model_dump())

@@ -13,6 +13,7 @@ _ERRORS = {
     "413": "The image has too many bytes or pixels.",
     "500": "Unexpected; report the request id.",
     "503": "No model is loaded yet, or the server is draining.",
+    "504": "Not answered in time; send a smaller image or try again later.",
 }
 
 

@@ -1,10 +1,13 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from brainmri.api.http import create_app
@@ -13,6 +16,7 @@ from brainmri.contract import NOTICE, Contract
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
+from brainmri.inference.runtime import Output
 from brainmri.metrics import Metrics
 
 MAX_BYTES = 200_000
@@ -27,16 +31,19 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def ask(tiny_bundle: Bundle, registry: CollectorRegistry) -> Ask:
-    """Sends one request to the application, in this process; `ready=False` leaves the model unloaded."""
+    """Sends one request to the application, in this process.
+
+    `ready=False` leaves the model unloaded, `timeout_s` is the deadline.
+    """
     predictor = Predictor.open(tiny_bundle, "auto", 1, DecodeLimits(max_bytes=MAX_BYTES))
     metrics = Metrics(registry)
 
-    def send(method: str, path: str, *, ready: bool = True, **request: Any) -> httpx.Response:
+    def send(method: str, path: str, *, ready: bool = True, timeout_s: float = 30, **request: Any) -> httpx.Response:
         async def talk() -> httpx.Response:
             engine = Engine(decode_workers=1)
             if ready:
                 await engine.start(lambda: predictor)
-            transport = httpx.ASGITransport(create_app(engine, metrics, MAX_BYTES))
+            transport = httpx.ASGITransport(create_app(engine, metrics, MAX_BYTES, timeout_s))
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 response = await client.request(method, path, **request)
             engine.close()
@@ -150,6 +157,31 @@ def test_before_the_model_is_ready_the_answer_is_503(ask: Ask, png: Callable[...
         assert response.headers["retry-after"] == "5"
 
 
+def test_a_network_that_takes_too_long_is_answered_504(
+    ask: Ask, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infer = Predictor.infer
+
+    def infer_slowly(self: Predictor, images: NDArray[np.uint8]) -> Output:
+        time.sleep(0.5)
+        return infer(self, images)
+
+    monkeypatch.setattr(Predictor, "infer", infer_slowly)
+    response = ask("POST", "/predict", timeout_s=0.1, files={"image": png()})
+    assert (response.status_code, code_of(response)) == (504, "deadline_exceeded")
+    assert response.json()["error"]["limit"] == "0.1 s"
+
+
+def test_an_upload_that_stalls_is_answered_504(ask: Ask) -> None:
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.sleep(5)
+        yield b"x"
+
+    response = ask("POST", "/predict", timeout_s=0.1, content=stalling(), headers={"content-type": "image/png"})
+    assert (response.status_code, code_of(response)) == (504, "deadline_exceeded")
+
+
 def test_the_contract_is_shown(ask: Ask, tiny_bundle: Bundle) -> None:
     response = ask("GET", "/model")
     assert Contract.from_json(response.content) == tiny_bundle.contract
@@ -209,7 +241,7 @@ def test_the_page_shows_the_document_and_loads_nothing_from_elsewhere(
     (tmp_path / "swagger-ui.css").write_text("css")
 
     async def talk() -> tuple[httpx.Response, httpx.Response]:
-        app = create_app(Engine(decode_workers=1), Metrics(registry), MAX_BYTES, tmp_path)
+        app = create_app(Engine(decode_workers=1), Metrics(registry), MAX_BYTES, 30, tmp_path)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.get("/"), await client.get("/static_content/swagger-ui.css")
 

@@ -35,6 +35,7 @@ def test_every_answer_of_predict_is_described_with_its_schema() -> None:
         "413": error,
         "500": error,
         "503": error,
+        "504": error,
     }
 
 
