@@ -1,5 +1,6 @@
 """A real server: `brainmri serve` in a process of its own, with its own home and port."""
 
+import json
 import os
 import signal
 import socket
@@ -7,15 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
 import pytest
 
 from brainmri.contract import NOTICE
-from tests.tiny import write_tiny_bundle
+from tests.tiny import contract_parts, write_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAINING_ONLY = ("tensorflow", "keras")
 START_S = 240  # measured: 12 beside one idle-priority training run, 33 beside a busy machine
 
 
@@ -27,25 +31,35 @@ def free_port() -> int:
 
 def environment(folder: Path, port: int) -> dict[str, str]:
     (folder / "home").mkdir(exist_ok=True)
+    # Serving must neither need TensorFlow nor try to import it, also where it is installed.
+    blocked = folder / "blocked"
+    blocked.mkdir(exist_ok=True)
+    for package in TRAINING_ONLY:
+        trace = folder / f"{package}.tried"
+        (blocked / f"{package}.py").write_text(f"open({str(trace)!r}, 'w').close()\nraise ImportError('blocked')\n")
     return {
         **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(blocked), str(ROOT)]),
         "BENTOML_HOME": str(folder / "home"),
         "BRAINMRI_BUNDLES": str(folder / "models"),
         "BRAINMRI_HTTP_PORT": str(port),
         "BRAINMRI_MAX_IMAGE_BYTES": "300000",
+        "BRAINMRI_REQUEST_TIMEOUT_S": "10",
         "BRAINMRI_THREADS": "1",
     }
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    folder = tmp_path_factory.mktemp("server")
+@contextmanager
+def serve(folder: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     write_tiny_bundle(folder / "models" / "brain_mri_xception", folder)
     port, log = free_port(), folder / "log"
+    # Nothing in the working directory may run.
+    for name in ("service.py", "bentoml.py"):
+        (folder / name).write_text("raise SystemExit('foreign code')\n")
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "brainmri", "serve"],
-            cwd=ROOT,
+            [sys.executable, "-P", "-m", "brainmri", "serve"],
+            cwd=folder,
             env=environment(folder, port),
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -53,13 +67,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
         try:
             wait_until_ready(client, process, log)
-            yield client
+            yield client, process
         finally:
             process.send_signal(signal.SIGTERM)
             status = process.wait(timeout=30)
     text = log.read_text()
     assert status == 0, text
     assert "Traceback" not in text, text
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[httpx.Client]:
+    with serve(folder) as (client, _):
+        yield client
 
 
 def wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -171,6 +196,81 @@ def test_the_contract_the_document_and_the_page(server: httpx.Client) -> None:
     assert "swagger-initializer.js" in server.get("/").text
     initializer = server.get("/static_content/swagger-initializer.js")
     assert 'url: "./docs.json"' in initializer.text
+
+
+def test_serving_does_not_try_to_import_tensorflow(
+    server: httpx.Client, folder: Path, png: Callable[..., bytes]
+) -> None:
+    assert server.post("/predict", files={"image": png()}).status_code == 200
+    tried = [folder / f"{package}.tried" for package in TRAINING_ONLY]
+    assert not any(path.exists() for path in tried)
+    # The traps work.
+    for package, path in zip(TRAINING_ONLY, tried, strict=True):
+        command = [sys.executable, "-c", f"import {package}"]
+        done = subprocess.run(command, env=environment(folder, 1), capture_output=True, text=True, check=False)
+        assert done.stderr.endswith("ImportError: blocked\n")
+        assert path.exists()
+
+
+def begin_upload(url: httpx.URL, length: int) -> HTTPConnection:
+    """Sends the headers of a prediction and returns when the server asks for the body, so it has accepted it."""
+    connection = HTTPConnection(url.host, url.port or 80, timeout=60)
+    connection.putrequest("POST", "/predict")
+    for name, value in {"Content-Type": "image/png", "Content-Length": length, "Expect": "100-continue"}.items():
+        connection.putheader(name, str(value))
+    connection.endheaders()
+    assert connection.sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    return connection
+
+
+def wait_until_refused(url: httpx.URL) -> None:
+    for _ in range(50):
+        try:
+            httpx.get(url, timeout=1, trust_env=False)
+        except httpx.TransportError:
+            return
+        time.sleep(0.1)
+    pytest.fail("The server still answers new connections.")
+
+
+def test_an_upload_that_stalls_is_answered_504_in_the_one_shape(server: httpx.Client) -> None:
+    with closing(begin_upload(server.base_url, 100)) as connection:
+        response = connection.getresponse()
+        error = json.loads(response.read())["error"]
+    assert (response.status, error["code"], error["limit"]) == (504, "deadline_exceeded", "10 s")
+
+
+def test_requests_in_flight_at_sigterm_are_answered(tmp_path: Path, png: Callable[..., bytes]) -> None:
+    image = png((0, 0, 255))
+    with serve(tmp_path) as (client, process):
+        connections = [begin_upload(client.base_url, len(image)) for _ in range(6)]
+        process.send_signal(signal.SIGTERM)
+        wait_until_refused(client.base_url.join("/livez"))
+        assert process.poll() is None
+        for connection in connections:
+            connection.send(image)
+        for connection in connections:
+            with closing(connection):
+                response = connection.getresponse()
+                assert (response.status, json.loads(response.read())["label"]) == (200, "pituitary")
+        process.wait(timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_bundle_of_another_preprocessing_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    spec = {**contract_parts()["input"], "preprocessing_version": "pad-lanczos-299-v9"}
+    write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path, input=spec)
+    done = subprocess.run(
+        [sys.executable, "-m", "brainmri", "serve"],
+        cwd=ROOT,
+        env=environment(tmp_path, free_port()),
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "was trained with the preprocessing 'pad-lanczos-299-v9'" in done.stderr
 
 
 def test_without_a_bundle_the_server_does_not_start(tmp_path: Path) -> None:
