@@ -34,7 +34,7 @@ def contract_parts(**changes: Any) -> dict[str, Any]:
             "dtype": "uint8",
             "layout": "NHWC",
             "preprocessing_version": PREPROCESSING_VERSION,
-            "resize": "stretched, antialiased bilinear",
+            "resize": "padded, antialiased bilinear",
         },
         "network_side": 299,
         "feature_size": 3,

@@ -73,10 +73,10 @@ def split(
     holdout: Annotated[float, typer.Option(help="Share of each label's groups.")] = 0.1,
 ) -> None:
     """Cut Training into train, validation and hold-out; groups of near-duplicates are never cut."""
+    from brainmri.bundle import file_sha256
     from training.audit import read_manifest
     from training.split import SplitRule, count, write_split
     from training.split import split as assign
-    from training.tables import file_sha256
 
     space = Workspace(work)
     rule = SplitRule(seed=seed, validation=validation, holdout=holdout)

@@ -17,7 +17,10 @@ INTENDED_USE = (
     "Research and teaching on model serving, with axial, coronal and sagittal brain-MRI slices like those of the"
     " training set. Not for patients: no diagnosis, triage or treatment may rest on its answers."
 )
-RESIZE_RULE = "decode to 8 bits, stretch to 299x299 with Pillow's antialiased bilinear filter, grey as three channels"
+RESIZE_RULE = (
+    "decode to 8 bits, scale the longer side to 299 with Pillow's antialiased bilinear filter, centre on black,"
+    " grey as three equal channels"
+)
 
 
 def make_contract(recipe: Recipe, progress: Progress, feature_size: int, version: str) -> Contract:

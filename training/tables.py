@@ -62,11 +62,5 @@ def write_atomically(path: Path, data: bytes) -> None:
     aside.replace(path)
 
 
-def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file as hexadecimal text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _type_name(annotation: object) -> str:
     return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainmri.bundle import file_sha256
 from brainmri.errors import DatasetError
 from training.arrays import Arrays, build_arrays
 from training.dataset import find_dataset
 from training.origin import Origin
 from training.split import SplitRow, read_split
-from training.tables import file_sha256
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def test_metrics_count_what_was_answered(server: httpx.Client, png: Callable[...
     assert [value(line) for line in (answered, glioma, stages)] == [count + 1 for count in before]
     assert (
         value(
-            'brainmri_model_info{name="brain_mri_xception",preprocessing="stretch-bilinear-299-v1",'
+            'brainmri_model_info{name="brain_mri_xception",preprocessing="pad-bilinear-299-v1",'
             'runtime="openvino-f32",version="0.0.1"}'
         )
         == 1

@@ -34,8 +34,8 @@ def test_grey_saved_as_rgb_jpeg_gives_the_tensor_of_the_grey_jpeg_within_one_lev
     assert np.abs(to_tensor(one).astype(int) - to_tensor(three)).max() <= 1
 
 
-def test_a_flat_image_stays_flat_at_any_size() -> None:
-    for shape in ((16, 16), (299, 299), (1024, 130)):
+def test_a_flat_square_stays_flat_at_any_size() -> None:
+    for shape in ((16, 16), (299, 299), (1024, 1024)):
         assert np.unique(to_tensor(np.full(shape, 77, np.uint8))).tolist() == [77]
 
 
@@ -44,12 +44,15 @@ def test_an_image_of_the_right_size_is_unchanged() -> None:
     assert np.array_equal(to_tensor(noise), noise)
 
 
-def test_the_picture_is_stretched_not_padded_or_cropped() -> None:
-    halves = np.zeros((64, 256), np.uint8)
-    halves[:, 128:] = 255
-    tensor = to_tensor(halves)[:, :, 0]
-    assert tensor[:, :148].max() == 0
-    assert tensor[:, 151:].min() == 255
+@pytest.mark.parametrize(
+    ("height", "width", "tall", "wide"), [(50, 100, 150, 299), (400, 100, 299, 75), (8, 64, 37, 299)]
+)
+def test_proportions_are_kept_and_the_rest_is_black(height: int, width: int, tall: int, wide: int) -> None:
+    filled = to_tensor(np.full((height, width), 255, np.uint8)).min(axis=2)
+    rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
+    assert (len(rows), len(columns)) == (tall, wide)
+    assert (rows[0], columns[0]) == ((299 - tall) // 2, (299 - wide) // 2)
+    assert filled[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].min() == 255
 
 
 def test_shrinking_is_antialiased() -> None:

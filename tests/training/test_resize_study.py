@@ -12,9 +12,14 @@ from training.resize_study import crop_to_head, pad, stretch, study
 
 
 @pytest.mark.parametrize("name", ["Training/glioma/Tr-gl_0003.png", "Testing/notumor/near.jpg"])
-def test_stretching_with_the_bilinear_filter_is_the_rule_of_serving(dataset: Path, name: str) -> None:
+def test_padding_with_the_bilinear_filter_is_the_rule_of_serving(dataset: Path, name: str) -> None:
     pixels = decode((find_dataset(dataset) / name).read_bytes())
-    assert np.array_equal(stretch(pixels, Image.Resampling.BILINEAR), to_tensor(pixels))
+    assert np.array_equal(pad(pixels, Image.Resampling.BILINEAR), to_tensor(pixels))
+    assert np.array_equal(pad(pixels[:40], Image.Resampling.BILINEAR), to_tensor(pixels[:40]))
+
+
+def test_stretching_fills_the_square() -> None:
+    assert stretch(np.full((50, 100), 255, np.uint8), Image.Resampling.BILINEAR).min() == 255
 
 
 def test_padding_keeps_the_proportions_and_centres() -> None:
