@@ -69,7 +69,8 @@ def load_progress(folder: Path) -> Progress | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # NumPy leaves a damaged file open unless the file is ours to close.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Progress(**json.loads(arrays["progress"].tobytes()))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} cannot be read ({error}). Train again without --resume.") from error
