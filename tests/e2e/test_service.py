@@ -257,32 +257,22 @@ def test_requests_in_flight_at_sigterm_are_answered(tmp_path: Path, png: Callabl
     assert process.returncode == 0
 
 
+def run_to_the_end(module: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m` with these arguments until it exits by itself."""
+    command = [sys.executable, "-m", *module]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=START_S, check=False)
+
+
 def test_a_bundle_of_another_preprocessing_keeps_the_server_from_starting(tmp_path: Path) -> None:
     spec = {**contract_parts()["input"], "preprocessing_version": "pad-lanczos-299-v9"}
     write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path, input=spec)
-    done = subprocess.run(
-        [sys.executable, "-m", "brainmri", "serve"],
-        cwd=ROOT,
-        env=environment(tmp_path, free_port()),
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
+    done = run_to_the_end(["brainmri", "serve"], environment(tmp_path, free_port()))
     assert done.returncode != 0
     assert "was trained with the preprocessing 'pad-lanczos-299-v9'" in done.stderr
 
 
 def test_without_a_bundle_the_server_does_not_start(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "brainmri", "serve"],
-        cwd=ROOT,
-        env=environment(tmp_path, free_port()),
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
+    done = run_to_the_end(["brainmri", "serve"], environment(tmp_path, free_port()))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("brainmri: The store has no model 'brain_mri_xception:latest'.")
     assert "Traceback" not in done.stderr
@@ -291,15 +281,7 @@ def test_without_a_bundle_the_server_does_not_start(tmp_path: Path) -> None:
 def test_with_an_altered_bundle_the_server_does_not_start(tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
     (bundle.folder / "openvino-f32" / "model.bin").write_bytes(b"altered")
-    done = subprocess.run(
-        [sys.executable, "-m", "brainmri", "serve"],
-        cwd=ROOT,
-        env=environment(tmp_path, free_port()),
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
+    done = run_to_the_end(["brainmri", "serve"], environment(tmp_path, free_port()))
     assert done.returncode == 2
     assert "model.bin" in done.stderr
     assert "was altered" in done.stderr
@@ -312,15 +294,7 @@ def test_bentoml_serve_itself_refuses_a_stored_bundle_that_was_altered(tmp_path:
     subprocess.run(command, cwd=ROOT, env=environ, check=True, timeout=START_S, capture_output=True)
     stored = tmp_path / "home" / "models" / "brain_mri_xception" / "0.0.1"
     (stored / "openvino-f32" / "model.bin").write_bytes(b"altered")
-    command = [sys.executable, "-m", "bentoml", "serve", "service:BrainMRI", "--host", "127.0.0.1"]
-    done = subprocess.run(
-        [*command, "--port", str(free_port())],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
+    serve = ["bentoml", "serve", "service:BrainMRI", "--host", "127.0.0.1", "--port", str(free_port())]
+    done = run_to_the_end(serve, environ)
     assert done.returncode != 0
     assert "was altered" in done.stderr
