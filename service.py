@@ -22,7 +22,7 @@ from brainmri.settings import load_settings
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 settings = load_settings()
-engine = Engine(settings.decode_workers)
+engine = Engine(settings.decode_threads())
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 app = create_app(engine, process_metrics(), settings.max_image_bytes, settings.request_timeout_s, _SWAGGER)
 
@@ -41,7 +41,7 @@ class BrainMRI:
     """Classifies brain-MRI slices. Research use only, never a diagnosis."""
 
     # Names the model for `bentoml build`; it is loaded from the verified bundle.
-    model = BentoModel(settings.model)
+    model = BentoModel(settings.models[0])
 
     def __init__(self) -> None:
         """Runs in each worker, before it listens."""
@@ -54,7 +54,8 @@ class BrainMRI:
     def check() -> None:
         """Refuses to start, in the parent process, without a valid bundle that this code can serve."""
         try:
-            Predictor.check(store.resolve(settings.model), settings.runtime)
+            for tag in settings.models:
+                Predictor.check(store.resolve(tag), settings.runtime)
         except BrainMRIError as error:
             raise BentoMLException(error.message) from error
 
@@ -66,14 +67,15 @@ class BrainMRI:
 
     async def _load(self) -> None:
         try:
-            predictor = await engine.start(_open_predictor)
+            await engine.start(_open_predictors)
         except Exception:
             self._failed = True
-            _logger.exception("The model %s cannot be loaded; this worker stays not ready", settings.model)
+            _logger.exception("The models %s cannot be loaded; this worker stays not ready", settings.models)
             return
-        process_metrics().announce_model(predictor.contract, predictor.runtime_info)
-        runtime = predictor.runtime_info
-        _logger.info("Ready: %s, runtime %s, threads %d", predictor.contract.tag, runtime.name, runtime.threads)
+        for predictor in engine.models.all():
+            runtime = predictor.runtime_info
+            process_metrics().announce_model(predictor.contract, runtime)
+            _logger.info("Ready: %s, runtime %s, threads %d", predictor.contract.tag, runtime.name, runtime.threads)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:
@@ -88,10 +90,12 @@ class BrainMRI:
 
     async def __is_alive__(self) -> bool:
         """Whether a restart would not help."""
-        return not self._failed
+        return engine.alive and not self._failed
 
 
-def _open_predictor() -> Predictor:
+def _open_predictors() -> list[Predictor]:
     limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    bundle = store.resolve(settings.model)
-    return Predictor.open(bundle, settings.runtime, settings.inference_threads(), limits)
+    return [
+        Predictor.open(store.resolve(tag), settings.runtime, settings.inference_threads(), limits)
+        for tag in settings.models
+    ]

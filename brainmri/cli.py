@@ -47,14 +47,15 @@ def serve(
 ) -> None:
     """Start the HTTP service; imports the released model first."""
     settings = load_settings()
-    bundle = store.ensure(settings.model, _bundles(settings))
+    bundles = [store.ensure(tag, _bundles(settings)) for tag in settings.models]
+    tags = ",".join(bundle.contract.tag for bundle in bundles)
     where, number = host or settings.http_host, port or settings.http_port
-    typer.echo(f"Serving {bundle.contract.tag} at http://{where}:{number}", err=True)
+    typer.echo(f"Serving {tags} at http://{where}:{number}", err=True)
     # -P: nothing in the working directory is imported.
     command = ["-P", "-m", "bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     # The store's latest need not be the one that was just announced.
-    os.environ["BRAINMRI_MODEL"] = bundle.contract.tag
+    os.environ["BRAINMRI_MODELS"] = tags
     # Replaces this process, so that signals reach the server itself.
     os.execv(sys.executable, [sys.executable, *command, "--host", where, "--port", str(number)])  # noqa: S606
 
@@ -109,7 +110,7 @@ def export_model(
 def _predict(files: Iterable[Path]) -> Iterator[tuple[Path, Prediction | BrainMRIError]]:
     settings = load_settings()
     limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    bundle = store.ensure(settings.model, _bundles(settings))
+    bundle = store.ensure(settings.models[0], _bundles(settings))
     predictor = Predictor.open(bundle, settings.runtime, settings.inference_threads(), limits)
     predictor.warm_up()
     for file in files:
@@ -135,7 +136,7 @@ def _print_table(rows: Iterable[tuple[Path, Prediction | BrainMRIError]]) -> Non
             problems.append(f"{file}: {answer.message}")
             continue
         values = [f"{answer.probabilities[label]:.3f}" for label in LABELS]
-        table.add_row(str(file), answer.label, *values, f"{answer.timings_ms['total']:.0f}")
+        table.add_row(str(file), answer.label or answer.verdict, *values, f"{answer.timings_ms['total']:.0f}")
     Console().print(table)
     for problem in problems:
         typer.echo(problem, err=True)

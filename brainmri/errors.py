@@ -7,9 +7,12 @@
     |   |-- ImageUnreadable          not an image, truncated, unsupported
     |   |-- ExtremeAspect            far from a slice's shape
     |   `-- MalformedRequest         missing field, several files, wrong content type
+    |-- Unauthenticated              an API key is required and none that is known was sent
+    |-- Overloaded                   the queue is full, or the predicted wait exceeds the deadline
+    |-- InferenceFailed              the network failed on this request's images
     |-- NotReady                     starting, draining, no model loaded
     |-- DeadlineExceeded             not answered in time: a slow upload, or too much before it
-    |-- ModelNotFound                no such tag in the store
+    |-- ModelNotFound                no such tag in the store, or no such model is being served
     |-- InvalidBundle                wrong hash, missing file, contradictory contract
     |-- RuntimeUnavailable           the chosen runtime's package or artefact is missing
     |-- InvalidSettings              a BRAINMRI_* variable with a bad value
@@ -75,6 +78,34 @@ class MalformedRequest(InvalidInput):
     code = "malformed_request"
 
 
+class Unauthenticated(BrainMRIError):
+    """The service asks for an API key; the request carries none, or one that it does not know."""
+
+    code = "unauthenticated"
+
+
+class Overloaded(BrainMRIError):
+    """More work is waiting than can be done in time; nothing was run for this request.
+
+    Args:
+        message: What the caller reads.
+        retry_after_s: When trying again has a chance, in seconds, greater than 0.
+        limit: The limit that was broken.
+    """
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float, limit: str | None = None) -> None:
+        super().__init__(message, limit=limit)
+        self.retry_after_s = retry_after_s
+
+
+class InferenceFailed(BrainMRIError):
+    """The network raised on the images of this request alone; requests of the same batch were answered."""
+
+    code = "inference_failed"
+
+
 class NotReady(BrainMRIError):
     """The service is starting or draining; another replica, or a retry, can answer."""
 
@@ -88,7 +119,7 @@ class DeadlineExceeded(BrainMRIError):
 
 
 class ModelNotFound(BrainMRIError):
-    """No model of that name and version is in the store."""
+    """No model of that name and version is in the store, or served."""
 
     code = "model_not_found"
 
@@ -132,6 +163,9 @@ STATUS: dict[type[BrainMRIError], Status] = {
     ExtremeAspect: Status(400, "INVALID_ARGUMENT"),
     MalformedRequest: Status(400, "INVALID_ARGUMENT"),
     InvalidInput: Status(400, "INVALID_ARGUMENT"),
+    Unauthenticated: Status(401, "UNAUTHENTICATED"),
+    Overloaded: Status(429, "RESOURCE_EXHAUSTED"),
+    InferenceFailed: Status(500, "INTERNAL"),
     NotReady: Status(503, "UNAVAILABLE"),
     DeadlineExceeded: Status(504, "DEADLINE_EXCEEDED"),
     ModelNotFound: Status(404, "NOT_FOUND"),

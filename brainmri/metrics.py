@@ -64,9 +64,9 @@ class Metrics:
         """
         self._requests.labels(route, f"{status // 100}xx").inc()
 
-    def observe_prediction(self, label: str, timings_ms: Mapping[str, float]) -> None:
+    def observe_prediction(self, label: str | None, timings_ms: Mapping[str, float]) -> None:
         """Counts one answered image and the time of each of its stages, in ms."""
-        self._predictions.labels(label).inc()
+        self._predictions.labels(label or "none").inc()
         for stage, elapsed_ms in timings_ms.items():
             self._stages.labels(stage).observe(elapsed_ms / 1e3)
 

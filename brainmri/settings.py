@@ -3,10 +3,10 @@
 import math
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from brainmri.errors import InvalidSettings
 
@@ -24,8 +24,17 @@ class Settings(BaseSettings):
     http_port: int = Field(default=3000, ge=1, le=65535)
     """TCP port of the HTTP interface."""
 
-    model: str = "brain_mri_xception:latest"
-    """Tag of the model in the BentoML model store, `name:version` or `name:latest`."""
+    grpc_host: str = "127.0.0.1"
+    """Address of the gRPC interface."""
+
+    grpc_port: int = Field(default=3001, ge=0, le=65535)
+    """TCP port of the gRPC interface. 0 switches it off."""
+
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that serve, each with its own copy of the model; gRPC shares the port among them."""
+
+    models: Annotated[tuple[str, ...], NoDecode] = Field(default=("brain_mri_xception:latest",), min_length=1)
+    """Tags in the BentoML store, `name:version` or `name:latest`, separated by commas; the first is the default."""
 
     bundles: Path = Path("models")
     """Folder of released bundles; `latest` means the one in here. Relative to the working directory."""
@@ -36,8 +45,23 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, le=1024)
     """Threads of the inference runtime. 0 takes the CPU quota of the container, or else the number of CPUs."""
 
-    decode_workers: int = Field(default=2, ge=1, le=64)
-    """Threads that decode images."""
+    decode_workers: int = Field(default=0, ge=0, le=64)
+    """Threads that decode images. 0 takes as many as there are CPUs."""
+
+    max_batch_size: int = Field(default=8, ge=1, le=1024)
+    """Most images in one inference."""
+
+    batch_wait_ms: float = Field(default=0, ge=0, le=1000)
+    """How long an idle lane waits for company, in milliseconds. 0 is best on a CPU; a GPU may gain from 1 to 5."""
+
+    max_queue_images: int = Field(default=256, ge=1, le=100_000)
+    """Most images that wait for the network; more are refused with 429."""
+
+    max_request_images: int = Field(default=64, ge=1, le=10_000)
+    """Most images in one request of several."""
+
+    max_request_bytes: int = Field(default=64 * 2**20, ge=1)
+    """Largest body of a request of several images or tensors, and largest gRPC message, in bytes."""
 
     max_image_bytes: int = Field(default=16 * 2**20, ge=1)
     """Largest encoded image, in bytes."""
@@ -48,8 +72,37 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(default=30, gt=0, le=3600)
     """Longest time from the start of a prediction request to its answer, its upload included, in seconds."""
 
+    upload_idle_timeout_s: float = Field(default=10, gt=0, le=3600)
+    """Longest pause between two pieces of an upload, in seconds."""
+
+    shutdown_grace_s: float = Field(default=20, gt=0, le=3600)
+    """Longest time between SIGTERM and the end: everything accepted is answered in it, in seconds."""
+
+    api_keys_file: Path | None = None
+    """File of hashed API keys (`brainmri keys add`); read again when it changes. None asks for no key."""
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may call the HTTP interface, separated by commas. None by default."""
+
+    log_format: Literal["json", "text"] = "json"
+    """`json` writes one object a line; `text` is for people."""
+
+    novelty_policy: Literal["abstain", "no_tumor", "pass"] = "abstain"
+    """Answer for an image that does not look like a brain MRI: no label, `notumor`, or the network's own label."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe message of this project that is logged."""
+
+    @field_validator("models", "cors_origins", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    def decode_threads(self) -> int:
+        """Returns the number of threads that decode, at least 1."""
+        return self.decode_workers or available_cpus()
 
     def inference_threads(self) -> int:
         """Returns the number of threads for the inference runtime, at least 1."""

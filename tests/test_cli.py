@@ -66,7 +66,7 @@ def test_models_are_imported_listed_and_exported(run: Run, tmp_path: Path) -> No
 
 
 def test_an_expected_error_is_one_line_and_exit_status_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BRAINMRI_MODEL", "nobody:1")
+    monkeypatch.setenv("BRAINMRI_MODELS", "nobody:1")
     status, out, err = run("serve")
     assert (status, out) == (2, "")
     assert err.startswith("brainmri: The store has no model 'nobody:1'.")
@@ -82,7 +82,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         command.extend(arguments)
 
     monkeypatch.setattr(os, "execv", stop)
-    monkeypatch.setenv("BRAINMRI_MODEL", "brain_mri_xception:latest")
+    monkeypatch.setenv("BRAINMRI_MODELS", "brain_mri_xception:latest")
     return command
 
 
@@ -90,7 +90,7 @@ def test_serve_names_the_released_version_to_the_server(run: Run, tmp_path: Path
     store.import_bundle(write_tiny_bundle(tmp_path / "later", tmp_path, version="0.0.2").folder)
     status, _, err = run("serve")
     assert (status, err) == (0, "Serving brain_mri_xception:0.0.1 at http://127.0.0.1:3000\n")
-    assert os.environ["BRAINMRI_MODEL"] == "brain_mri_xception:0.0.1"
+    assert os.environ["BRAINMRI_MODELS"] == "brain_mri_xception:0.0.1"
     assert replaced[-4:] == ["--host", "127.0.0.1", "--port", "3000"]
 
 

@@ -9,7 +9,7 @@ from brainmri.settings import available_cpus, load_settings
 def test_defaults_listen_on_loopback_only() -> None:
     settings = load_settings()
     assert (settings.http_host, settings.http_port) == ("127.0.0.1", 3000)
-    assert settings.model == "brain_mri_xception:latest"
+    assert settings.models == ("brain_mri_xception:latest",)
     assert settings.max_image_bytes == 16 * 2**20
     assert settings.max_image_pixels == 50_000_000
 

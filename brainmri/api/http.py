@@ -18,7 +18,8 @@ from brainmri.api.middleware import UNMATCHED, RequestMiddleware
 from brainmri.api.openapi import openapi_document
 from brainmri.api.schemas import error_body, plain_error_body, prediction_body
 from brainmri.api.upload import read_image
-from brainmri.errors import BrainMRIError, DeadlineExceeded, status_of
+from brainmri.errors import BrainMRIError, status_of
+from brainmri.inference.deadline import Deadline
 from brainmri.inference.engine import Engine
 from brainmri.metrics import Metrics
 
@@ -54,22 +55,19 @@ def create_app(
     """
 
     async def predict(request: Request) -> JSONResponse:
-        predictor = engine.predictor  # Refuses before the upload is read.
+        predictor = engine.models.default  # Refuses before the upload is read.
+        deadline = Deadline.after(request_timeout_s)
         try:
             async with asyncio.timeout(request_timeout_s):
-                prediction = await engine.predict(await read_image(request, max_image_bytes))
+                prediction = await engine.predict(await read_image(request, max_image_bytes), deadline)
         except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"The request was not answered within {request_timeout_s:g} s. Send a smaller image, or try again"
-                " when the server is less busy.",
-                limit=f"{request_timeout_s:g} s",
-            ) from error
+            raise deadline.exceeded() from error
         metrics.observe_prediction(prediction.label, prediction.timings_ms)
         body = prediction_body(prediction, request.state.request_id, predictor.contract.notice)
         return JSONResponse(body.model_dump())
 
     async def model(_: Request) -> Response:
-        return Response(engine.predictor.contract.to_json(), media_type="application/json")
+        return Response(engine.models.default.contract.to_json(), media_type="application/json")
 
     routes: list[BaseRoute] = [
         Route("/predict", predict, methods=["POST"]),

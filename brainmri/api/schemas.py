@@ -36,14 +36,18 @@ class TimingsBody(_Body):
 class PredictionBody(_Body):
     """One prediction."""
 
-    label: str
-    """The most probable class."""
+    label: str | None
+    """The most probable class; null when the service abstains."""
     confidence: float = Field(ge=0, le=1)
-    """Calibrated probability of the label."""
+    """The largest calibrated probability."""
     probabilities: dict[str, float]
     """Calibrated probability of every class; they sum to 1."""
     verdict: str
-    """What to tell a person: the label."""
+    """What to tell a person: the label, `not_a_brain_mri`, or `unsure`."""
+    in_distribution: bool | None
+    """Whether the image looks like the slices of the training set; null when the model has no detector."""
+    novelty: float | None
+    """Distance from the training slices; the contract says from which value on an image is novel."""
     model: ModelBody
     request_id: str
     """Also in the header `X-Request-Id`, and in the server's log."""
@@ -77,6 +81,8 @@ def prediction_body(prediction: Prediction, request_id: str, notice: str = NOTIC
         confidence=prediction.confidence,
         probabilities=dict(prediction.probabilities),
         verdict=prediction.verdict,
+        in_distribution=prediction.in_distribution,
+        novelty=prediction.novelty,
         model=ModelBody(name=model.name, version=model.version, runtime=model.runtime),
         request_id=request_id,
         timings_ms=TimingsBody(**{stage: round(value, 3) for stage, value in prediction.timings_ms.items()}),

@@ -32,18 +32,22 @@ class Prediction:
     """The answer for one image.
 
     Attributes:
-        label: The most probable class.
-        confidence: Its calibrated probability, in [0, 1].
-        probabilities: Label to calibrated probability; they sum to 1 within rounding.
-        verdict: What to tell a person; the label, as long as the model has no novelty detector.
+        label: The most probable class; None when the policy is to abstain and the image is novel.
+        confidence: The largest calibrated probability, in [0, 1].
+        probabilities: Label to calibrated probability; they sum to 1 within rounding and are never altered.
+        verdict: What to tell a person: the label, `not_a_brain_mri`, or `unsure`.
+        novelty: How far the image is from the training slices; more is further. None without a detector.
+        in_distribution: Whether `novelty` is below the contract's threshold. None without a detector.
         model: Which model answered.
         timings_ms: Stage to milliseconds: `decode`, `queue`, `inference`, `total`.
     """
 
-    label: str
+    label: str | None
     confidence: float
     probabilities: Mapping[str, float]
     verdict: str
+    novelty: float | None
+    in_distribution: bool | None
     model: ModelIdentity
     timings_ms: Mapping[str, float]
 
@@ -102,9 +106,9 @@ class Predictor:
         """Runs the network on uint8 `[B, 299, 299, 3]`."""
         return self._runtime.infer(images)
 
-    def answer(self, logits: NDArray[np.float32], timings_ms: Mapping[str, float]) -> Prediction:
-        """Turns the logits of one image, float32 `[4]`, into a calibrated answer."""
-        row = probabilities(logits[np.newaxis], self.contract.temperature)[0]
+    def answer(self, output: Output, row_number: int, timings_ms: Mapping[str, float]) -> Prediction:
+        """Turns image `row_number` of the network's output into a calibrated answer."""
+        row = probabilities(output.logits[row_number : row_number + 1], self.contract.temperature)[0]
         best = int(row.argmax())
         label = self.contract.labels[best]
         return Prediction(
@@ -112,6 +116,8 @@ class Predictor:
             confidence=float(row[best]),
             probabilities=dict(zip(self.contract.labels, row.tolist(), strict=True)),
             verdict=label,
+            novelty=None,
+            in_distribution=None,
             model=self.model,
             timings_ms=timings_ms,
         )
@@ -127,7 +133,7 @@ class Predictor:
         decoded = time.perf_counter()
         output = self.infer(tensor[np.newaxis])
         done = time.perf_counter()
-        return self.answer(output.logits[0], stage_timings(start, decoded, decoded, done))
+        return self.answer(output, 0, stage_timings(start, decoded, decoded, done))
 
     def warm_up(self) -> None:
         """Runs every stage once, so that the first request does not pay for lazy initialisation.
@@ -139,7 +145,7 @@ class Predictor:
         tensor = to_tensor(decode(file.getvalue()))
         with contextlib.suppress(ImageUnreadable):
             decode(b"not an image")
-        self.answer(self.infer(tensor[np.newaxis]).logits[0], {})
+        self.answer(self.infer(tensor[np.newaxis]), 0, {})
 
 
 def _require_preprocessing(contract: Contract) -> None:

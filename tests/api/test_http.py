@@ -42,7 +42,7 @@ def ask(tiny_bundle: Bundle, registry: CollectorRegistry) -> Ask:
         async def talk() -> httpx.Response:
             engine = Engine(decode_workers=1)
             if ready:
-                await engine.start(lambda: predictor)
+                await engine.start(lambda: [predictor])
             transport = httpx.ASGITransport(create_app(engine, metrics, MAX_BYTES, timeout_s))
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 response = await client.request(method, path, **request)

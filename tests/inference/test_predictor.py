@@ -12,6 +12,7 @@ from brainmri.bundle import Bundle
 from brainmri.contract import LABELS
 from brainmri.errors import ImageTooLarge, ImageUnreadable, InvalidBundle, NotReady
 from brainmri.imaging import DecodeLimits
+from brainmri.inference.deadline import Deadline
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
 from tests.tiny import write_tiny_bundle
@@ -80,11 +81,11 @@ def test_a_model_of_another_preprocessing_is_refused(tiny_bundle: Bundle, tmp_pa
 
 
 def test_the_engine_answers_many_at_once_with_the_right_labels(predictor: Predictor, png: Callable[..., bytes]) -> None:
-    async def ask() -> list[str]:
+    async def ask() -> list[str | None]:
         engine = Engine(decode_workers=2)
-        await engine.start(lambda: predictor)
+        await engine.start(lambda: [predictor])
         images = [png((255, 0, 0)), png((0, 255, 0)), png((0, 0, 255))] * 4
-        answers = await asyncio.gather(*(engine.predict(image) for image in images))
+        answers = await asyncio.gather(*(engine.predict(image, Deadline.after(30)) for image in images))
         engine.close()
         return [answer.label for answer in answers]
 
@@ -98,12 +99,12 @@ def test_the_engine_is_not_ready_before_it_starts_nor_after_it_closes(
         engine = Engine(decode_workers=1)
         seen = [engine.ready]
         with pytest.raises(NotReady):
-            await engine.predict(png())
-        await engine.start(lambda: predictor)
+            await engine.predict(png(), Deadline.after(30))
+        await engine.start(lambda: [predictor])
         seen.append(engine.ready)
         engine.close()
         with pytest.raises(NotReady):
-            await engine.predict(png())
+            await engine.predict(png(), Deadline.after(30))
         return [*seen, engine.ready]
 
     assert asyncio.run(ask()) == [False, True, False]
@@ -114,7 +115,7 @@ def test_closing_the_engine_while_images_are_decoded_answers_not_ready(
 ) -> None:
     async def ask() -> list[object]:
         engine = Engine(decode_workers=1)
-        await engine.start(lambda: predictor)
+        await engine.start(lambda: [predictor])
         begun, go_on, read = threading.Event(), threading.Event(), predictor.read
 
         def read_slowly(data: bytes) -> NDArray[np.uint8]:
@@ -123,7 +124,7 @@ def test_closing_the_engine_while_images_are_decoded_answers_not_ready(
             return read(data)
 
         monkeypatch.setattr(predictor, "read", read_slowly)
-        requests = [asyncio.create_task(engine.predict(png())) for _ in range(3)]
+        requests = [asyncio.create_task(engine.predict(png(), Deadline.after(30))) for _ in range(3)]
         await asyncio.to_thread(begun.wait, 10)
         go_on.set()
         engine.close()
@@ -133,7 +134,7 @@ def test_closing_the_engine_while_images_are_decoded_answers_not_ready(
 
 
 def test_an_engine_whose_model_cannot_be_loaded_stays_not_ready() -> None:
-    def fail() -> Predictor:
+    def fail() -> list[Predictor]:
         raise InvalidBundle("broken")
 
     async def ask() -> bool:
