@@ -6,6 +6,9 @@
     |   |-- ImageTooLarge            bytes or pixels beyond the limit
     |   |-- ImageUnreadable          not an image, truncated, unsupported
     |   |-- ExtremeAspect            far from a slice's shape
+    |   |-- RequestTooLarge          the body or its number of images beyond the limit
+    |   |-- UnsupportedEncoding      a compressed body where none is taken
+    |   |-- UploadStalled            the next piece of the upload did not come in time
     |   `-- MalformedRequest         missing field, several files, wrong content type
     |-- Unauthenticated              an API key is required and none that is known was sent
     |-- Overloaded                   the queue is full, or the predicted wait exceeds the deadline
@@ -70,6 +73,24 @@ class ExtremeAspect(InvalidInput):
     """The image is too small, or too long and thin, to be a slice."""
 
     code = "image_extreme_aspect"
+
+
+class RequestTooLarge(InvalidInput):
+    """The request as a whole exceeds the limit on bytes or on images."""
+
+    code = "request_too_large"
+
+
+class UnsupportedEncoding(InvalidInput):
+    """The body is compressed, and this endpoint reads it as it is."""
+
+    code = "unsupported_encoding"
+
+
+class UploadStalled(InvalidInput):
+    """The pause between two pieces of an upload was too long."""
+
+    code = "upload_stalled"
 
 
 class MalformedRequest(InvalidInput):
@@ -161,6 +182,9 @@ STATUS: dict[type[BrainMRIError], Status] = {
     ImageTooLarge: Status(413, "RESOURCE_EXHAUSTED"),
     ImageUnreadable: Status(400, "INVALID_ARGUMENT"),
     ExtremeAspect: Status(400, "INVALID_ARGUMENT"),
+    RequestTooLarge: Status(413, "RESOURCE_EXHAUSTED"),
+    UnsupportedEncoding: Status(415, "INVALID_ARGUMENT"),
+    UploadStalled: Status(408, "DEADLINE_EXCEEDED"),
     MalformedRequest: Status(400, "INVALID_ARGUMENT"),
     InvalidInput: Status(400, "INVALID_ARGUMENT"),
     Unauthenticated: Status(401, "UNAUTHENTICATED"),
