@@ -37,6 +37,12 @@ class Bundle:
         """Returns the first artefact whose runtime starts with `prefix`, such as `openvino-`, or None."""
         return next((a for a in self.contract.artefacts if a.runtime.startswith(prefix)), None)
 
+    def card(self) -> str:
+        """Returns the model card, Markdown; empty without one."""
+        path = self.folder / CARD
+        # A card that links elsewhere would show a file from outside the bundle to everybody.
+        return path.read_text(encoding="utf-8") if path.is_file() and not path.is_symlink() else ""
+
     def file(self, artefact: Artefact, suffix: str) -> Path:
         """Returns the path of the one file of `artefact` whose name ends with `suffix`.
 

@@ -61,14 +61,16 @@ class Predictor:
         contract: What the model promises.
         runtime: The loaded network.
         limits: What images to refuse.
+        card: The model card, Markdown.
 
     Raises:
         InvalidBundle: The model was trained with another preprocessing than this code has.
     """
 
-    def __init__(self, contract: Contract, runtime: Runtime, limits: DecodeLimits) -> None:
+    def __init__(self, contract: Contract, runtime: Runtime, limits: DecodeLimits, card: str = "") -> None:
         _require_preprocessing(contract)
         self.contract = contract
+        self.card = card
         self.model = ModelIdentity(contract.name, contract.version, runtime.info.name)
         self._runtime = runtime
         self._limits = limits
@@ -87,7 +89,7 @@ class Predictor:
     @classmethod
     def open(cls, bundle: Bundle, choice: Choice, threads: int, limits: DecodeLimits) -> "Predictor":
         """Loads a verified bundle; see `open_runtime` for the arguments and errors."""
-        return cls(bundle.contract, open_runtime(bundle, choice, threads), limits)
+        return cls(bundle.contract, open_runtime(bundle, choice, threads), limits, bundle.card())
 
     @property
     def runtime_info(self) -> RuntimeInfo:
