@@ -72,9 +72,9 @@ class BrainMRI:
             self._failed = True
             _logger.exception("The models %s cannot be loaded; this worker stays not ready", settings.models)
             return
+        process_metrics().announce_models(engine.models.all())
         for predictor in engine.models.all():
             runtime = predictor.runtime_info
-            process_metrics().announce_model(predictor.contract, runtime)
             _logger.info("Ready: %s, runtime %s, threads %d", predictor.contract.tag, runtime.name, runtime.threads)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

@@ -40,7 +40,7 @@ LAYERS = (
     Layer("brainmri.inference", ("brainmri.imaging", "brainmri.bundle")),
     Layer("brainmri.store", ("brainmri.bundle",)),
     Layer("brainmri.bundle", ()),
-    Layer("brainmri.metrics", ("brainmri.inference.runtime",)),  # its types only
+    Layer("brainmri.metrics", ("brainmri.exposition", "brainmri.inference.predictor")),  # its types only
     Layer("brainmri.imaging", ()),
     Layer("brainmri", ()),
     Layer(

@@ -62,7 +62,7 @@ def create_app(
                 prediction = await engine.predict(await read_image(request, max_image_bytes), deadline)
         except TimeoutError as error:
             raise deadline.exceeded() from error
-        metrics.observe_prediction(prediction.label, prediction.timings_ms)
+        metrics.observe_prediction(prediction)
         body = prediction_body(prediction, request.state.request_id, predictor.contract.notice)
         return JSONResponse(body.model_dump())
 

@@ -59,7 +59,7 @@ class RequestMiddleware:
                 raise
             await _internal_error(request_id)(scope, receive, send_with_id)
         finally:
-            self._metrics.count_request(_template(scope), status or 500)
+            self._metrics.count_request(_template(scope), "http", status or 500)
 
 
 def sane_request_id(given: str) -> str:

@@ -1,0 +1,118 @@
+"""What `/metrics` shows: the metrics of every live worker, and what the system knows about their processes."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Metric
+    from prometheus_client.samples import Sample
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+QUEUE_OLDEST = "brainmri_queue_oldest_seconds"
+"""Stored as the instant at which the oldest image was queued (`time.monotonic`, one clock for all processes)."""
+
+RESIDENT = "brainmri_process_resident_memory_bytes"
+CPU = "brainmri_process_cpu_seconds"
+PROCESS_HELP = {
+    RESIDENT: "Resident memory of each worker, in bytes.",
+    CPU: "CPU time of each worker, user and system together, in seconds.",
+}
+
+_INFO = ("brainmri_model_info", "brainmri_runtime_threads")
+_PROC = Path("/proc")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """Returns everything in Prometheus's text format.
+
+    Args:
+        registry: The metrics of this process; not read where `PROMETHEUS_MULTIPROC_DIR` names the files of all workers.
+    """
+    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 -- see brainmri/metrics.py
+    from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # noqa: PLC0415
+
+    workers = [os.getpid()]
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        workers, dead = _workers(Path(folder))
+        for pid in dead:
+            mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    shown = CollectorRegistry()
+    shown.register(_Families([*map(_finish, registry.collect()), *_process_families(workers)]))
+    return generate_latest(shown)
+
+
+class _Families:
+    """Metrics that are computed already, as a collector."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = sorted(families, key=lambda family: family.name)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _finish(family: Metric) -> Metric:
+    if family.name == QUEUE_OLDEST:
+        family.samples = [sample._replace(value=_age_s(sample.value)) for sample in family.samples]
+    elif family.name in _INFO:
+        family.samples = [sample for sample in family.samples if sample.value]
+    elif family.type == "histogram":
+        family.samples.sort(key=_bucket_order)
+    return family
+
+
+def _age_s(instant: float) -> float:
+    return 0.0 if math.isinf(instant) else max(0.0, time.monotonic() - instant)
+
+
+def _bucket_order(sample: Sample) -> tuple[tuple[tuple[str, str], ...], int, float]:
+    # The workers' files bring a sum before its buckets; the format wants them after.
+    series = tuple(sorted(pair for pair in sample.labels.items() if pair[0] != "le"))
+    rank = ("_bucket", "_sum", "_count", "_created").index(sample.name[sample.name.rindex("_") :])
+    return series, rank, float(sample.labels.get("le", 0))
+
+
+def _workers(folder: Path) -> tuple[list[int], list[int]]:
+    """Returns the processes that wrote to `folder`: those that still run, and those that do not."""
+    written = {int(file.stem.rsplit("_", 1)[1]) for file in folder.glob("*.db")}
+    # The number of a dead worker may have been given to a stranger; a worker has the parent that we have.
+    live = {pid for pid in written if pid == os.getpid() or _parent(pid) == os.getppid()}
+    return sorted(live | {os.getpid()}), sorted(written - live)
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        # The second field, the name, may hold spaces and parentheses.
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _parent(pid: int) -> int | None:
+    fields = _stat(pid)
+    # A zombie still has a parent.
+    return None if fields is None or fields[0] == "Z" else int(fields[1])
+
+
+def _process_families(pids: Iterable[int]) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
+
+    resident = GaugeMetricFamily(RESIDENT, PROCESS_HELP[RESIDENT], labels=["pid"])
+    cpu = CounterMetricFamily(CPU, PROCESS_HELP[CPU], labels=["pid"])
+    for pid in pids:
+        # Fields 14, 15 and 24 of proc_pid_stat(5); the list begins with the third.
+        if (fields := _stat(pid)) is not None:
+            resident.add_metric([str(pid)], int(fields[21]) * _PAGE_BYTES)
+            cpu.add_metric([str(pid)], (int(fields[11]) + int(fields[12])) / _TICKS)
+    yield from (resident, cpu)
