@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from brainmri.contract import LABELS
 from training.arrays import Arrays
 from training.checkpoint import load_best
-from training.model import FEATURES, LOGITS, build_model, with_features
+from training.model import FEATURES, LOGITS, build_model, use_serving_layout, with_features
 from training.recipe import Recipe
 from training.split import TRAIN
 
@@ -30,6 +30,7 @@ def trained_model(recipe: Recipe, run: Path) -> keras.Model:
         DatasetError: The run has no trained weights.
     """
     keras.config.set_dtype_policy("float32")
+    use_serving_layout()
     model = build_model(recipe.architecture, recipe.phases[-1].downsample)
     model.set_weights(load_best(run, len(recipe.phases) - 1))
     return with_features(model)

@@ -16,7 +16,7 @@ from training import checkpoint
 from training.arrays import Arrays
 from training.batches import EvaluationBatches, TrainBatches
 from training.checkpoint import Progress
-from training.model import build_model, set_trainable
+from training.model import build_model, set_trainable, use_fast_layout
 from training.origin import Origin, code_revision
 from training.plots import plot_history
 from training.recipe import Phase, Recipe
@@ -43,6 +43,7 @@ def fit(
         DatasetError: `resume` with another recipe or split.
     """
     keras.config.set_dtype_policy(recipe.precision)
+    use_fast_layout()
     fresh = Progress(
         recipe_sha256=recipe.sha256,
         split_sha256=origin.split_sha256,
@@ -54,7 +55,7 @@ def fit(
     )
     if not resume:
         checkpoint.discard(folder)
-    progress = _saved_progress(folder, fresh) if resume else fresh
+    progress = _saved_progress(folder, fresh, recipe) if resume else fresh
     done = 0
     for number, phase in enumerate(recipe.phases):
         if number > progress.phase or (number == progress.phase and not progress.stopped):
@@ -63,28 +64,32 @@ def fit(
     return progress
 
 
-def _saved_progress(folder: Path, fresh: Progress) -> Progress:
+def _saved_progress(folder: Path, fresh: Progress, recipe: Recipe) -> Progress:
     saved = checkpoint.load_progress(folder)
     if saved is None:
         _log.info("nothing to resume in %s: starting afresh", folder)
         return fresh
-    require_same(folder, saved, recipe_sha256=fresh.recipe_sha256, split_sha256=fresh.split_sha256)
+    require_same(folder, saved, recipe, split_sha256=fresh.split_sha256)
+    saved.recipe_sha256 = fresh.recipe_sha256
     if saved.max_steps != fresh.max_steps:
         raise DatasetError(f"{folder} was trained with --max-steps {saved.max_steps}. Resume with the same.")
     return saved
 
 
-def require_same(folder: Path, saved: Progress, recipe_sha256: str, split_sha256: str) -> None:
+def require_same(folder: Path, saved: Progress, recipe: Recipe, split_sha256: str) -> None:
     """Refuses a run that another recipe or another split has made.
+
+    A recipe whose last phases are new may go on from a run of the others that it had.
 
     Raises:
         DatasetError: It has; held-out images might be among those it was trained on.
     """
-    for theirs, ours, what in (
-        (saved.recipe_sha256, recipe_sha256, "recipe"),
-        (saved.split_sha256, split_sha256, "split"),
+    shorter = (recipe.shortened(phases) for phases in range(saved.phase + 1, len(recipe.phases)))
+    for same, what in (
+        (saved.recipe_sha256 in (recipe.sha256, *(other.sha256 for other in shorter)), "recipe"),
+        (saved.split_sha256 == split_sha256, "split"),
     ):
-        if theirs != ours:
+        if not same:
             raise DatasetError(
                 f"{folder} was trained with another {what} than the one at hand. Restore that one, or train again"
                 " without --resume."

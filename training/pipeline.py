@@ -34,7 +34,7 @@ def trained_run(recipe: Recipe, space: Workspace) -> Progress:
     progress = load_progress(run)
     if progress is None:
         raise DatasetError(f"{run} holds no trained run. Run `python -m training train {recipe.name}` first.")
-    require_same(run, progress, recipe.sha256, space.origin().split_sha256)
+    require_same(run, progress, recipe, space.origin().split_sha256)
     return progress
 
 

@@ -80,6 +80,10 @@ class Recipe(BaseModel):
         """Hash of everything the recipe says."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
+    def shortened(self, phases: int) -> "Recipe":
+        """Returns this recipe with its first `phases` phases only."""
+        return self.model_copy(update={"phases": self.phases[:phases]})
+
 
 def load_recipe(name_or_path: str) -> Recipe:
     """Reads a recipe by its name in `training/recipes/`, or from a path.

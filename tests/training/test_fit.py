@@ -92,6 +92,23 @@ def test_resuming_with_something_else_is_refused(
         fit(recipe(**changed), arrays, ORIGIN if changed else Origin("a" * 64, "c" * 64), whole, resume=True)
 
 
+def test_a_recipe_may_be_extended_by_phases_and_goes_on_from_the_last_best(
+    arrays: Arrays, whole: Path, tmp_path: Path
+) -> None:
+    first = recipe(phases=recipe().phases[:1])
+    train(arrays, tmp_path, first)
+    assert train(arrays, tmp_path, recipe(), resume=True).epoch == 3
+    for ours, theirs in zip(checkpoint.load_best(tmp_path, 1), checkpoint.load_best(whole, 1), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_a_recipe_without_the_phase_that_was_trained_last_may_not_resume(arrays: Arrays, tmp_path: Path) -> None:
+    train(arrays, tmp_path, recipe())
+    other = recipe(phases=[*recipe().phases[:1], PHASE | {"epochs": 5}])
+    with pytest.raises(DatasetError, match="another recipe"):
+        train(arrays, tmp_path, other, resume=True)
+
+
 def test_training_lowers_the_loss_on_what_it_learns_from(arrays: Arrays, tmp_path: Path) -> None:
     off = dict.fromkeys(Augmentation.model_fields, 0.0)
     phases = [PHASE | {"epochs": 8, "downsample": 3, "batch_size": 4, "peak_learning_rate": 0.01}]
