@@ -1,4 +1,4 @@
-"""The console script `brainmri`: serve, predict, models."""
+"""The console script `brainmri`: serve, predict, models, keys."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from brainmri.contract import LABELS, NOTICE
 from brainmri.errors import BrainMRIError, ImageUnreadable
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.predictor import Prediction, Predictor
+from brainmri.keys_cli import keys
 from brainmri.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="The models in the BentoML model store.", no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
 
 _ROOT = Path(__file__).resolve().parents[1]
 

@@ -29,13 +29,23 @@ class Layer:
     may_import: tuple[str, ...]
 
 
-FOR_ALL = ("brainmri.contract", "brainmri.errors", "brainmri.settings", "brainmri.metrics")
+FOR_ALL = ("brainmri.contract", "brainmri.errors", "brainmri.settings", "brainmri.metrics", "brainmri.logs", "brainmri.tracing")
 # The first prefix that fits a module is its layer.
 LAYERS = (
     Layer("service", ("brainmri",)),
     Layer("brainmri.cli", ("brainmri",)),
     Layer("brainmri.__main__", ("brainmri.cli",)),
-    Layer("brainmri.api", ("brainmri.inference.predictor", "brainmri.inference.engine", "brainmri.inference.batcher")),
+    Layer("brainmri.keys_cli", ("brainmri.keys",)),
+    Layer(
+        "brainmri.api",
+        (
+            "brainmri.inference.predictor",
+            "brainmri.inference.engine",
+            "brainmri.inference.batcher",
+            "brainmri.keys",
+            "brainmri.exposition",
+        ),
+    ),
     Layer("brainmri.scoring", ("brainmri.inference.predictor",)),
     Layer("brainmri.inference", ("brainmri.imaging", "brainmri.bundle")),
     Layer("brainmri.store", ("brainmri.bundle",)),

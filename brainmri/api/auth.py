@@ -1,0 +1,152 @@
+"""Who may call: API keys for HTTP and gRPC."""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from brainmri.api.schemas import error_body
+from brainmri.errors import InvalidSettings, Unauthenticated
+from brainmri.keys import HashedKey, read_keys
+from brainmri.metrics import Metrics
+
+RECHECK_S = 1.0
+"""A change of the file counts after at most this long."""
+
+_OPEN = re.compile(
+    r"/(livez|readyz|healthz|metrics)?"  # also the page at `/`
+    r"|/docs\.json|/static_content/.*"
+    r"|/v2/health/(live|ready)|/v2/models/[^/]+(/versions/[^/]+)?/ready"
+)
+"""Paths that need no key: probes, and the description of the interface."""
+
+_logger = logging.getLogger(__name__)
+
+
+class KeyRing:
+    """The keys that are accepted, as the file says now.
+
+    Args:
+        file: See `brainmri.keys`. It is read by `load`, and again whenever it has changed.
+        clock: Seconds, for tests.
+    """
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file = file
+        self._clock = clock
+        self._keys: tuple[HashedKey, ...] = ()
+        self._seen: tuple[int, ...] | None = None
+        self._due = clock()
+
+    def load(self) -> None:
+        """Reads the file for the first time.
+
+        Raises:
+            InvalidSettings: It is missing or broken. Later such a file is logged, and the keys stay as they were.
+        """
+        seen = self._signature()
+        self._keys = read_keys(self._file)
+        self._seen, self._due = seen, self._clock() + RECHECK_S
+
+    def check(self, presented: str | None) -> str:
+        """Returns the name of a key.
+
+        Args:
+            presented: What the caller sent, if anything; see `presented_key`.
+
+        Raises:
+            Unauthenticated: There is no such key.
+        """
+        self._refresh()
+        if not presented:
+            raise Unauthenticated(
+                "This service needs an API key. Send `Authorization: Bearer KEY` or `X-API-Key: KEY`."
+            )
+        # All of them, so that the time tells nothing about where the key stands.
+        names = [key.name for key in self._keys if key.matches(presented)]
+        if not names:
+            raise Unauthenticated("The API key is not known. Ask whoever runs this service for one.")
+        return names[0]
+
+    def _refresh(self) -> None:
+        if (now := self._clock()) < self._due:
+            return
+        self._due = now + RECHECK_S
+        seen = self._signature()
+        if seen == self._seen:
+            return
+        # Set even when reading fails, so that one broken file is logged once.
+        self._seen = seen
+        try:
+            self._keys = read_keys(self._file)
+        except InvalidSettings as error:
+            _logger.error("The API keys stay as they were. %s", error.message)
+        else:
+            _logger.info("%d API keys were read from %s", len(self._keys), self._file)
+
+    def _signature(self) -> tuple[int, ...]:
+        try:
+            stat = self._file.stat()
+        except OSError as error:
+            return (error.errno or -1,)
+        return (stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_dev)
+
+
+def presented_key(authorization: str | None, x_api_key: str | None) -> str | None:
+    """Returns the key out of the two headers (gRPC: metadata) that may carry one; the bearer token comes first."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return x_api_key
+
+
+class KeyMiddleware:
+    """Answers 401 unless the request carries a known key; puts the key's name into the state as `key_name`.
+
+    Args:
+        app: What answers callers who have one.
+        keys: What is accepted.
+        metrics: Where refusals are counted.
+    """
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, metrics: Metrics) -> None:
+        self._app = app
+        self._keys = keys
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        if scope["type"] == "lifespan" or _needs_no_key(scope):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            name = self._keys.check(presented_key(headers.get("authorization"), headers.get("x-api-key")))
+        except Unauthenticated as error:
+            self._metrics.count_error(error)
+            await _refusal(scope, error)(scope, receive, send)
+            return
+        scope["state"] = {**scope.get("state", {}), "key_name": name}
+        await self._app(scope, receive, send)
+
+
+def _needs_no_key(scope: Scope) -> bool:
+    if "key_name" in scope.get("state", {}) or _OPEN.fullmatch(scope["path"]):
+        return True
+    # A browser asks in this form, always without a key, whether its page may call at all.
+    preflight = scope.get("method") == "OPTIONS" and "access-control-request-method" in Headers(scope=scope)
+    return preflight
+
+
+def _refusal(scope: Scope, error: Unauthenticated) -> Response:
+    protocol = scope["path"].split("/")[1]
+    if protocol in ("v1", "v2"):
+        body: object = {"error": error.message}
+    else:
+        body = error_body(error, scope.get("state", {}).get("request_id", "")).model_dump()
+    return JSONResponse(body, 401, {"WWW-Authenticate": 'Bearer realm="brainmri"'})
