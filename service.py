@@ -24,7 +24,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 settings = load_settings()
 engine = Engine(settings.decode_threads())
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
-app = create_app(engine, process_metrics(), settings.max_image_bytes, settings.request_timeout_s, _SWAGGER)
+app = create_app(engine, process_metrics(), settings, _SWAGGER)
 
 _logger = logging.getLogger("brainmri")
 

@@ -41,7 +41,9 @@ class Bundle:
         """Returns the model card, Markdown; empty without one."""
         path = self.folder / CARD
         # A card that links elsewhere would show a file from outside the bundle to everybody.
-        return path.read_text(encoding="utf-8") if path.is_file() and not path.is_symlink() else ""
+        if not path.is_file() or path.is_symlink():
+            return ""
+        return path.read_text(encoding="utf-8", errors="replace")
 
     def file(self, artefact: Artefact, suffix: str) -> Path:
         """Returns the path of the one file of `artefact` whose name ends with `suffix`.

@@ -1,10 +1,13 @@
 """The JSON that every interface of this project speaks."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
-from brainmri.contract import NOTICE
+from brainmri.contract import NOTICE, Contract
 from brainmri.errors import BrainMRIError
-from brainmri.inference.predictor import Prediction
+from brainmri.inference.predictor import Prediction, Predictor
 
 
 class _Body(BaseModel):
@@ -73,6 +76,80 @@ class ErrorBody(_Body):
     error: ErrorDetail
 
 
+class BatchBody(_Body):
+    """Answers for several images."""
+
+    results: list[PredictionBody | ErrorBody]
+    """One for each file, in order: what `/predict` would have answered for it, a prediction or an error."""
+    count: int = Field(ge=1)
+    """How many files there were."""
+    errors: int = Field(ge=0)
+    """How many of the results are errors."""
+    request_id: str
+
+
+class ServedModelBody(ModelBody):
+    """One of the models that can be asked."""
+
+    serving_name: str
+    """Its name in the Open Inference Protocol and in KServe's V1."""
+    default: bool
+    """Whether it answers requests that name no model."""
+
+
+class ModelsBody(_Body):
+    """Every model that is served, the default first."""
+
+    models: list[ServedModelBody]
+
+
+class ModelDescription(Contract):
+    """Everything that one model promises, and what else is served."""
+
+    card: str
+    """The model card, Markdown."""
+    runtime: str
+    """Runtime and precision that this server chose, such as `openvino-int8`."""
+    served: list[ServedModelBody]
+    """Every model that is served, the default first."""
+
+
+class V1Prediction(_Body):
+    """Answer of KServe's protocol V1."""
+
+    predictions: list[PredictionBody] = Field(min_length=1)
+    """One for each instance, in order."""
+
+
+class V1Version(_Body):
+    """State of one version, as TensorFlow Serving tells it."""
+
+    version: str
+    state: Literal["AVAILABLE"]
+    status: dict[str, str]
+
+
+class V1Model(_Body):
+    """State of one model, in the words of both KServe and TensorFlow Serving."""
+
+    name: str
+    ready: bool
+    model_version_status: list[V1Version]
+
+
+class V1Models(_Body):
+    """The models that can be asked by KServe's protocol V1."""
+
+    models: list[str]
+
+
+class V1Error(_Body):
+    """Every error of KServe's protocol V1."""
+
+    error: str
+    """What was wrong and what to do."""
+
+
 def prediction_body(prediction: Prediction, request_id: str, notice: str = NOTICE) -> PredictionBody:
     """Returns the JSON body of a prediction; times are rounded to microseconds."""
     model = prediction.model
@@ -88,6 +165,32 @@ def prediction_body(prediction: Prediction, request_id: str, notice: str = NOTIC
         timings_ms=TimingsBody(**{stage: round(value, 3) for stage, value in prediction.timings_ms.items()}),
         notice=notice,
     )
+
+
+def batch_body(answers: Sequence[Prediction | BrainMRIError], request_id: str, notice: str = NOTICE) -> BatchBody:
+    """Returns the JSON body for several images, at least one."""
+    results = [
+        error_body(answer, request_id)
+        if isinstance(answer, BrainMRIError)
+        else prediction_body(answer, request_id, notice)
+        for answer in answers
+    ]
+    errors = sum(isinstance(result, ErrorBody) for result in results)
+    return BatchBody(results=results, count=len(results), errors=errors, request_id=request_id)
+
+
+def served_bodies(served: Sequence[Predictor]) -> list[ServedModelBody]:
+    """Returns what identifies each served model; the first is the default."""
+    return [
+        ServedModelBody(
+            name=predictor.model.name,
+            version=predictor.model.version,
+            runtime=predictor.model.runtime,
+            serving_name=predictor.contract.serving_name,
+            default=number == 0,
+        )
+        for number, predictor in enumerate(served)
+    ]
 
 
 def error_body(error: BrainMRIError, request_id: str) -> ErrorBody:

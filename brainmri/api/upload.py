@@ -1,39 +1,50 @@
-"""One image out of an HTTP request, with the size limit enforced while the bytes arrive."""
+"""Images out of an HTTP request, with every limit enforced while the bytes arrive."""
 
-from collections.abc import AsyncGenerator
-
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from brainmri.errors import EmptyImage, ImageTooLarge, MalformedRequest
+from brainmri.api.body import BodyLimits, read_body
+from brainmri.api.form import FormFile, FormLimits, file_too_large, read_files
+from brainmri.errors import BrainMRIError, EmptyImage, MalformedRequest
+from brainmri.inference.deadline import Deadline
+from brainmri.settings import Settings
 
 FIELD = "image"
+"""Field of the one file of `/predict`."""
 
-_ENVELOPE_BYTES = 64 * 2**10
-"""What the boundaries and headers of a multipart body may add."""
+FIELD_OF_MANY = "images"
+"""Field of every file of `/predict_batch`."""
+
+ENVELOPE_BYTES = 64 * 2**10
+"""What the boundaries and headers of a form with one file may add."""
 
 
-async def read_image(request: Request, max_bytes: int) -> bytes:
+async def read_image(request: Request, settings: Settings, deadline: Deadline) -> bytes:
     """Reads the one image of a request: the multipart field `image`, or a raw body of type `image/*`.
 
     Args:
         request: The request; its body is consumed.
-        max_bytes: Largest image, in bytes. Reading stops as soon as it is exceeded.
+        settings: Limits on bytes and on pauses.
+        deadline: When the upload must be complete.
 
     Raises:
-        ImageTooLarge: The body exceeds the limit.
-        EmptyImage: A raw body without bytes.
-        MalformedRequest: Another content type, no file, several files, or a body that is not multipart.
+        ImageTooLarge: The image exceeds the limit; raised as soon as it does.
+        EmptyImage: No bytes.
+        MalformedRequest: Another content type, no file, several files, another field, or not valid multipart.
+        BrainMRIError: Other errors as in `receive_body`.
     """
-    content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
+    most = settings.max_image_bytes
+    kind = _content_type(request)
     if kind == "multipart/form-data":
-        return await _from_form(request, max_bytes)
+        body = BodyLimits(most + ENVELOPE_BYTES, settings.upload_idle_timeout_s, deadline)
+        files = await read_files(request, body, FormLimits(FIELD, 1, most), lambda size, _: file_too_large(size, most))
+        image = _content(files[0], most)
+        if isinstance(image, BrainMRIError):
+            raise image
+        return image
     if kind.startswith("image/"):
-        data = b"".join([chunk async for chunk in _bounded(request, max_bytes, max_bytes)])
+        data = await read_body(request, BodyLimits(most, settings.upload_idle_timeout_s, deadline), file_too_large)
         if not data:
-            raise EmptyImage("The image is empty (0 bytes). Send the file's content.")
+            raise _empty()
         return data
     raise MalformedRequest(
         f"The content type is {kind[:80]!r}. Send multipart/form-data with one file in the field {FIELD!r}, or the"
@@ -42,47 +53,36 @@ async def read_image(request: Request, max_bytes: int) -> bytes:
     )
 
 
-async def _bounded(request: Request, max_body: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    declared = request.headers.get("content-length", "")
-    received = int(declared) if declared.isdigit() else 0
-    if received > max_body:
-        raise _too_large(received, max_bytes)
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > max_body:
-            raise _too_large(received, max_bytes)
-        yield chunk
+async def read_images(request: Request, settings: Settings, deadline: Deadline) -> list[bytes | BrainMRIError]:
+    """Reads the files of the multipart field `images`.
 
+    Returns:
+        At least one; in place of a file that is empty or exceeds the limit of one image stands its error.
 
-def _too_large(received: int, max_bytes: int) -> ImageTooLarge:
-    return ImageTooLarge(
-        f"The request has {received} bytes or more; an image may have at most {max_bytes}. Send a smaller file.",
-        limit=f"{max_bytes} bytes",
-    )
-
-
-async def _from_form(request: Request, max_bytes: int) -> bytes:
-    stream = _bounded(request, max_bytes + _ENVELOPE_BYTES, max_bytes)
-    parser = MultiPartParser(request.headers, stream, max_files=8, max_fields=8)
-    # The body is bounded: keep it in memory, because the root file system may be read-only.
-    parser.spool_max_size = max_bytes + _ENVELOPE_BYTES
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
+    Raises:
+        RequestTooLarge: The body or its number of files exceeds its limit; raised as soon as it does.
+        MalformedRequest: Another content type, no file, another field, or not valid multipart.
+        BrainMRIError: Other errors as in `receive_body`.
+    """
+    if (kind := _content_type(request)) != "multipart/form-data":
         raise MalformedRequest(
-            f"The body is not valid multipart/form-data. Send one file in the field {FIELD!r}."
-        ) from error
-    try:
-        parts = form.multi_items()
-        files = [value for name, value in parts if name == FIELD and isinstance(value, UploadFile)]
-        if len(files) != 1 or len(parts) != 1:
-            found = ", ".join(sorted({repr(name[:40]) for name, _ in parts})) or "no fields"
-            raise MalformedRequest(
-                f"The form must hold exactly one file in the field {FIELD!r}; it holds {len(files)} of them among"
-                f" {len(parts)} parts ({found}). Send one image a request.",
-                limit="1 file",
-            )
-        return await files[0].read()
-    finally:
-        await form.close()
+            f"The content type is {kind[:80]!r}. Send multipart/form-data with files in the field {FIELD_OF_MANY!r}.",
+            limit="multipart/form-data",
+        )
+    body = BodyLimits(settings.max_request_bytes, settings.upload_idle_timeout_s, deadline)
+    form = FormLimits(FIELD_OF_MANY, settings.max_request_images, settings.max_image_bytes)
+    return [_content(file, settings.max_image_bytes) for file in await read_files(request, body, form)]
+
+
+def _content(file: FormFile, max_bytes: int) -> bytes | BrainMRIError:
+    if file.size > max_bytes:
+        return file_too_large(file.size, max_bytes)
+    return bytes(file.data) if file.data else _empty()
+
+
+def _empty() -> EmptyImage:
+    return EmptyImage("The image is empty (0 bytes). Send the file's content.")
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
