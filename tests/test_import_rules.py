@@ -29,7 +29,14 @@ class Layer:
     may_import: tuple[str, ...]
 
 
-FOR_ALL = ("brainmri.contract", "brainmri.errors", "brainmri.settings", "brainmri.metrics", "brainmri.logs", "brainmri.tracing")
+FOR_ALL = (
+    "brainmri.contract",
+    "brainmri.errors",
+    "brainmri.settings",
+    "brainmri.metrics",
+    "brainmri.logs",
+    "brainmri.tracing",
+)
 # The first prefix that fits a module is its layer.
 LAYERS = (
     Layer("service", ("brainmri",)),
