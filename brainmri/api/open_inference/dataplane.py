@@ -1,0 +1,230 @@
+"""What both protocols share: a validated request goes to the engine, its predictions become output tensors."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.api.open_inference.binary import pack_elements
+from brainmri.api.open_inference.classification import classify
+from brainmri.api.open_inference.models import LABEL, NOVELTY, PROBABILITIES, Kind, ServedModel, TensorSpec
+from brainmri.api.open_inference.statistics import statistics_of
+from brainmri.api.open_inference.tensors import Tensor, check_tensor, files, pixels
+from brainmri.errors import BrainMRIError, InvalidInput, MalformedRequest, Overloaded
+from brainmri.inference.deadline import Deadline, Priority
+from brainmri.inference.engine import Engine
+from brainmri.inference.predictor import Prediction
+from brainmri.metrics import Metrics
+from brainmri.settings import Settings
+
+_CHEAP = 16384
+"""Numbers or characters that are converted on the event loop, in well under a millisecond."""
+
+
+@dataclass(frozen=True)
+class WantedOutput:
+    """An output that the client asks for; `classes` above 0 asks for the best classes in words."""
+
+    name: str
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """One inference, whichever protocol it came by.
+
+    Attributes:
+        model: Which model.
+        inputs: As sent.
+        outputs: What to answer; every output of the model if empty.
+        timeout_us: Time that the client gives it, in microseconds; 0 for as long as the server allows.
+        priority: Interactive or bulk work.
+    """
+
+    model: ServedModel
+    inputs: Sequence[Tensor]
+    outputs: Sequence[WantedOutput] = ()
+    timeout_us: int = 0
+    priority: Priority = Priority.INTERACTIVE
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    """An output: float32 `[B, n]`, or rows of BYTES elements."""
+
+    name: str
+    values: NDArray[np.float32] | list[list[bytes]]
+
+    @property
+    def datatype(self) -> str:
+        """Datatype in the protocol."""
+        return "FP32" if isinstance(self.values, np.ndarray) else "BYTES"
+
+    @property
+    def shape(self) -> list[int]:
+        """`[B, n]`."""
+        return [len(self.values), len(self.values[0])]
+
+    def elements(self) -> list[bytes]:
+        """Returns the BYTES elements in order."""
+        return [element for row in self.values for element in row]
+
+    def raw(self) -> bytes:
+        """Returns the tensor in the protocol's binary form."""
+        if isinstance(self.values, np.ndarray):
+            return self.values.astype("<f4", copy=False).tobytes()
+        return pack_elements(self.elements())
+
+
+class DataPlane:
+    """Answers inference requests.
+
+    Args:
+        engine: What predicts.
+        settings: Limits.
+        metrics: Counts each answered image.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+        self.engine = engine
+        self.settings = settings
+        self._metrics = metrics
+        # Each request holds an image at least: more of them than this would only wait to be refused by the queue.
+        self._free = self._slots = settings.max_queue_images + settings.max_batch_size
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Holds one of the places for requests under way, so that bodies do not pile up in memory.
+
+        Raises:
+            Overloaded: All of them are taken.
+        """
+        if not self._free:
+            raise Overloaded(
+                f"{self._slots} requests are under way, the most that are accepted. Try again in a second.",
+                retry_after_s=1.0,
+                limit=f"{self._slots} requests",
+            )
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+    async def infer(self, request: InferRequest, deadline: Deadline) -> list[OutputTensor]:
+        """Answers one request.
+
+        Args:
+            request: What to run.
+            deadline: When the caller stops waiting; the request's own timeout may come earlier.
+
+        Raises:
+            BrainMRIError: Any of the engine's, or the request does not fit the model.
+        """
+        model = request.model
+        statistics = statistics_of(self.engine).of(model.name, model.version)
+        start = time.perf_counter()
+        try:
+            predictions = await self._predict_in_time(request, _earlier(deadline, request.timeout_us))
+        except (BrainMRIError, asyncio.CancelledError):
+            statistics.failed(time.perf_counter() - start)
+            raise
+        statistics.succeeded(predictions, time.perf_counter() - start)
+        for prediction in predictions:
+            self._metrics.observe_prediction(prediction)
+        return [_output(wanted, model, predictions) for wanted in request.outputs or _all_of(model)]
+
+    async def _predict_in_time(self, request: InferRequest, deadline: Deadline) -> list[Prediction]:
+        _check_outputs(request)
+        try:
+            async with asyncio.timeout_at(deadline.at):
+                return await self._predict(request, deadline)
+        except TimeoutError as error:
+            raise deadline.exceeded() from error
+
+    async def _predict(self, request: InferRequest, deadline: Deadline) -> list[Prediction]:
+        model, priority = request.model, request.priority
+        tensor = _only_input(request.inputs, model.input)
+        check_tensor(tensor, model.input, self.settings.max_request_images)
+        cheap = tensor.cost <= _CHEAP
+        if model.kind is Kind.TENSOR:
+            images = pixels(tensor) if cheap else await asyncio.to_thread(pixels, tensor)
+            return await self.engine.infer(images, deadline, predictor=model.predictor, priority=priority)
+        encoded = files(tensor) if cheap else await asyncio.to_thread(files, tensor)
+        results = await self.engine.predict_many(encoded, deadline, predictor=model.predictor, priority=priority)
+        return _all_or_error(results)
+
+
+def priority_of(level: int) -> Priority:
+    """Returns the meaning of the parameter `priority`: 1 is interactive work, 2 bulk work, 0 the default of 1.
+
+    Raises:
+        MalformedRequest: Another level.
+    """
+    if level not in (0, 1, 2):
+        raise MalformedRequest(
+            f"The parameter priority is {level}; it must be 1 (interactive, the default) or 2 (bulk).", limit="1, 2"
+        )
+    return Priority.BULK if level == 2 else Priority.INTERACTIVE
+
+
+def _earlier(deadline: Deadline, timeout_us: int) -> Deadline:
+    if timeout_us < 0:
+        raise MalformedRequest(f"The parameter timeout is {timeout_us} microseconds; it must not be negative.")
+    if timeout_us == 0:
+        return deadline
+    return min(deadline, Deadline.after(timeout_us / 1e6), key=lambda one: one.at)
+
+
+def _only_input(inputs: Sequence[Tensor], spec: TensorSpec) -> Tensor:
+    if len(inputs) != 1:
+        raise MalformedRequest(
+            f"The request has {len(inputs)} inputs; the model takes one, {spec.name!r}.", limit="1 input"
+        )
+    return inputs[0]
+
+
+def _all_or_error(results: Sequence[Prediction | BrainMRIError]) -> list[Prediction]:
+    """Returns the predictions, or raises the first error: the protocol has no error for one element."""
+    for index, result in enumerate(results):
+        if isinstance(result, InvalidInput):
+            raise type(result)(f"Element {index} of the input: {result.message}", limit=result.limit)
+        if isinstance(result, BrainMRIError):
+            raise result
+    return [result for result in results if isinstance(result, Prediction)]
+
+
+def _all_of(model: ServedModel) -> list[WantedOutput]:
+    return [WantedOutput(output.name) for output in model.outputs]
+
+
+def _check_outputs(request: InferRequest) -> None:
+    known = [output.name for output in request.model.outputs]
+    for wanted in request.outputs:
+        if wanted.name not in known:
+            raise MalformedRequest(
+                f"The model has no output {wanted.name[:80]!r}. Ask for one of {', '.join(known)}.",
+                limit=", ".join(known),
+            )
+        if wanted.classes is not None and wanted.name != PROBABILITIES:
+            raise MalformedRequest(f"Only the output {PROBABILITIES!r} can be classified, not {wanted.name!r}.")
+        if wanted.classes is not None and wanted.classes < 1:
+            raise MalformedRequest(f"The parameter classification is {wanted.classes}; it must be at least 1.")
+
+
+def _output(wanted: WantedOutput, model: ServedModel, predictions: Sequence[Prediction]) -> OutputTensor:
+    if wanted.name == LABEL:
+        # Never empty: who abstains says why, `not_a_brain_mri`.
+        texts = [prediction.label or prediction.verdict for prediction in predictions]
+        return OutputTensor(LABEL, [[text.encode()] for text in texts])
+    if wanted.name == NOVELTY:
+        scores = [np.nan if prediction.novelty is None else prediction.novelty for prediction in predictions]
+        return OutputTensor(NOVELTY, np.array(scores, np.float32)[:, np.newaxis])
+    rows = np.array([list(prediction.probabilities.values()) for prediction in predictions], np.float32)
+    if wanted.classes is None:
+        return OutputTensor(PROBABILITIES, rows)
+    return OutputTensor(PROBABILITIES, classify(rows, model.predictor.contract.labels, wanted.classes))

@@ -1,0 +1,159 @@
+"""The tensors of a request, checked against the model: uint8 images for the network, or the bytes of image files."""
+
+import base64
+import binascii
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.api.open_inference.binary import Buffer, unpack_elements
+from brainmri.api.open_inference.models import TensorSpec
+from brainmri.errors import MalformedRequest, RequestTooLarge
+
+_CHUNK = 65536
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input as a protocol delivers it; exactly one of the contents is not None.
+
+    Attributes:
+        name: As the client sent it.
+        datatype: As the client sent it.
+        shape: As the client sent it.
+        raw: Little-endian bytes; elements of BYTES behind their lengths.
+        values: Numbers, flat or nested as the shape says.
+        elements: BYTES elements.
+        texts: BYTES elements as JSON carries them: base64, flat or nested.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    raw: Buffer | None = None
+    values: Sequence[Any] | None = None
+    elements: Sequence[bytes] | None = None
+    texts: Sequence[Any] | None = None
+
+    @property
+    def cost(self) -> int:
+        """How many numbers or characters have to be converted one by one; 0 for raw content."""
+        if self.values is not None:
+            return math.prod(self.shape)
+        return sum(len(text) for text in self.texts or () if isinstance(text, str))
+
+
+def check_tensor(tensor: Tensor, spec: TensorSpec, max_images: int) -> int:
+    """Compares name, datatype and shape with what the model takes.
+
+    Args:
+        tensor: The input.
+        spec: The model's input.
+        max_images: Largest batch.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        MalformedRequest: They differ; says what is expected.
+        RequestTooLarge: The batch is larger than `max_images`.
+    """
+    expected = f"{spec.name!r} {spec.datatype} {list(spec.shape)}"
+    if (tensor.name, tensor.datatype) != (spec.name, spec.datatype):
+        raise MalformedRequest(
+            f"The input is {tensor.name[:80]!r} {tensor.datatype[:20]}; the model takes {expected}.", limit=expected
+        )
+    shape = tensor.shape
+    # A list of files is often sent as [B].
+    fits = shape[1:] == spec.shape[1:] or (spec.datatype == "BYTES" and len(shape) == 1)
+    if not shape or not fits:
+        raise MalformedRequest(f"The input's shape is {list(shape)[:8]}; the model takes {expected}.", limit=expected)
+    if shape[0] < 1:
+        raise MalformedRequest(f"The batch is {shape[0]}; send at least one image.", limit="1 image")
+    if shape[0] > max_images:
+        raise RequestTooLarge(
+            f"The batch is {shape[0]}; one request may hold {max_images} images. Send several requests.",
+            limit=f"{max_images} images",
+        )
+    return shape[0]
+
+
+def pixels(tensor: Tensor) -> NDArray[np.uint8]:
+    """Returns a checked UINT8 tensor as an array of its shape; raw content is not copied.
+
+    Raises:
+        MalformedRequest: The content does not fill the shape, or is not made of integers in [0, 255].
+    """
+    raw = tensor.raw if tensor.raw is not None else _pack(tensor.values or (), tensor.shape)
+    size = math.prod(tensor.shape)
+    if len(raw) != size:
+        raise MalformedRequest(
+            f"The input holds {len(raw)} values; its shape {list(tensor.shape)} needs {size}.", limit=f"{size} values"
+        )
+    return np.frombuffer(raw, np.uint8).reshape(tensor.shape)
+
+
+def _pack(values: Sequence[Any], shape: tuple[int, ...]) -> bytes:
+    """Packs flat or nested integers in pieces, between which other threads may run."""
+    try:
+        if not isinstance(values[0] if len(values) else 0, list):
+            return b"".join(bytes(values[start : start + _CHUNK]) for start in range(0, len(values), _CHUNK))
+        return b"".join(_pack_row(row, *shape[2:]) for image in _nested(values, *shape[:2]) for row in image)
+    except (TypeError, ValueError) as error:
+        raise MalformedRequest(
+            f"The input's data must be integers from 0 to 255, flat or nested as the shape {list(shape)} says.",
+            limit="0 to 255",
+        ) from error
+
+
+def _nested(images: Sequence[Any], batch: int, height: int) -> Sequence[Any]:
+    if len(images) != batch or {len(image) for image in images} != {height}:
+        raise ValueError("ragged")
+    return images
+
+
+def _pack_row(row: Sequence[Any], width: int, channels: int) -> bytes:
+    if len(row) != width or set(map(len, row)) != {channels}:
+        raise ValueError("ragged")
+    return bytes(chain.from_iterable(row))
+
+
+def files(tensor: Tensor) -> list[bytes]:
+    """Returns the elements of a checked BYTES tensor.
+
+    Raises:
+        MalformedRequest: There are more or fewer than the shape says, or a JSON element is not base64.
+    """
+    count = math.prod(tensor.shape)
+    if tensor.raw is not None:
+        return unpack_elements(tensor.raw, count)
+    if tensor.elements is not None:
+        found = list(tensor.elements)
+    else:
+        texts = list(tensor.texts or ())
+        # Shape [B, 1] may come nested.
+        flat = list(chain.from_iterable(texts)) if texts and isinstance(texts[0], list) else texts
+        found = [_decode_text(text, index) for index, text in enumerate(flat)]
+    if len(found) != count:
+        raise MalformedRequest(
+            f"The input holds {len(found)} elements; its shape {list(tensor.shape)} needs {count}.",
+            limit=f"{count} elements",
+        )
+    return found
+
+
+def _decode_text(text: object, index: int) -> bytes:
+    try:
+        if not isinstance(text, str):
+            raise ValueError("not a text")
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise MalformedRequest(
+            f"Element {index} of the input is not base64. In JSON, send each image as the base64 of its file; or send"
+            " the file itself with the binary extension."
+        ) from error
