@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, Unauthenticated
 from brainmri.exposition import QUEUE_OLDEST, exposition
+from brainmri.request_record import current_record
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -230,7 +231,12 @@ class Metrics:
         self.count_request(method, "grpc", status, seconds)
 
     def observe_prediction(self, prediction: Prediction) -> None:
-        """Counts one answered image, its scores and the time of each of its stages."""
+        """Counts one answered image, its scores and the time of each of its stages.
+
+        Notes it in the record of the request too: every interface makes this one call, so that none forgets the log.
+        """
+        if (request := current_record.get()) is not None:
+            request.note(prediction)
         self._predictions.labels(prediction.label or "none").inc()
         self._verdicts.labels(prediction.verdict).inc()
         self._confidence.observe(prediction.confidence)

@@ -36,6 +36,7 @@ FOR_ALL = (
     "brainmri.metrics",
     "brainmri.logs",
     "brainmri.tracing",
+    "brainmri.request_record",
 )
 # The first prefix that fits a module is its layer.
 LAYERS = (

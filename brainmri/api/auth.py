@@ -10,20 +10,17 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from brainmri.api.middleware import is_probe
 from brainmri.api.schemas import error_body
 from brainmri.errors import InvalidSettings, Unauthenticated
 from brainmri.keys import HashedKey, read_keys
-from brainmri.metrics import Metrics
+from brainmri.request_record import current_record
 
 RECHECK_S = 1.0
 """A change of the file counts after at most this long."""
 
-_OPEN = re.compile(
-    r"/(livez|readyz|healthz|metrics)?"  # also the page at `/`
-    r"|/docs\.json|/static_content/.*"
-    r"|/v2/health/(live|ready)|/v2/models/[^/]+(/versions/[^/]+)?/ready"
-)
-"""Paths that need no key: probes, and the description of the interface."""
+_DESCRIPTION = re.compile(r"/(docs\.json|static_content/.*)?")
+"""Needs no key, like the probes: it says that a key is needed, and is the same in every installation."""
 
 _logger = logging.getLogger(__name__)
 
@@ -111,13 +108,11 @@ class KeyMiddleware:
     Args:
         app: What answers callers who have one.
         keys: What is accepted.
-        metrics: Where refusals are counted.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyRing, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self._app = app
         self._keys = keys
-        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
@@ -128,15 +123,18 @@ class KeyMiddleware:
         try:
             name = self._keys.check(presented_key(headers.get("authorization"), headers.get("x-api-key")))
         except Unauthenticated as error:
-            self._metrics.count_error(error)
+            scope["state"] = {**scope.get("state", {}), "error": error}
             await _refusal(scope, error)(scope, receive, send)
             return
         scope["state"] = {**scope.get("state", {}), "key_name": name}
+        if (record := current_record.get()) is not None:
+            record.key_name = name
         await self._app(scope, receive, send)
 
 
 def _needs_no_key(scope: Scope) -> bool:
-    if "key_name" in scope.get("state", {}) or _OPEN.fullmatch(scope["path"]):
+    path = scope["path"]
+    if "key_name" in scope.get("state", {}) or is_probe(path) or _DESCRIPTION.fullmatch(path):
         return True
     # A browser asks in this form, always without a key, whether its page may call at all.
     preflight = scope.get("method") == "OPTIONS" and "access-control-request-method" in Headers(scope=scope)

@@ -38,6 +38,7 @@ def failure_headers(error: BrainMRIError) -> dict[str, str]:
 def failure(request: Request, error: BrainMRIError) -> JSONResponse:
     """Returns the answer to a request that failed as expected."""
     status = status_of(error).http
+    request.state.error = error
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.error("Request %s failed: %s", request.state.request_id, error.message)
     return _answer(request, error_body(error, request.state.request_id), status, failure_headers(error))

@@ -1,26 +1,37 @@
-"""What surrounds every request: its id, its count, and the last resort when something unexpected is raised."""
+"""What surrounds every request: its id, its count, its line in the log, and what a client sees of a fault."""
 
 import logging
 import re
 import uuid
+from collections.abc import Sequence
+from http import HTTPStatus
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brainmri.api.schemas import plain_error_body
 from brainmri.metrics import Metrics
+from brainmri.request_record import Protocol, RequestRecord
 
 REQUEST_ID = "X-Request-Id"
 UNMATCHED = "unmatched"
+CLIENT_LEFT = 499
+"""What proxies log for a caller that did not wait for its answer; not in any RFC."""
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PROBE = re.compile(r"/(livez|readyz|healthz|metrics|v2/health/(live|ready)|v2/models/[^/]+(/versions/[^/]+)?/ready)")
 _logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Gives each request an id, counts its answer, and turns unexpected exceptions into a 500 that leaks nothing.
+    """Gives each request an id, counts and logs its answer, and turns unexpected exceptions into a bare 500.
+
+    Whatever answers with an error leaves it in the state as `error`. Bodies pass through piece by piece. Probes are
+    neither counted nor logged; unknown paths are not counted.
 
     Args:
         app: What answers.
@@ -33,33 +44,64 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
-        if scope["type"] != "http":
+        # It surrounds BentoML's own routes and, for tests without BentoML, our application too.
+        if scope["type"] != "http" or "request_id" in scope.get("state", {}):
             await self._app(scope, receive, send)
             return
-        request_id = sane_request_id(Headers(scope=scope).get(REQUEST_ID, ""))
+        headers = Headers(scope=scope)
+        request_id = sane_request_id(headers.get(REQUEST_ID, ""))
         # A new dict: the outer application's state is shared by all requests.
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
-        status = 0
+        protocol: Protocol = "open_inference_rest" if scope["path"].startswith("/v2") else "http"
+        trace = headers.get("traceparent", ""), headers.get("tracestate", "")
+        with RequestRecord.opened(protocol, request_id, *trace, method=scope["method"]) as record:
+            try:
+                await self._answer(record, scope, receive, send)
+            finally:
+                self._close(record, scope)
+
+    async def _answer(self, record: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted_receive() -> Message:
+            message = await receive()
+            record.received_bytes += len(message.get("body", b""))
+            return message
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                record.status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = record.request_id
+            record.sent_bytes += len(message.get("body", b""))
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, counted_receive, send_with_id)
         except ClientDisconnect:
-            status = status or 499
+            record.status = CLIENT_LEFT
         except Exception:
-            _logger.exception("Unexpected error in request %s", request_id)
-            if status:
+            _logger.exception("Unexpected error in request %s", record.request_id)
+            if record.status:
+                record.status = HTTPStatus.INTERNAL_SERVER_ERROR
                 # The answer has begun; only closing the connection can tell the client.
                 raise
-            await _internal_error(request_id)(scope, receive, send_with_id)
-        finally:
-            self._metrics.count_request(_template(scope), "http", status or 500)
+            await _internal_error(record.request_id)(scope, receive, send_with_id)
+
+    def _close(self, record: RequestRecord, scope: Scope) -> None:
+        if is_probe(scope["path"]):
+            return
+        # Without a status the task was cancelled, which happens when nobody waits for it.
+        status = int(record.status) or CLIENT_LEFT
+        record.route = _template(scope)
+        if (error := scope["state"].get("error")) is not None:
+            record.error = error.code
+            self._metrics.count_error(error)
+        if record.route != UNMATCHED:
+            self._metrics.count_request(record.route, record.protocol, status, record.elapsed_s)
+        record.close(status, failed=status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def is_probe(path: str) -> bool:
+    """Tells whether a path only asks how the service is: health, readiness, metrics."""
+    return _PROBE.fullmatch(path) is not None
 
 
 def sane_request_id(given: str) -> str:
@@ -73,7 +115,16 @@ def _internal_error(request_id: str) -> JSONResponse:
 
 
 def _template(scope: Scope) -> str:
-    route = scope.get("route")
-    if route is None or route.name == UNMATCHED:
+    # There is no route yet where a caller without a key was refused.
+    route = scope.get("route") or _route(scope, scope["app"].routes)
+    if route is None or getattr(route, "name", None) == UNMATCHED:
         return UNMATCHED
     return str(getattr(route, "path", UNMATCHED))
+
+
+def _route(scope: Scope, routes: Sequence[BaseRoute]) -> BaseRoute | None:
+    for route in routes:
+        if route.matches(scope)[0] is Match.FULL:
+            inner = route.app.routes if isinstance(route, Mount) and isinstance(route.app, Starlette) else None
+            return route if inner is None else _route(scope, inner)
+    return None
