@@ -15,6 +15,7 @@ from brainmri.tracing import caller_trace_id, process_tracing
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+    from brainmri.errors import BrainMRIError
     from brainmri.inference.predictor import Prediction
 
 Protocol = Literal["http", "open_inference_rest", "grpc"]
@@ -40,7 +41,7 @@ class RequestRecord:
         images: How many images were answered.
         timings_ms: Stage to milliseconds, of the image that took longest.
         status: HTTP status, or name of the gRPC code.
-        error: Code of the error that was answered.
+        error: What was answered in place of a result.
         received_bytes: Size of the body.
         sent_bytes: Size of the answer's body.
         begun_s: `time.perf_counter` at its arrival.
@@ -56,7 +57,7 @@ class RequestRecord:
     images: int = 0
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     status: int | str = 0
-    error: str | None = None
+    error: BrainMRIError | None = None
     received_bytes: int = 0
     sent_bytes: int = 0
     begun_s: float = field(default_factory=time.perf_counter)
@@ -123,7 +124,7 @@ class RequestRecord:
             "method": self.method,
             "route": self.route,
             "status": self.status,
-            "error": self.error,
+            "error": None if self.error is None else self.error.code,
             "key": self.key_name,
             "model": self.model,
             "images": self.images,
@@ -146,7 +147,7 @@ class RequestRecord:
                 "http.response.status_code": self.status,
             }
         ours: dict[str, str | int | None] = {
-            "error.type": self.error,
+            "error.type": None if self.error is None else self.error.code,
             "brainmri.request_id": self.request_id,
             "brainmri.model": self.model,
             "brainmri.images": self.images,

@@ -50,6 +50,7 @@ LAYERS = (
             "brainmri.inference.predictor",
             "brainmri.inference.engine",
             "brainmri.inference.batcher",
+            "brainmri.inference.deadline",
             "brainmri.keys",
             "brainmri.exposition",
         ),
@@ -59,6 +60,7 @@ LAYERS = (
     Layer("brainmri.store", ("brainmri.bundle",)),
     Layer("brainmri.bundle", ()),
     Layer("brainmri.metrics", ("brainmri.exposition", "brainmri.inference.predictor")),  # its types only
+    Layer("brainmri.request_record", ("brainmri.inference.predictor",)),  # its types only
     Layer("brainmri.imaging", ()),
     Layer("brainmri", ()),
     Layer(

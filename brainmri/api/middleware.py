@@ -92,7 +92,7 @@ class RequestMiddleware:
         status = int(record.status) or CLIENT_LEFT
         record.route = _template(scope)
         if (error := scope["state"].get("error")) is not None:
-            record.error = error.code
+            record.error = error
             self._metrics.count_error(error)
         if record.route != UNMATCHED:
             self._metrics.count_request(record.route, record.protocol, status, record.elapsed_s)
