@@ -15,6 +15,7 @@ from brainmri.errors import BrainMRIError
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
+from brainmri.inference.schedule import Batching
 from brainmri.metrics import process_metrics
 from brainmri.settings import load_settings
 
@@ -22,7 +23,16 @@ from brainmri.settings import load_settings
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 settings = load_settings()
-engine = Engine(settings.decode_threads())
+engine = Engine(
+    settings.decode_threads(),
+    Batching(
+        max_batch_size=settings.max_batch_size,
+        max_queue_images=settings.max_queue_images,
+        batch_wait_s=settings.batch_wait_ms / 1e3,
+    ),
+    settings.max_request_images,
+    process_metrics(),
+)
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 app = create_app(engine, process_metrics(), settings, _SWAGGER)
 
@@ -82,7 +92,7 @@ class BrainMRI:
         """Finishes what has begun."""
         if self._loading is not None:
             await self._loading
-        engine.close()
+        await engine.drain(settings.shutdown_grace_s)
 
     async def __is_ready__(self) -> bool:
         """Whether the model is loaded and warm."""

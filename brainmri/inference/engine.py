@@ -1,17 +1,23 @@
-"""The predictor behind an asynchronous interface: threads that decode, one lane that infers."""
+"""The predictors behind an asynchronous interface: threads that decode, a batcher whose lanes infer."""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmri.errors import BrainMRIError, InferenceFailed, MalformedRequest
+from brainmri.inference.backlog import Answer
+from brainmri.inference.batcher import Batcher, Ticket
 from brainmri.inference.deadline import Deadline, Priority
 from brainmri.inference.models import Models
-from brainmri.inference.predictor import Prediction, Predictor, stage_timings
-from brainmri.inference.runtime import Output
+from brainmri.inference.observer import Observer
+from brainmri.inference.predictor import Prediction, Predictor
+from brainmri.inference.schedule import Batching
+from brainmri.inference.warm_up import warm_up
 
 
 class Engine:
@@ -19,37 +25,68 @@ class Engine:
 
     Args:
         decode_workers: Threads that decode images, at least 1.
+        batching: How to batch and how much may wait.
+        max_request_images: Most images in one request.
+        observer: What counts batches, the queue and refusals; nothing if None.
     """
 
-    def __init__(self, decode_workers: int) -> None:
+    def __init__(
+        self,
+        decode_workers: int,
+        batching: Batching = Batching(),  # noqa: B008 -- immutable
+        max_request_images: int = 64,
+        observer: Observer | None = None,
+    ) -> None:
         self._decoders = ThreadPoolExecutor(decode_workers, thread_name_prefix="decode")
-        self._lane = ThreadPoolExecutor(1, thread_name_prefix="infer")
+        self._bulk_decoders = asyncio.Semaphore(decode_workers)
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._batching = batching
+        self._batcher = Batcher(batching, observer)
+        self._max_request_images = max_request_images
+        self._retiring = False
         self.models = Models()
 
     @property
     def ready(self) -> bool:
-        """Whether a model is loaded and warm, and the engine is not draining."""
-        return self.models.ready
+        """Whether a model is loaded and warm, and the engine is neither retiring nor draining."""
+        return self.models.ready and not self._retiring
 
     @property
     def alive(self) -> bool:
         """Whether every thread that work depends on still runs; a restart helps when it is False."""
-        return True
+        return self._batcher.alive
 
     async def start(self, load: Callable[[], Sequence[Predictor]]) -> None:
-        """Loads and warms the models on the lane, then becomes ready.
+        """Loads and warms the models in a thread, then becomes ready.
 
         Args:
             load: Opens the models, the default first; its errors pass through.
+
+        Raises:
+            InvalidBundle: A network fails on a black image.
         """
+        self._batcher.start()
+        await self.swap(load)
+
+    async def swap(self, load: Callable[[], Sequence[Predictor]]) -> None:
+        """Loads and warms other models in a thread, then serves them instead; requests under way keep theirs.
+
+        Args:
+            load: Opens the models, the default first; its errors pass through, and nothing changes then.
+
+        Raises:
+            InvalidBundle: A network fails on a black image.
+        """
+        served = self.models.all()
 
         def load_and_warm() -> Sequence[Predictor]:
             predictors = load()
             for predictor in predictors:
-                predictor.warm_up()
+                if predictor not in served:
+                    warm_up(predictor, self._batching.max_batch_size)
             return predictors
 
-        self.models.replace(await asyncio.get_running_loop().run_in_executor(self._lane, load_and_warm))
+        self.models.replace(await asyncio.get_running_loop().run_in_executor(self._loader, load_and_warm))
 
     async def predict(
         self,
@@ -75,12 +112,38 @@ class Engine:
             InferenceFailed: The network failed on this image.
         """
         predictor = predictor or self.models.default
-        loop = asyncio.get_running_loop()
-        start = time.perf_counter()
-        tensor = await loop.run_in_executor(self._decoders, predictor.read, data)
-        decoded = time.perf_counter()
-        self.models.default  # noqa: B018 -- again: after `close` the lane would raise RuntimeError
-        return (await self._run(predictor, tensor[np.newaxis], start, decoded))[0]
+        with self._batcher.admit(predictor, 1, deadline, priority) as ticket:
+            return await self._predict(data, deadline, predictor, priority, ticket)
+
+    async def predict_many(
+        self,
+        data: Sequence[bytes],
+        deadline: Deadline,
+        *,
+        predictor: Predictor | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> list[Prediction | BrainMRIError]:
+        """Answers for several encoded images, in order: each its own prediction, or its own error.
+
+        The images are accepted or refused together; arguments as in `predict`.
+
+        Raises:
+            NotReady, Overloaded, DeadlineExceeded: As in `predict`, before any image was decoded.
+            MalformedRequest: More images than a request may hold.
+        """
+        predictor = predictor or self.models.default
+        if not data:
+            return []
+        self._check_count(len(data))
+
+        async def one(item: bytes, ticket: Ticket) -> Prediction | BrainMRIError:
+            try:
+                return await self._predict(item, deadline, predictor, priority, ticket)
+            except BrainMRIError as error:
+                return error
+
+        with self._batcher.admit(predictor, len(data), deadline, priority) as ticket:
+            return list(await asyncio.gather(*(one(item, ticket) for item in data)))
 
     async def infer(
         self,
@@ -96,21 +159,100 @@ class Engine:
             MalformedRequest: Another shape or dtype, or more images than a request may hold.
         """
         start = time.perf_counter()
-        return await self._run(predictor or self.models.default, images, start, start)
+        predictor = predictor or self.models.default
+        _check_images(predictor, images)
+        self._check_count(len(images))
+        async with _until(deadline):
+            answer = await self._batcher.infer(predictor, images, deadline, priority)
+        return _predictions(predictor, answer, start, 0.0)
 
-    async def _run(
-        self, predictor: Predictor, images: NDArray[np.uint8], start: float, decoded: float
-    ) -> list[Prediction]:
-        def infer() -> tuple[float, Output, float]:
-            return time.perf_counter(), predictor.infer(images), time.perf_counter()
+    def retire(self) -> None:
+        """Says not ready from now on, and goes on answering until `drain`."""
+        self._retiring = True
 
-        begun, output, done = await asyncio.get_running_loop().run_in_executor(self._lane, infer)
-        timings = stage_timings(start, decoded, begun, done)
-        return [predictor.answer(output, row, timings) for row in range(len(images))]
+    async def drain(self, grace_s: float) -> bool:
+        """Refuses new work, answers what was accepted, and ends the threads.
 
-    def close(self) -> None:
-        """Stops accepting work and waits for what was accepted."""
+        Args:
+            grace_s: Longest time to wait, in seconds.
+
+        Returns:
+            Whether everything that was accepted has been answered.
+        """
+        self.retire()
+        answered = await self._batcher.drain(grace_s)
         self.models.replace(())
-        # Cancelled work would cancel the requests that wait for it, which then get no answer at all.
-        self._decoders.shutdown(wait=True)
-        self._lane.shutdown(wait=True)
+        for executor in (self._decoders, self._loader):
+            executor.shutdown(wait=False, cancel_futures=True)
+        return answered
+
+    async def _predict(
+        self, data: bytes, deadline: Deadline, predictor: Predictor, priority: Priority, ticket: Ticket
+    ) -> Prediction:
+        start = time.perf_counter()
+        async with _until(deadline):
+            if priority is Priority.BULK:
+                # Or else interactive images would wait behind all of them for a thread.
+                async with self._bulk_decoders:
+                    image, decode_s = await self._read(data, deadline, predictor)
+            else:
+                image, decode_s = await self._read(data, deadline, predictor)
+            answer = await ticket.infer(image[np.newaxis])
+        return _predictions(predictor, answer, start, decode_s)[0]
+
+    async def _read(self, data: bytes, deadline: Deadline, predictor: Predictor) -> tuple[NDArray[np.uint8], float]:
+        def read() -> tuple[NDArray[np.uint8], float]:
+            begun = time.perf_counter()
+            if deadline.remaining_s <= 0:
+                raise deadline.exceeded()
+            return predictor.read(data), time.perf_counter() - begun
+
+        # A caller that goes before a thread is free takes its image along: cancelling removes it from the pool.
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, read)
+
+    def _check_count(self, images: int) -> None:
+        if images > self._max_request_images:
+            limit = f"{self._max_request_images} images"
+            raise MalformedRequest(
+                f"The request holds {images} images; one may hold {limit}. Send several requests.", limit=limit
+            )
+
+
+@asynccontextmanager
+async def _until(deadline: Deadline) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(deadline.remaining_s):
+            yield
+    except TimeoutError as error:
+        raise deadline.exceeded() from error
+
+
+def _check_images(predictor: Predictor, images: NDArray[np.uint8]) -> None:
+    spec = predictor.contract.input
+    shape = (spec.height, spec.width, spec.channels)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or not len(images):
+        expected = f"uint8 [B, {', '.join(map(str, shape))}] with B of at least 1"
+        raise MalformedRequest(
+            f"The input must be {expected}; it is {images.dtype} {list(images.shape)}.", limit=expected
+        )
+
+
+def _predictions(predictor: Predictor, answer: Answer, start: float, decode_s: float) -> list[Prediction]:
+    """Returns the calibrated answers.
+
+    Args:
+        predictor: The model that answered.
+        answer: What the network said.
+        start: When the request came, by `time.perf_counter`, in seconds.
+        decode_s: How long decoding took, in seconds; all other time before the network was waiting.
+    """
+    timings = {
+        "decode": decode_s * 1e3,
+        "queue": (answer.begun - start - decode_s) * 1e3,
+        "inference": (answer.done - answer.begun) * 1e3,
+        "total": (answer.done - start) * 1e3,
+    }
+    try:
+        return [predictor.answer(answer.output, row, timings) for row in range(len(answer.output.logits))]
+    except ValueError as error:
+        raise InferenceFailed("The network's answer for this request is not a number.") from error

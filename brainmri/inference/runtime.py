@@ -1,6 +1,7 @@
 """What a runtime must do, and the choice among those that the bundle and the machine allow."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, Protocol
@@ -29,6 +30,18 @@ class Output:
     logits: NDArray[np.float32]
     features: NDArray[np.float32]
 
+    @classmethod
+    def join(cls, parts: Sequence["Output"]) -> "Output":
+        """Returns the parts as one output, in their order; at least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        logits, features = [part.logits for part in parts], [part.features for part in parts]
+        return cls(np.concatenate(logits), np.concatenate(features))
+
+    def rows(self, start: int, stop: int) -> "Output":
+        """Returns the images `start` to `stop - 1`, without a copy."""
+        return Output(self.logits[start:stop], self.features[start:stop])
+
 
 @dataclass(frozen=True)
 class RuntimeInfo:
@@ -38,11 +51,13 @@ class RuntimeInfo:
         name: Runtime and precision of the artefact, such as `openvino-int8`.
         precision: Such as `int8`, `f16`.
         threads: CPU threads that one inference uses.
+        batch_sizes: The batch sizes that it has compiled, ascending; empty if any size is as good.
     """
 
     name: str
     precision: str
     threads: int
+    batch_sizes: tuple[int, ...] = ()
 
 
 class Runtime(Protocol):

@@ -1,19 +1,13 @@
-import asyncio
 import math
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from brainmri.bundle import Bundle
 from brainmri.contract import LABELS
-from brainmri.errors import ImageTooLarge, ImageUnreadable, InvalidBundle, NotReady
+from brainmri.errors import ImageTooLarge, ImageUnreadable, InvalidBundle
 from brainmri.imaging import DecodeLimits
-from brainmri.inference.deadline import Deadline
-from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
 from tests.tiny import write_tiny_bundle
 
@@ -78,70 +72,3 @@ def test_a_model_of_another_preprocessing_is_refused(tiny_bundle: Bundle, tmp_pa
         Predictor.open(bundle, "auto", 1, DecodeLimits())
     with pytest.raises(InvalidBundle, match="trained with the preprocessing 'pad-lanczos-299-v9'"):
         Predictor.check(bundle, "auto")
-
-
-def test_the_engine_answers_many_at_once_with_the_right_labels(predictor: Predictor, png: Callable[..., bytes]) -> None:
-    async def ask() -> list[str | None]:
-        engine = Engine(decode_workers=2)
-        await engine.start(lambda: [predictor])
-        images = [png((255, 0, 0)), png((0, 255, 0)), png((0, 0, 255))] * 4
-        answers = await asyncio.gather(*(engine.predict(image, Deadline.after(30)) for image in images))
-        engine.close()
-        return [answer.label for answer in answers]
-
-    assert asyncio.run(ask()) == ["glioma", "meningioma", "pituitary"] * 4
-
-
-def test_the_engine_is_not_ready_before_it_starts_nor_after_it_closes(
-    predictor: Predictor, png: Callable[..., bytes]
-) -> None:
-    async def ask() -> list[bool]:
-        engine = Engine(decode_workers=1)
-        seen = [engine.ready]
-        with pytest.raises(NotReady):
-            await engine.predict(png(), Deadline.after(30))
-        await engine.start(lambda: [predictor])
-        seen.append(engine.ready)
-        engine.close()
-        with pytest.raises(NotReady):
-            await engine.predict(png(), Deadline.after(30))
-        return [*seen, engine.ready]
-
-    assert asyncio.run(ask()) == [False, True, False]
-
-
-def test_closing_the_engine_while_images_are_decoded_answers_not_ready(
-    predictor: Predictor, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def ask() -> list[object]:
-        engine = Engine(decode_workers=1)
-        await engine.start(lambda: [predictor])
-        begun, go_on, read = threading.Event(), threading.Event(), predictor.read
-
-        def read_slowly(data: bytes) -> NDArray[np.uint8]:
-            begun.set()
-            go_on.wait(10)
-            return read(data)
-
-        monkeypatch.setattr(predictor, "read", read_slowly)
-        requests = [asyncio.create_task(engine.predict(png(), Deadline.after(30))) for _ in range(3)]
-        await asyncio.to_thread(begun.wait, 10)
-        go_on.set()
-        engine.close()
-        return [type(answer) for answer in await asyncio.gather(*requests, return_exceptions=True)]
-
-    assert asyncio.run(ask()) == [NotReady] * 3
-
-
-def test_an_engine_whose_model_cannot_be_loaded_stays_not_ready() -> None:
-    def fail() -> list[Predictor]:
-        raise InvalidBundle("broken")
-
-    async def ask() -> bool:
-        engine = Engine(decode_workers=1)
-        with pytest.raises(InvalidBundle, match="broken"):
-            await engine.start(fail)
-        engine.close()
-        return engine.ready
-
-    assert asyncio.run(ask()) is False

@@ -1,0 +1,240 @@
+"""The adaptive batcher: one bounded queue for every interface, in front of the lanes that run the network.
+
+A lane that is idle takes what has come at once; while it is busy, what comes gathers into the next batch. Interactive
+work goes before bulk work, which keeps every eighth batch (`backlog.BULK_TURN`); within a priority the model whose
+request came first is next, so none starves.
+
+Work is accepted before it is decoded. It is refused at once when there is no place for it or when it could not be done
+in time; and it is not run when its caller has gone or its deadline has passed meanwhile.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.errors import DeadlineExceeded, NotReady, Overloaded
+from brainmri.inference.backlog import Answer, Job
+from brainmri.inference.deadline import Deadline, Priority
+from brainmri.inference.lanes import Answers, Lanes
+from brainmri.inference.observer import Observer, Unobserved
+from brainmri.inference.predictor import Predictor
+from brainmri.inference.schedule import Batching, Refusal
+
+_REPORT_S = 0.5
+_SHORTEST_RETRY_S = 0.1
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a request was promised places for: so many images of one model, until the deadline."""
+
+    predictor: Predictor
+    images: int
+    deadline: Deadline
+    priority: Priority
+
+
+class Batcher:
+    """Gathers requests into batches; belongs to one event loop.
+
+    Args:
+        batching: How to batch.
+        observer: What counts; nothing if None.
+    """
+
+    def __init__(self, batching: Batching, observer: Observer | None = None) -> None:
+        self._batching = batching
+        self._observer = observer or Unobserved()
+        self._lanes = Lanes(batching, self._deliver)
+        self._accepted = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._reports: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts the lanes, for the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._reports = asyncio.create_task(self._report())
+        self._lanes.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether no lane has died and none is stuck; a restart of the process helps when it is False."""
+        return self._lanes.alive
+
+    def admit(
+        self, predictor: Predictor, images: int, deadline: Deadline, priority: Priority = Priority.INTERACTIVE
+    ) -> "Ticket":
+        """Takes places in the queue for images that are about to be decoded.
+
+        Args:
+            predictor: The model that will run them.
+            images: How many, at least 1.
+            deadline: When the caller stops waiting.
+            priority: Which work goes first.
+
+        Returns:
+            The places; give them back by using it as a context manager.
+
+        Raises:
+            NotReady: Draining, or a lane has died.
+            Overloaded: The queue is full, or the work would not be done before the deadline.
+            DeadlineExceeded: The deadline has passed.
+        """
+        if self._draining or self._lanes.dead:
+            self._observer.count_refusal("draining")
+            raise NotReady("The service is shutting down or restarting. Try again in a few seconds.")
+        budget_s = deadline.remaining_s
+        if budget_s <= 0:
+            self._observer.count_refusal("expired")
+            raise deadline.exceeded()
+        refusal = self._lanes.reserve(priority, predictor, images, budget_s)
+        if refusal is not None:
+            self._observer.count_refusal(refusal.reason)
+            raise self._overloaded(refusal, budget_s)
+        self._accepted += 1
+        self._idle.clear()
+        return Ticket(self._lanes, Hold(predictor, images, deadline, priority), self._release)
+
+    async def infer(
+        self,
+        predictor: Predictor,
+        images: NDArray[np.uint8],
+        deadline: Deadline,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> Answer:
+        """Accepts and runs images that are decoded already.
+
+        Args:
+            predictor: The model.
+            images: uint8 `[B, 299, 299, 3]`, at least one; more than fit into a batch are split and joined.
+            deadline: When the caller stops waiting.
+            priority: Which work goes first.
+
+        Raises:
+            NotReady, Overloaded, DeadlineExceeded: See `admit`.
+            InferenceFailed: The network failed on these images.
+        """
+        with self.admit(predictor, len(images), deadline, priority) as ticket:
+            return await ticket.infer(images)
+
+    async def drain(self, grace_s: float) -> bool:
+        """Refuses new work, waits for what was accepted, and ends the lanes.
+
+        Args:
+            grace_s: Longest time to wait, in seconds.
+
+        Returns:
+            Whether everything that was accepted has been answered.
+        """
+        self._draining = True
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            _logger.error("%d requests were not answered within %g s of shutting down", self._accepted, grace_s)
+        self._lanes.stop()
+        if self._reports is not None:
+            self._reports.cancel()
+        self._observe_load()
+        return not self._accepted
+
+    def _release(self, expired: bool) -> None:
+        if expired:
+            self._observer.count_refusal("expired")
+        self._accepted -= 1
+        if not self._accepted:
+            self._idle.set()
+
+    def _overloaded(self, refusal: Refusal, budget_s: float) -> Overloaded:
+        retry_after_s = max(refusal.clear_in_s, _SHORTEST_RETRY_S)
+        advice = f"Try again in {retry_after_s:.1f} s"
+        if refusal.reason == "queue_full":
+            limit = f"{self._batching.max_queue_images} images"
+            return Overloaded(f"The queue is full: {limit}. {advice}.", retry_after_s=retry_after_s, limit=limit)
+        return Overloaded(
+            f"The answer would come after more than the {budget_s:.1f} s that the request has left."
+            f" {advice}, or allow more time.",
+            retry_after_s=retry_after_s,
+            limit=f"{budget_s:.1f} s",
+        )
+
+    def _deliver(self, answers: Answers, images: int) -> None:
+        if images:
+            self._observer.observe_batch(images)
+        self._loop.call_soon_threadsafe(self._resolve, answers)
+
+    @staticmethod
+    def _resolve(answers: Answers) -> None:
+        for job, answer in answers:
+            if job.future.done():
+                continue
+            if isinstance(answer, Exception):
+                job.future.set_exception(answer)
+            else:
+                job.future.set_result(answer)
+
+    async def _report(self) -> None:
+        while True:
+            self._observe_load()
+            await asyncio.sleep(_REPORT_S)
+
+    def _observe_load(self) -> None:
+        waiting, age_s, in_flight = self._lanes.load()
+        self._observer.set_queue(waiting, age_s)
+        self._observer.set_in_flight(in_flight)
+
+
+class Ticket:
+    """Places in the queue that one request holds; its context gives back what was not used. Made by `Batcher.admit`.
+
+    Args:
+        lanes: What runs the images.
+        hold: The request whose places they are.
+        release: Called when the context is left.
+    """
+
+    def __init__(self, lanes: Lanes, hold: Hold, release: Callable[[bool], None]) -> None:
+        self._lanes = lanes
+        self._hold = hold
+        self._unused = hold.images
+        self._release = release
+
+    def __enter__(self) -> "Ticket":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Gives back the places that were not used, and lets the batcher end."""
+        self._lanes.give_back(self._hold.priority, self._hold.predictor, self._unused)
+        gone = kind is not None and issubclass(kind, asyncio.CancelledError | DeadlineExceeded)
+        self._release(gone and self._hold.deadline.remaining_s <= 0)
+
+    async def infer(self, images: NDArray[np.uint8]) -> Answer:
+        """Runs some of the images that were promised a place; call it once for each part of them.
+
+        Args:
+            images: uint8 `[B, 299, 299, 3]`, not more than are left of the promise.
+
+        Raises:
+            DeadlineExceeded: The deadline passed before they were run.
+            InferenceFailed: The network failed on these images.
+            NotReady: A lane has died.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        job = Job(self._hold.predictor, images, self._hold.deadline, self._hold.priority, future, time.monotonic())
+        self._unused -= len(images)
+        self._lanes.put(job)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._lanes.discard(job)
+            raise

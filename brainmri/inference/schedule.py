@@ -1,0 +1,131 @@
+"""Which work is accepted, and which batch is next: the backlog, the measured times, and what is running now.
+
+Not safe for threads: `lanes.py` guards it with one lock.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from brainmri.inference.backlog import Backlog, Batch, Job
+from brainmri.inference.deadline import Priority
+from brainmri.inference.predictor import Predictor
+from brainmri.inference.service_times import ServiceTimes
+
+_CAUTION = 1.2
+"""Predicted times are stretched by this: of what is accepted at the limit, nearly all must be answered in time."""
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How to batch.
+
+    Attributes:
+        max_batch_size: Most images in one inference, at least 1.
+        max_queue_images: Most images that wait or are being decoded, at least 1.
+        batch_wait_s: How long an idle lane waits for company, in seconds; 0 on a CPU.
+        lanes: Batches that run at the same time, at least 1.
+    """
+
+    max_batch_size: int = 8
+    max_queue_images: int = 256
+    batch_wait_s: float = 0.0
+    lanes: int = 1
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why work is not accepted, and in how many seconds all that was accepted before it will be done."""
+
+    reason: Literal["queue_full", "deadline"]
+    clear_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A batch in a lane: since when, by `time.perf_counter`, and how long it should take, in seconds."""
+
+    batch: Batch
+    begun: float
+    expected_s: float
+
+
+class Schedule:
+    """Decides; does nothing itself.
+
+    Args:
+        batching: How to batch.
+    """
+
+    def __init__(self, batching: Batching) -> None:
+        self._batching = batching
+        self._times = ServiceTimes()
+        self.backlog = Backlog(batching.max_batch_size)
+        self.running: dict[str, Run] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Images that are being decoded, wait, or are in a lane."""
+        return self.backlog.occupied + sum(run.batch.images for run in self.running.values())
+
+    def reserve(self, priority: Priority, predictor: Predictor, images: int, budget_s: float) -> Refusal | None:
+        """Promises places to images that are about to be decoded.
+
+        Args:
+            priority: Which work goes first.
+            predictor: The model that will run them.
+            images: How many, at least 1.
+            budget_s: Seconds until the caller stops waiting.
+
+        Returns:
+            None, or why nothing was promised.
+        """
+        ahead_s = self._ahead_s(priority)
+        own_s = images * self._times.per_image(predictor, images) / self._batching.lanes
+        occupied = self.backlog.occupied
+        # A request larger than the queue is taken while nothing waits, or else it never would be.
+        if occupied and occupied + images > self._batching.max_queue_images:
+            return Refusal("queue_full", ahead_s)
+        # With nothing ahead it is always tried, so that one slow measurement cannot refuse work for ever.
+        if ahead_s and (ahead_s + own_s) * _CAUTION > budget_s:
+            return Refusal("deadline", ahead_s)
+        self.backlog.reserve(priority, predictor, images)
+        return None
+
+    def company_s(self) -> float | None:
+        """Returns how long the next batch should still wait for company, in seconds; None when nothing waits."""
+        line = self.backlog.next_line()
+        if line is None:
+            return None
+        if not self._batching.batch_wait_s or self.backlog.is_full(line):
+            return 0.0
+        return max(line.head.arrived + self._batching.batch_wait_s - time.monotonic(), 0.0)
+
+    def begin(self, lane: str) -> Batch | None:
+        """Gives the next batch to a lane; None when nothing waits."""
+        batch = self.backlog.take(time.monotonic())
+        if batch is not None:
+            expected_s = batch.images * self._times.per_image(batch.predictor, batch.images)
+            self.running[lane] = Run(batch, time.perf_counter(), expected_s)
+        return batch
+
+    def end(self, lane: str, seconds: float) -> None:
+        """Learns that the batch of a lane has been run, and how long that took."""
+        batch = self.running.pop(lane).batch
+        if batch.parts:
+            self._times.observe(batch.predictor, batch.images, seconds)
+
+    def clear(self, lane: str) -> list[Job]:
+        """Forgets and returns the jobs in a lane and in the backlog, because nobody will run them."""
+        run = self.running.pop(lane, None)
+        jobs = [part.job for part in run.batch.parts] + run.batch.late if run else []
+        return jobs + self.backlog.clear()
+
+    def _ahead_s(self, priority: Priority) -> float:
+        waiting_s = sum(
+            images * self._times.per_image(predictor, min(images, self._batching.max_batch_size))
+            for predictor, images in self.backlog.ahead_of(priority)
+        )
+        now = time.perf_counter()
+        running_s = sum(max(run.expected_s - (now - run.begun), 0.0) for run in self.running.values())
+        return (waiting_s + running_s) / self._batching.lanes

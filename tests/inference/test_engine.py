@@ -1,0 +1,352 @@
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from brainmri.bundle import Bundle
+from brainmri.errors import (
+    BrainMRIError,
+    DeadlineExceeded,
+    ImageUnreadable,
+    InferenceFailed,
+    InvalidBundle,
+    MalformedRequest,
+    NotReady,
+    Overloaded,
+)
+from brainmri.imaging import DecodeLimits
+from brainmri.inference.deadline import Deadline, Priority
+from brainmri.inference.engine import Engine
+from brainmri.inference.predictor import Prediction, Predictor
+from brainmri.inference.runtime import Output, RuntimeInfo
+from brainmri.inference.schedule import Batching
+from tests.inference.stand_in import SOON, WAIT_S, until
+from tests.tiny import BIAS
+
+Png = Callable[..., bytes]
+
+
+@pytest.fixture
+def predictor(tiny_bundle: Bundle) -> Predictor:
+    return Predictor.open(tiny_bundle, "auto", 1, DecodeLimits(max_bytes=10_000))
+
+
+@asynccontextmanager
+async def running(*predictors: Predictor, decode_workers: int = 2, **settings: Any) -> AsyncIterator[Engine]:
+    engine = Engine(decode_workers, Batching(**settings), max_request_images=8)
+    await engine.start(lambda: predictors)
+    try:
+        yield engine
+    finally:
+        await engine.drain(WAIT_S)
+
+
+class SlowRead:
+    """Holds back a predictor's decoding, and notes what was decoded."""
+
+    def __init__(self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._read = predictor.read
+        self._go = threading.Semaphore(0)
+        self.seen: list[bytes] = []
+        monkeypatch.setattr(predictor, "read", self)
+
+    def __call__(self, data: bytes) -> NDArray[np.uint8]:
+        self.seen.append(data)
+        assert self._go.acquire(timeout=WAIT_S)
+        return self._read(data)
+
+    def let(self, images: int = 100) -> None:
+        self._go.release(images)
+
+
+def test_many_at_once_get_the_right_labels(predictor: Predictor, png: Png) -> None:
+    async def ask() -> list[str | None]:
+        async with running(predictor) as engine:
+            images = [png((255, 0, 0)), png((0, 255, 0)), png((0, 0, 255))] * 4
+            answers = await asyncio.gather(*(engine.predict(image, Deadline.after(30)) for image in images))
+        return [answer.label for answer in answers]
+
+    assert asyncio.run(ask()) == ["glioma", "meningioma", "pituitary"] * 4
+
+
+def test_it_is_ready_between_its_start_and_its_retirement_and_answers_until_it_drains(
+    predictor: Predictor, png: Png
+) -> None:
+    async def ask() -> list[bool]:
+        engine = Engine(decode_workers=1)
+        seen = [engine.ready]
+        with pytest.raises(NotReady):
+            await engine.predict(png(), SOON)
+        await engine.start(lambda: [predictor])
+        seen.append(engine.ready)
+        engine.retire()
+        seen.append(engine.ready)
+        assert (await engine.predict(png(), SOON)).label == "glioma"
+        assert await engine.drain(WAIT_S) is True
+        with pytest.raises(NotReady):
+            await engine.predict(png(), SOON)
+        return [*seen, engine.ready]
+
+    assert asyncio.run(ask()) == [False, True, False, False]
+
+
+def test_an_image_that_is_decoded_while_the_engine_drains_is_answered(
+    predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> list[str | None]:
+        async with running(predictor, decode_workers=1) as engine:
+            read = SlowRead(predictor, monkeypatch)
+            requests = [asyncio.create_task(engine.predict(png(), SOON)) for _ in range(3)]
+            await until(lambda: len(read.seen) == 1)
+            draining = asyncio.create_task(engine.drain(WAIT_S))
+            await asyncio.sleep(0)
+            with pytest.raises(NotReady, match="shutting down"):
+                await engine.predict(png(), SOON)
+            read.let()
+            assert await draining is True
+            return [answer.label for answer in await asyncio.gather(*requests)]
+
+    assert asyncio.run(ask()) == ["glioma"] * 3
+
+
+def test_a_model_that_cannot_be_loaded_leaves_it_not_ready() -> None:
+    def fail() -> list[Predictor]:
+        raise InvalidBundle("broken")
+
+    async def ask() -> bool:
+        engine = Engine(decode_workers=1)
+        with pytest.raises(InvalidBundle, match="broken"):
+            await engine.start(fail)
+        await engine.drain(WAIT_S)
+        return engine.ready
+
+    assert asyncio.run(ask()) is False
+
+
+class Broken:
+    """A runtime whose every logit is the same value."""
+
+    def __init__(self, value: float) -> None:
+        self.info = RuntimeInfo("broken", "f32", 1)
+        self.value = value
+
+    def infer(self, images: NDArray[np.uint8]) -> Output:
+        return Output(np.full((len(images), 4), self.value, np.float32), np.zeros((len(images), 3), np.float32))
+
+
+def test_a_network_that_answers_nonsense_never_becomes_the_served_one(
+    predictor: Predictor, tiny_bundle: Bundle, png: Png
+) -> None:
+    async def ask() -> None:
+        async with running(predictor) as engine:
+            broken = Predictor(tiny_bundle.contract, Broken(float("nan")), DecodeLimits())
+            with pytest.raises(InvalidBundle, match="fails on a black image"):
+                await engine.swap(lambda: [broken])
+            assert engine.models.all() == (predictor,)
+            assert (await engine.predict(png(), SOON)).label == "glioma"
+
+    asyncio.run(ask())
+
+
+def test_an_answer_that_is_not_a_number_is_a_failure_of_inference(tiny_bundle: Bundle, png: Png) -> None:
+    async def ask() -> None:
+        runtime = Broken(0.0)
+        async with running(Predictor(tiny_bundle.contract, runtime, DecodeLimits())) as engine:
+            runtime.value = float("inf")
+            with pytest.raises(InferenceFailed, match="not a number"):
+                await engine.predict(png(), SOON)
+
+    asyncio.run(ask())
+
+
+def test_requests_under_way_keep_their_model_and_the_old_one_is_released_after_them(
+    tiny_bundle: Bundle, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(version: str) -> Predictor:
+        contract = tiny_bundle.contract.model_copy(update={"version": version})
+        return Predictor.open(Bundle(tiny_bundle.folder, contract), "auto", 1, DecodeLimits())
+
+    async def swap_under_way(engine: Engine) -> "weakref.ref[Predictor]":
+        first = opened("1.0.0")
+        await engine.start(lambda: [first])
+        read = SlowRead(first, monkeypatch)
+        request = asyncio.create_task(engine.predict(png(), SOON))
+        await until(lambda: len(read.seen) == 1)
+        second = opened("2.0.0")
+        await engine.swap(lambda: [second])
+        assert (await engine.predict(png(), SOON)).model.version == "2.0.0"
+        read.let()
+        assert (await request).model.version == "1.0.0"
+        monkeypatch.undo()
+        return weakref.ref(first)
+
+    async def ask() -> None:
+        engine = Engine(decode_workers=2)
+        trace = await swap_under_way(engine)
+        gc.collect()
+        await until(lambda: trace() is None)
+        await engine.drain(WAIT_S)
+
+    asyncio.run(ask())
+
+
+def test_each_item_of_many_gets_its_own_answer_or_error_in_order(predictor: Predictor, png: Png) -> None:
+    async def ask() -> list[Prediction | BrainMRIError]:
+        async with running(predictor) as engine:
+            assert await engine.predict_many([], SOON) == []
+            return await engine.predict_many([png((0, 0, 255)), b"text", png((255, 0, 0)), png((0, 0, 0))], SOON)
+
+    blue, text, red, black = asyncio.run(ask())
+    assert isinstance(text, ImageUnreadable)
+    labels = [answer.label for answer in (blue, red, black) if isinstance(answer, Prediction)]
+    assert labels == ["pituitary", "glioma", "notumor"]
+
+
+def test_many_are_accepted_or_refused_together(predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> None:
+        async with running(predictor, max_queue_images=4) as engine:
+            read = SlowRead(predictor, monkeypatch)
+            first = asyncio.create_task(engine.predict_many([png()] * 2, SOON))
+            await until(lambda: len(read.seen) == 2)
+            with pytest.raises(Overloaded):
+                await engine.predict_many([png()] * 3, SOON)
+            with pytest.raises(MalformedRequest, match="holds 9 images; one may hold 8") as refusal:
+                await engine.predict_many([png()] * 9, SOON)
+            assert refusal.value.limit == "8 images"
+            read.let()
+            assert len(await first) == 2
+            assert len(read.seen) == 2
+
+    asyncio.run(ask())
+
+
+def test_items_that_are_not_done_in_time_say_so_and_the_others_are_answered(
+    predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> list[Prediction | BrainMRIError]:
+        async with running(predictor, decode_workers=1) as engine:
+            read = SlowRead(predictor, monkeypatch)
+            read.let(1)
+            answers = await engine.predict_many([png()] * 3, Deadline.after(1))
+            read.let()
+            return answers
+
+    first, second, third = asyncio.run(ask())
+    assert isinstance(first, Prediction)
+    assert isinstance(second, DeadlineExceeded)
+    assert isinstance(third, DeadlineExceeded)
+
+
+def test_an_image_whose_caller_has_gone_or_is_late_is_not_decoded(
+    predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> list[bytes]:
+        async with running(predictor, decode_workers=1) as engine:
+            read = SlowRead(predictor, monkeypatch)
+            first = asyncio.create_task(engine.predict(png(), SOON))
+            await until(lambda: len(read.seen) == 1)
+            gone = asyncio.create_task(engine.predict(b"gone", SOON))
+            await asyncio.sleep(0)
+            gone.cancel()
+            with pytest.raises(DeadlineExceeded):
+                await engine.predict(b"late", Deadline.after(0.05))
+            read.let()
+            assert (await first).label == "glioma"
+            assert (await engine.predict(png(0), SOON)).label == "notumor"
+            return read.seen
+
+    assert asyncio.run(ask()) == [png(), png(0)]
+
+
+def test_the_images_being_decoded_are_bounded(predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> None:
+        async with running(predictor, decode_workers=1, max_queue_images=3) as engine:
+            read = SlowRead(predictor, monkeypatch)
+            requests = [asyncio.create_task(engine.predict(png(), SOON)) for _ in range(3)]
+            await until(lambda: len(read.seen) == 1)
+            with pytest.raises(Overloaded):
+                await engine.predict(png(), SOON)
+            read.let()
+            await asyncio.gather(*requests)
+
+    asyncio.run(ask())
+
+
+def test_an_interactive_image_is_decoded_before_bulk_images_that_came_first(
+    predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> list[bytes]:
+        async with running(predictor, decode_workers=1) as engine:
+            read = SlowRead(predictor, monkeypatch)
+            bulk = asyncio.create_task(engine.predict_many([png()] * 6, SOON, priority=Priority.BULK))
+            await until(lambda: len(read.seen) == 1)
+            interactive = asyncio.create_task(engine.predict(png(0), SOON))
+            await asyncio.sleep(0)
+            read.let()
+            await asyncio.gather(bulk, interactive)
+            return read.seen
+
+    assert asyncio.run(ask()).index(png(0)) == 1
+
+
+def test_tensors_are_answered_in_order(predictor: Predictor) -> None:
+    images = np.zeros((3, 299, 299, 3), np.uint8)
+    images[0, ..., 0], images[1, ..., 2] = 255, 255
+
+    async def ask() -> list[Prediction]:
+        async with running(predictor, max_batch_size=2) as engine:
+            return await engine.infer(images, SOON)
+
+    red, blue, black = asyncio.run(ask())
+    assert [red.label, blue.label, black.label] == ["glioma", "pituitary", "notumor"]
+    powers = np.exp(BIAS / 2.0)
+    assert list(black.probabilities.values()) == pytest.approx(list(powers / powers.sum()), rel=1e-5)
+    timings = red.timings_ms
+    assert timings["decode"] == 0
+    assert timings["total"] == pytest.approx(timings["queue"] + timings["inference"])
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((1, 299, 299, 3), np.float32),
+        np.zeros((299, 299, 3), np.uint8),
+        np.zeros((1, 3, 299, 299), np.uint8),
+        np.zeros((0, 299, 299, 3), np.uint8),
+    ],
+    ids=["dtype", "rank", "layout", "empty"],
+)
+def test_a_tensor_of_another_shape_or_type_is_refused(predictor: Predictor, images: NDArray[Any]) -> None:
+    async def ask() -> None:
+        async with running(predictor) as engine:
+            with pytest.raises(MalformedRequest, match=r"must be uint8 \[B, 299, 299, 3\] with B of at least 1; it is"):
+                await engine.infer(images, SOON)
+
+    asyncio.run(ask())
+
+
+def test_a_tensor_of_too_many_images_is_refused(predictor: Predictor) -> None:
+    async def ask() -> None:
+        async with running(predictor) as engine:
+            with pytest.raises(MalformedRequest, match="holds 9 images; one may hold 8"):
+                await engine.infer(np.zeros((9, 299, 299, 3), np.uint8), SOON)
+
+    asyncio.run(ask())
+
+
+def test_the_stages_of_an_image_add_up(predictor: Predictor, png: Png) -> None:
+    async def ask() -> Prediction:
+        async with running(predictor) as engine:
+            return await engine.predict(png(), SOON)
+
+    timings = asyncio.run(ask()).timings_ms
+    assert list(timings) == ["decode", "queue", "inference", "total"]
+    assert min(timings.values()) > 0
+    assert timings["total"] == pytest.approx(timings["decode"] + timings["queue"] + timings["inference"])
