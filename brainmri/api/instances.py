@@ -8,6 +8,7 @@ reader never holds more than one row of pixels as lists.
 
 import binascii
 import json
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,8 @@ Instance = bytes | NDArray[np.uint8]
 """An encoded image, or a tensor, uint8 `[299, 299, 3]`."""
 
 _SPACE = " \t\r\n"
+_NUMBERS = re.compile(r"[\[\],0-9 \t\r\n]*")
+_TENSOR = f"whole numbers from 0 to 255 of shape [{SIDE}][{SIDE}][3]"
 _ROW_CHARACTERS = 32 * 2**10  # one row as a client prints it with four characters of space around each number
 _NAME_CHARACTERS = 256
 _BASE64_PIECE = 2**20  # characters; decoding holds the interpreter, so it is done in pieces
@@ -58,8 +61,7 @@ def read_instances(body: bytes, max_instances: int, max_image_bytes: int) -> lis
         try:
             instances.append(_instance(reader, max_image_bytes))
         except BrainMRIError as error:
-            error.message = f"Instance {len(instances)}: {error.message}"
-            raise
+            raise of_instance(len(instances), error) from error
 
     def take_member(name: str) -> None:
         if name == "instances":
@@ -76,7 +78,14 @@ def read_instances(body: bytes, max_instances: int, max_image_bytes: int) -> lis
     return instances
 
 
-def _instance(reader: "_Reader", max_image_bytes: int) -> Instance:
+def of_instance(number: int, error: BrainMRIError) -> BrainMRIError:
+    """Returns `error` with a message that names the instance, counted from 0."""
+    error.message = f"Instance {number}: {error.message}"
+    error.args = (error.message,)
+    return error
+
+
+def _instance(reader: "_Reader", max_image_bytes: int, *, named: bool = False) -> Instance:
     if reader.peek() == "[":
         return _tensor(reader)
     found: list[Instance] = []
@@ -84,10 +93,10 @@ def _instance(reader: "_Reader", max_image_bytes: int) -> Instance:
     def take_member(name: str) -> None:
         if name == "b64":
             found.append(_image(reader, max_image_bytes))
-        elif name == "image":
-            found.append(_instance(reader, max_image_bytes))
+        elif name == "image" and not named:
+            found.append(_instance(reader, max_image_bytes, named=True))
         else:
-            raise reader.refused(f"an unknown field {name[:40]!r}", "'b64' or 'image'")
+            raise reader.refused(f"an unexpected field {name[:40]!r}", '{"b64": "..."} or {"image": {"b64": "..."}}')
 
     reader.members(take_member)
     if len(found) != 1:
@@ -118,22 +127,20 @@ def _tensor(reader: "_Reader") -> NDArray[np.uint8]:
 
     def take_row() -> None:
         nonlocal count
-        row = reader.value(_ROW_CHARACTERS)
-        # JSON's `true` is 1 to NumPy, and a ragged row raises.
         try:
-            pixels = np.array(row)
-        except ValueError:
-            pixels = np.empty(0)
-        if count == SIDE or pixels.shape != (SIDE, 3) or pixels.dtype != np.int64:
-            raise reader.refused("a tensor of another shape or type", f"whole numbers [{SIDE}][{SIDE}][3]")
-        if pixels.min() < 0 or pixels.max() > 255:
-            raise reader.refused("a pixel outside 0 to 255", "values from 0 to 255")
-        tensor[count] = pixels
+            row = np.array(reader.numbers(_ROW_CHARACTERS))
+        except ValueError:  # rows of different lengths
+            row = np.empty(0)
+        if count == SIDE or row.shape != (SIDE, 3):
+            raise reader.refused("a tensor of another shape", _TENSOR)
+        if row.max() > 255:
+            raise reader.refused("a value above 255", _TENSOR)
+        tensor[count] = row
         count += 1
 
     reader.items(take_row)
     if count != SIDE:
-        raise reader.refused(f"a tensor of {count} rows", f"whole numbers [{SIDE}][{SIDE}][3]")
+        raise reader.refused(f"a tensor of {count} rows", _TENSOR)
     return tensor
 
 
@@ -175,13 +182,15 @@ class _Reader:
         text, self._at = self._text[self._at : end], end + 1
         return text
 
-    def value(self, most: int) -> object:
-        """Consumes any value of at most `most` characters."""
+    def numbers(self, most: int) -> object:
+        """Consumes nested arrays of whole, unsigned numbers, in at most `most` characters."""
         self.peek()
         try:
             value, length = _DECODER.raw_decode(self._text[self._at : self._at + most])
         except (ValueError, RecursionError) as error:
-            raise self.refused("no JSON, or a row that is too long,", f"rows of at most {most} characters") from error
+            raise self.refused(f"no row of numbers in {most} characters", _TENSOR) from error
+        if not _NUMBERS.fullmatch(self._text, self._at, self._at + length):
+            raise self.refused("something other than whole numbers", _TENSOR)
         self._at += length
         return value
 

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from brainmri.api.body import BodyLimits, read_body
 from brainmri.api.call import Call, attend
-from brainmri.api.instances import read_instances
+from brainmri.api.instances import of_instance, read_instances
 from brainmri.api.predict import json_response
 from brainmri.api.schemas import V1Model, V1Models, V1Prediction, V1Version, prediction_body
 from brainmri.errors import BrainMRIError
@@ -91,7 +91,6 @@ def _all_answered(answers: Sequence[Prediction | BrainMRIError]) -> list[Predict
     predictions = []
     for number, answer in enumerate(answers):
         if isinstance(answer, BrainMRIError):
-            answer.message = f"Instance {number}: {answer.message}"
-            raise answer
+            raise of_instance(number, answer)
         predictions.append(answer)
     return predictions
