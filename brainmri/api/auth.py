@@ -133,12 +133,7 @@ class KeyMiddleware:
 
 
 def _needs_no_key(scope: Scope) -> bool:
-    path = scope["path"]
-    if "key_name" in scope.get("state", {}) or is_probe(path) or _DESCRIPTION.fullmatch(path):
-        return True
-    # A browser asks in this form, always without a key, whether its page may call at all.
-    preflight = scope.get("method") == "OPTIONS" and "access-control-request-method" in Headers(scope=scope)
-    return preflight
+    return is_probe(scope["path"]) or _DESCRIPTION.fullmatch(scope["path"]) is not None
 
 
 def _refusal(scope: Scope, error: Unauthenticated) -> Response:

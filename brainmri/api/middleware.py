@@ -8,7 +8,6 @@ from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Gives each request an id, counts and logs its answer, and turns unexpected exceptions into a bare 500.
+    """Gives each request an id and a record; counts and logs its answer.
 
     Whatever answers with an error leaves it in the state as `error`. Bodies pass through piece by piece. Probes are
     neither counted nor logged; unknown paths are not counted.
@@ -44,8 +43,7 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
-        # It surrounds BentoML's own routes and, for tests without BentoML, our application too.
-        if scope["type"] != "http" or "request_id" in scope.get("state", {}):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -55,41 +53,32 @@ class RequestMiddleware:
         protocol: Protocol = "open_inference_rest" if scope["path"].startswith("/v2") else "http"
         trace = headers.get("traceparent", ""), headers.get("tracestate", "")
         with RequestRecord.opened(protocol, request_id, *trace, method=scope["method"]) as record:
+            status = CLIENT_LEFT  # When the task is cancelled before its answer begins, nobody waits for it.
+
+            async def counted_receive() -> Message:
+                message = await receive()
+                record.received_bytes += len(message.get("body", b""))
+                return message
+
+            async def counted_send(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                    MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                record.sent_bytes += len(message.get("body", b""))
+                await send(message)
+
             try:
-                await self._answer(record, scope, receive, send)
-            finally:
-                self._close(record, scope)
-
-    async def _answer(self, record: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
-        async def counted_receive() -> Message:
-            message = await receive()
-            record.received_bytes += len(message.get("body", b""))
-            return message
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                record.status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = record.request_id
-            record.sent_bytes += len(message.get("body", b""))
-            await send(message)
-
-        try:
-            await self._app(scope, counted_receive, send_with_id)
-        except ClientDisconnect:
-            record.status = CLIENT_LEFT
-        except Exception:
-            _logger.exception("Unexpected error in request %s", record.request_id)
-            if record.status:
-                record.status = HTTPStatus.INTERNAL_SERVER_ERROR
-                # The answer has begun; only closing the connection can tell the client.
+                await self._app(scope, counted_receive, counted_send)
+            except Exception:
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
                 raise
-            await _internal_error(record.request_id)(scope, receive, send_with_id)
+            finally:
+                self._close(record, scope, int(status))
 
-    def _close(self, record: RequestRecord, scope: Scope) -> None:
+    def _close(self, record: RequestRecord, scope: Scope, status: int) -> None:
         if is_probe(scope["path"]):
             return
-        # Without a status the task was cancelled, which happens when nobody waits for it.
-        status = int(record.status) or CLIENT_LEFT
         record.route = _template(scope)
         if (error := scope["state"].get("error")) is not None:
             record.error = error
@@ -97,6 +86,35 @@ class RequestMiddleware:
         if record.route != UNMATCHED:
             self._metrics.count_request(record.route, record.protocol, status, record.elapsed_s)
         record.close(status, failed=status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+class FaultMiddleware:
+    """Turns unexpected exceptions into a 500 that says nothing about them; the log says everything.
+
+    Args:
+        app: What may raise.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        begun = False
+
+        async def noted_send(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted_send)
+        except Exception:
+            if scope["type"] != "http" or begun:
+                # Only closing the connection can tell the client now; the server logs it.
+                raise
+            _logger.exception("Unexpected error")
+            await _internal_error(scope["state"]["request_id"])(scope, receive, send)
 
 
 def is_probe(path: str) -> bool:

@@ -39,6 +39,8 @@ def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
         for answer in answers:
             if isinstance(answer, Prediction):
                 metrics.observe_prediction(answer)
+            else:
+                metrics.count_error(answer)
         return json_response(batch_body(answers, request.state.request_id, call.predictor.contract.notice))
 
     return [
