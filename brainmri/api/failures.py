@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
-from brainmri.api.schemas import ErrorBody, V1Error, error_body, plain_error_body
+from brainmri.api.schemas import ErrorBody, ProtocolError, error_body, plain_error_body
 from brainmri.errors import BrainMRIError, NotReady, Overloaded, UnsupportedEncoding, UploadStalled, status_of
 
 PROTOCOL_PREFIXES = ("/v1/models", "/v2")
@@ -75,5 +75,5 @@ HANDLERS: dict[type[Exception], ExceptionHandler] = {
 
 
 def _answer(request: Request, body: ErrorBody, status: int, headers: dict[str, str]) -> JSONResponse:
-    shaped = V1Error(error=body.error.message) if request.url.path.startswith(PROTOCOL_PREFIXES) else body
+    shaped = ProtocolError(error=body.error.message) if request.url.path.startswith(PROTOCOL_PREFIXES) else body
     return JSONResponse(shaped.model_dump(), status, headers)

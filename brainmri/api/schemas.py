@@ -143,8 +143,8 @@ class V1Models(_Body):
     models: list[str]
 
 
-class V1Error(_Body):
-    """Every error of KServe's protocol V1."""
+class ProtocolError(_Body):
+    """Every error of KServe's protocol V1 and of the Open Inference Protocol."""
 
     error: str
     """What was wrong and what to do."""
