@@ -9,8 +9,10 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
-from brainmri import store
+from brainmri import logs, store, tracing
+from brainmri.api.auth import KeyRing
 from brainmri.api.http import create_app
+from brainmri.api.surroundings import surroundings
 from brainmri.errors import BrainMRIError
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.engine import Engine
@@ -34,7 +36,8 @@ engine = Engine(
     process_metrics(),
 )
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
-app = create_app(engine, process_metrics(), settings, _SWAGGER)
+keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file)
+app = create_app(engine, process_metrics(), settings, _SWAGGER, middleware=())
 
 _logger = logging.getLogger("brainmri")
 
@@ -44,7 +47,10 @@ _logger = logging.getLogger("brainmri")
     workers=1,
     # After our own deadline, because BentoML's 504 has another shape.
     traffic={"timeout": settings.request_timeout_s + 10},
-    logging={"access": {"request_content_type": False, "response_content_type": False}},
+    # What BentoML counts, logs and traces by raw path, our own middleware does by route.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": "."},
 )
 @bentoml.asgi_app(app)
 class BrainMRI:
@@ -55,6 +61,7 @@ class BrainMRI:
 
     def __init__(self) -> None:
         """Runs in each worker, before it listens."""
+        logs.configure(settings.log_format, settings.log_level)
         self._failed = False
         self._loading: asyncio.Task[None] | None = None
 
@@ -63,7 +70,11 @@ class BrainMRI:
     @staticmethod
     def check() -> None:
         """Refuses to start, in the parent process, without a valid bundle that this code can serve."""
+        logs.configure(settings.log_format, settings.log_level)
         try:
+            tracing.configured()
+            if keys is not None:
+                keys.load()
             for tag in settings.models:
                 Predictor.check(store.resolve(tag), settings.runtime)
         except BrainMRIError as error:
@@ -72,7 +83,9 @@ class BrainMRI:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def load(self) -> None:
         """Starts loading; until it is done, /livez answers, /readyz and /predict say 503."""
-        logging.getLogger("brainmri").setLevel(settings.log_level)
+        tracing.process_tracing()
+        if keys is not None:
+            keys.load()
         self._loading = asyncio.create_task(self._load())
 
     async def _load(self) -> None:
@@ -93,6 +106,8 @@ class BrainMRI:
         if self._loading is not None:
             await self._loading
         await engine.drain(settings.shutdown_grace_s)
+        if (traces := tracing.process_tracing()) is not None:
+            traces.close()
 
     async def __is_ready__(self) -> bool:
         """Whether the model is loaded and warm."""
@@ -101,6 +116,10 @@ class BrainMRI:
     async def __is_alive__(self) -> bool:
         """Whether a restart would not help."""
         return engine.alive and not self._failed
+
+
+for _middleware in surroundings(settings, process_metrics(), keys):
+    BrainMRI.add_asgi_middleware(_middleware.cls, **_middleware.kwargs)  # type: ignore[attr-defined]
 
 
 def _open_predictors() -> list[Predictor]:

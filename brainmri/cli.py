@@ -1,6 +1,7 @@
 """The console script `brainmri`: serve, predict, models, keys."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from brainmri import store
+from brainmri import logs, store
 from brainmri.api.schemas import error_body, prediction_body
 from brainmri.contract import LABELS, NOTICE
 from brainmri.errors import BrainMRIError, ImageUnreadable
@@ -52,7 +53,8 @@ def serve(
     bundles = [store.ensure(tag, _bundles(settings)) for tag in settings.models]
     tags = ",".join(bundle.contract.tag for bundle in bundles)
     where, number = host or settings.http_host, port or settings.http_port
-    typer.echo(f"Serving {tags} at http://{where}:{number}", err=True)
+    logs.configure(settings.log_format, settings.log_level)
+    logging.getLogger(__name__).info("Serving %s at http://%s:%d", tags, where, number)
     # -P: nothing in the working directory is imported.
     command = ["-P", "-m", "bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
