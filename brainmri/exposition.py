@@ -9,23 +9,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainmri.metric_specs import CPU, MODEL, OLDEST, RESIDENT, THREADS
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
     from prometheus_client.samples import Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-QUEUE_OLDEST = "brainmri_queue_oldest_seconds"
-"""Stored as the instant at which the oldest image was queued (`time.monotonic`, one clock for all processes)."""
-
-RESIDENT = "brainmri_process_resident_memory_bytes"
-CPU = "brainmri_process_cpu_seconds"
-PROCESS_HELP = {
-    RESIDENT: "Resident memory of each worker, in bytes.",
-    CPU: "CPU time of each worker, user and system together, in seconds.",
-}
-
-_INFO = ("brainmri_model_info", "brainmri_runtime_threads")
 _PROC = Path("/proc")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -63,9 +54,10 @@ class _Families:
 
 
 def _finish(family: Metric) -> Metric:
-    if family.name == QUEUE_OLDEST:
+    if family.name == OLDEST.name:
+        # Stored as the instant at which the oldest image was queued.
         family.samples = [sample._replace(value=_age_s(sample.value)) for sample in family.samples]
-    elif family.name in _INFO:
+    elif family.name in (MODEL.name, THREADS.name):
         family.samples = [sample for sample in family.samples if sample.value]
     elif family.type == "histogram":
         family.samples.sort(key=_bucket_order)
@@ -108,8 +100,8 @@ def _parent(pid: int) -> int | None:
 def _process_families(pids: Iterable[int]) -> Iterator[Metric]:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
 
-    resident = GaugeMetricFamily(RESIDENT, PROCESS_HELP[RESIDENT], labels=["pid"])
-    cpu = CounterMetricFamily(CPU, PROCESS_HELP[CPU], labels=["pid"])
+    resident = GaugeMetricFamily(RESIDENT.name, RESIDENT.help, labels=RESIDENT.labels)
+    cpu = CounterMetricFamily(CPU.name, CPU.help, labels=CPU.labels)
     for pid in pids:
         # Fields 14, 15 and 24 of proc_pid_stat(5); the list begins with the third.
         if (fields := _stat(pid)) is not None:

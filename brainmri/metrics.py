@@ -1,4 +1,4 @@
-"""Every metric of this project: name, unit, labels, buckets. `docs/metrics.md` is written from this module.
+"""What counts: one object for each process, called by the interfaces and the batcher; `metric_specs.py` has the list.
 
 `prometheus_client` decides on import whether it writes to the files that BentoML's workers share
 (`PROMETHEUS_MULTIPROC_DIR`), so it is imported on first use, in the worker, and never with this module.
@@ -10,22 +10,17 @@ import functools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from brainmri import metric_specs as specs
 from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, Unauthenticated
-from brainmri.exposition import QUEUE_OLDEST, exposition
+from brainmri.exposition import exposition
 from brainmri.request_record import current_record
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
     from brainmri.inference.predictor import Prediction, Predictor
-
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""From the fastest decode that matters to the longest request."""
-
-_TENTHS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 _CALLERS_FAULT = frozenset(
     {
@@ -47,131 +42,6 @@ _CALLERS_FAULT = frozenset(
 _PROBES = ("/ServerLive", "/ServerReady", "/ModelReady")
 _PROBE_SERVICES = ("grpc.health.", "grpc.reflection.")
 
-Kind = Literal["counter", "gauge", "histogram"]
-Across = Literal["", "livesum", "livemax", "livemin"]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One metric.
-
-    Attributes:
-        name: Without the suffixes that Prometheus adds (`_total`, `_bucket`).
-        kind: Its type.
-        help: What it counts, with the unit.
-        labels: Names of its labels; each combination of their values is a time series.
-        buckets: Upper bounds of a histogram.
-        across: How a gauge's values of several workers become one; dead workers do not count.
-    """
-
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-    across: Across = ""
-
-
-REQUESTS = Spec(
-    "brainmri_requests",
-    "counter",
-    "Requests answered, by route template or gRPC method, protocol (http, open_inference_rest, grpc) and status class;"
-    " 499, a caller that left, is a 4xx. Probes, /metrics and unknown paths are not counted.",
-    ("route", "protocol", "status"),
-)
-REQUEST_SECONDS = Spec(
-    "brainmri_request_seconds",
-    "histogram",
-    "Time from a request's first byte to the end of its answer, its upload included, in seconds.",
-    ("route", "protocol"),
-    SECONDS,
-)
-RPCS = Spec("brainmri_rpcs", "counter", "gRPC calls answered, by method and code.", ("method", "code"))
-STAGES = Spec(
-    "brainmri_stage_seconds",
-    "histogram",
-    "Time of one image in each stage (decode, queue, inference, total), in seconds.",
-    ("stage",),
-    SECONDS,
-)
-BATCH = Spec(
-    "brainmri_batch_images",
-    "histogram",
-    "Images in one run of the network.",
-    buckets=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024),
-)
-QUEUE = Spec("brainmri_queue_images", "gauge", "Images that wait for the network.", across="livesum")
-OLDEST = Spec(
-    QUEUE_OLDEST,
-    "gauge",
-    "How long the oldest waiting image has waited, in seconds, as of the scrape; 0 when none waits.",
-    across="livemin",
-)
-IN_FLIGHT = Spec("brainmri_in_flight_images", "gauge", "Images accepted and not answered yet.", across="livesum")
-REFUSED = Spec(
-    "brainmri_refused",
-    "counter",
-    "Requests, or items of one, that were not run, by reason: queue_full, deadline (the predicted wait exceeds it),"
-    " draining, expired (it passed while waiting), or the code of the caller's error, such as image_unreadable.",
-    ("reason",),
-)
-PREDICTIONS = Spec(
-    "brainmri_predictions",
-    "counter",
-    "Images answered, by predicted label; none when the service abstains.",
-    ("label",),
-)
-VERDICTS = Spec(
-    "brainmri_verdicts",
-    "counter",
-    "Images answered, by verdict: a label, not_a_brain_mri, or unsure.",
-    ("verdict",),
-)
-CONFIDENCE = Spec(
-    "brainmri_confidence_ratio",
-    "histogram",
-    "Largest calibrated probability of each image answered, from 0 to 1.",
-    buckets=(0.25, *_TENTHS[2:], 0.95, 0.99, 1.0),
-)
-NOVELTY = Spec(
-    "brainmri_novelty_ratio",
-    "histogram",
-    "Novelty score of each image answered, in the unit of the contract's threshold; none without a detector.",
-    buckets=(*_TENTHS, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0),
-)
-MODEL = Spec(
-    "brainmri_model_info",
-    "gauge",
-    "A model that is being served; always 1.",
-    ("name", "version", "runtime", "preprocessing"),
-    across="livemax",
-)
-THREADS = Spec(
-    "brainmri_runtime_threads",
-    "gauge",
-    "Threads of a served model's runtime, all workers together.",
-    ("name", "version", "runtime"),
-    across="livesum",
-)
-
-SPECS = (
-    REQUESTS,
-    REQUEST_SECONDS,
-    RPCS,
-    STAGES,
-    BATCH,
-    QUEUE,
-    OLDEST,
-    IN_FLIGHT,
-    REFUSED,
-    PREDICTIONS,
-    VERDICTS,
-    CONFIDENCE,
-    NOVELTY,
-    MODEL,
-    THREADS,
-)
-
 
 class Metrics:
     """The metrics of one process; also the observer of the batcher.
@@ -184,21 +54,21 @@ class Metrics:
         from prometheus_client import CollectorRegistry  # noqa: PLC0415 -- see above
 
         self._registry = CollectorRegistry() if registry is None else registry
-        self._requests = self._counter(REQUESTS)
-        self._request_seconds = self._histogram(REQUEST_SECONDS)
-        self._rpcs = self._counter(RPCS)
-        self._stages = self._histogram(STAGES)
-        self._batch = self._histogram(BATCH)
-        self._queue = self._gauge(QUEUE)
-        self._oldest = self._gauge(OLDEST)
-        self._in_flight = self._gauge(IN_FLIGHT)
-        self._refused = self._counter(REFUSED)
-        self._predictions = self._counter(PREDICTIONS)
-        self._verdicts = self._counter(VERDICTS)
-        self._confidence = self._histogram(CONFIDENCE)
-        self._novelty = self._histogram(NOVELTY)
-        self._model = self._gauge(MODEL)
-        self._threads = self._gauge(THREADS)
+        self._requests = self._counter(specs.REQUESTS)
+        self._request_seconds = self._histogram(specs.REQUEST_SECONDS)
+        self._rpcs = self._counter(specs.RPCS)
+        self._stages = self._histogram(specs.STAGES)
+        self._batch = self._histogram(specs.BATCH)
+        self._queue = self._gauge(specs.QUEUE)
+        self._oldest = self._gauge(specs.OLDEST)
+        self._in_flight = self._gauge(specs.IN_FLIGHT)
+        self._refused = self._counter(specs.REFUSED)
+        self._predictions = self._counter(specs.PREDICTIONS)
+        self._verdicts = self._counter(specs.VERDICTS)
+        self._confidence = self._histogram(specs.CONFIDENCE)
+        self._novelty = self._histogram(specs.NOVELTY)
+        self._model = self._gauge(specs.MODEL)
+        self._threads = self._gauge(specs.THREADS)
         self.set_queue(0, 0)
 
     def count_request(self, route: str, protocol: str, status: int, seconds: float | None = None) -> None:
@@ -288,18 +158,18 @@ class Metrics:
         """Returns the metrics of all workers in Prometheus's text format; reads files, so call it in a thread."""
         return exposition(self._registry)
 
-    def _counter(self, spec: Spec) -> Counter:
+    def _counter(self, spec: specs.Spec) -> Counter:
         from prometheus_client import Counter  # noqa: PLC0415
 
         return Counter(spec.name, spec.help, spec.labels, registry=self._registry)
 
-    def _gauge(self, spec: Spec) -> Gauge:
+    def _gauge(self, spec: specs.Spec) -> Gauge:
         from prometheus_client import Gauge  # noqa: PLC0415
 
         assert spec.across  # noqa: S101 -- mypy
         return Gauge(spec.name, spec.help, spec.labels, registry=self._registry, multiprocess_mode=spec.across)
 
-    def _histogram(self, spec: Spec) -> Histogram:
+    def _histogram(self, spec: specs.Spec) -> Histogram:
         from prometheus_client import Histogram  # noqa: PLC0415
 
         return Histogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)

@@ -59,7 +59,10 @@ LAYERS = (
     Layer("brainmri.inference", ("brainmri.imaging", "brainmri.bundle")),
     Layer("brainmri.store", ("brainmri.bundle",)),
     Layer("brainmri.bundle", ()),
-    Layer("brainmri.metrics", ("brainmri.exposition", "brainmri.inference.predictor")),  # its types only
+    Layer("brainmri.metrics_document", ("brainmri.metric_specs",)),
+    Layer("brainmri.exposition", ("brainmri.metric_specs",)),
+    # Of the predictor its types only.
+    Layer("brainmri.metrics", ("brainmri.metric_specs", "brainmri.exposition", "brainmri.inference.predictor")),
     Layer("brainmri.request_record", ("brainmri.inference.predictor",)),  # its types only
     Layer("brainmri.imaging", ()),
     Layer("brainmri", ()),
