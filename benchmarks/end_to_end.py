@@ -54,6 +54,7 @@ class Rounds:
     latency_ms: dict[str, list[float]] = field(default_factory=dict)
     p95_ms: dict[str, list[float]] = field(default_factory=dict)
     server_cpu_ms: dict[str, list[float]] = field(default_factory=dict)
+    loop_cpu_ms: dict[str, list[float]] = field(default_factory=dict)
     generator_cpu_ms: dict[str, list[float]] = field(default_factory=dict)
     resident_mib: dict[str, list[float]] = field(default_factory=dict)
     unlike: dict[str, list[float]] = field(default_factory=dict)
@@ -127,7 +128,7 @@ def _steps(
         flow = kind.flow(clients)
 
         def run(rounds: Rounds) -> None:
-            before = server.cpu_s()
+            before, loop_before = server.cpu_s(), server.loop_cpu_s()
             seen = load.run([flow], seconds + LEAD_S)
             record, requests = seen.records[0], len(seen.records[0].exchanges)
             if not all(one.good for one in record.exchanges):
@@ -138,6 +139,7 @@ def _steps(
                 latency_ms=record.latency_ms(50, LEAD_S),
                 p95_ms=record.latency_ms(95, LEAD_S),
                 server_cpu_ms=(server.cpu_s() - before) * 1e3 / requests,
+                loop_cpu_ms=(server.loop_cpu_s() - loop_before) * 1e3 / requests,
                 generator_cpu_ms=seen.cpu_ms_per_request,
                 resident_mib=server.resident_mib(),
                 unlike=len(record.wrong(flow.items)) / requests,
@@ -170,6 +172,7 @@ def _report(measured: Rounds, setting: dict[str, str]) -> Report:
                 "p50 ms",
                 "p95 ms",
                 "CPU ms/image",
+                "of it the event loop",
                 "generator CPU ms",
                 "server MiB",
                 "other label",
@@ -183,6 +186,7 @@ def _report(measured: Rounds, setting: dict[str, str]) -> Report:
                     text(measured.latency_ms, name),
                     text(measured.p95_ms, name),
                     text(measured.server_cpu_ms, name, 2),
+                    text(measured.loop_cpu_ms, name, 2),
                     text(measured.generator_cpu_ms, name, 2),
                     text(measured.resident_mib, name, 0),
                     text(measured.unlike, name, 4),

@@ -81,7 +81,7 @@ class _Sender:
     def __init__(self, flow: Flow, seconds: float) -> None:
         self.record = Record(flow.name)
         self._flow = flow
-        self._seconds = seconds
+        self._end_s = seconds if flow.end_s is None else min(flow.end_s, seconds)
         self._read = READERS[flow.reader]
         self._sent = 0
         self._start = 0.0
@@ -96,8 +96,9 @@ class _Sender:
     async def _closed(self, schedule: ClosedLoop) -> None:
         async def client() -> None:
             connection = _Connection(self._flow)
+            await asyncio.sleep(self._flow.start_s)
             try:
-                while (now := self._elapsed()) < self._seconds:
+                while (now := self._elapsed()) < self._end_s:
                     await self._exchange(connection, now)
             finally:
                 await connection.close()
@@ -115,7 +116,7 @@ class _Sender:
             idle.append(connection)
 
         try:
-            for due_s in arrivals(schedule, self._seconds):
+            for due_s in arrivals(schedule, self._flow.start_s, self._end_s):
                 await asyncio.sleep(due_s - self._elapsed())
                 if len(under_way) >= schedule.most_in_flight:
                     self.record.unsent += 1
@@ -166,11 +167,11 @@ class _Connection:
             self._client.close()
 
 
-def arrivals(schedule: OpenLoop, seconds: float) -> Iterator[float]:
-    """Yields the times of a Poisson process, in seconds from its start, the same ones for the same seed."""
+def arrivals(schedule: OpenLoop, start_s: float, end_s: float) -> Iterator[float]:
+    """Yields the times of a Poisson process between two times, in seconds, the same ones for the same seed."""
     random = np.random.default_rng(schedule.seed)
-    due_s = random.exponential(1 / schedule.rate_per_s)
-    while due_s < seconds:
+    due_s = start_s + random.exponential(1 / schedule.rate_per_s)
+    while due_s < end_s:
         yield due_s
         due_s += random.exponential(1 / schedule.rate_per_s)
 

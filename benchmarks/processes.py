@@ -36,17 +36,9 @@ def resident_bytes(pid: int) -> int:
     return pages * _PAGE_BYTES
 
 
-def thread_cpu_s(pid: int) -> dict[str, float]:
-    """Returns the CPU time of each thread below a process, by `process/thread name`, in seconds."""
-    found: dict[str, float] = {}
-    for member in family(pid):
-        for folder in (_PROC / str(member) / "task").glob("*"):
-            try:
-                name = (folder / "comm").read_text().strip()
-            except OSError:
-                continue
-            found[f"{member}/{folder.name} {name}"] = _cpu_s(folder / "stat")
-    return found
+def main_threads_cpu_s(pid: int) -> float:
+    """Returns the CPU time of the first thread of each of these processes, where an event loop runs, in seconds."""
+    return sum(_cpu_s(_PROC / str(member) / "task" / str(member) / "stat") for member in family(pid))
 
 
 def _cpu_s(stat: Path) -> float:

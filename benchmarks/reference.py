@@ -18,6 +18,9 @@ from brainmri.imaging import DecodeLimits
 from brainmri.inference.predictor import Prediction, Predictor
 from brainmri.settings import Settings
 
+SURE = 0.8
+"""Confidence from which on the rounding of larger batches does not change a label."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -113,6 +116,11 @@ class Reference:
             steps += 1
         images = steps * self._batch
         return Pace(images / elapsed, (time.process_time() - cpu) * 1e3 / images)
+
+
+def sure(images: Sequence[bytes], answers: Sequence[Prediction]) -> list[tuple[bytes, Prediction]]:
+    """Returns the images whose answer is sure enough to be the same in a batch of any size, with their answers."""
+    return [pair for pair in zip(images, answers, strict=True) if pair[1].confidence >= SURE]
 
 
 class ReferenceProcess:

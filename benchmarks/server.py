@@ -55,6 +55,10 @@ class Server:
         """Returns the CPU time that it has taken so far, in seconds."""
         return processes.cpu_s(self.pid)
 
+    def loop_cpu_s(self) -> float:
+        """Returns the CPU time that its event loop has taken so far, in seconds."""
+        return processes.main_threads_cpu_s(self.pid)
+
     def resident_mib(self) -> float:
         """Returns its resident memory, all processes together, in MiB."""
         return processes.resident_bytes(self.pid) / 2**20

@@ -75,6 +75,8 @@ class Flow:
         reader: How to read an answer.
         method: Path of a gRPC method; empty for HTTP.
         manner: `slow` sends the body in pieces with pauses, `leave` closes the connection before the answer; HTTP only.
+        start_s: When it begins, in seconds from the start of the load.
+        end_s: When its last request is sent; None means with the load's.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Flow:
     reader: Reader = "verdict"
     method: str = ""
     manner: Manner = "whole"
+    start_s: float = 0
+    end_s: float | None = None
 
 
 class Exchange(NamedTuple):
