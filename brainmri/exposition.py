@@ -54,6 +54,8 @@ class _Families:
 
 
 def _finish(family: Metric) -> Metric:
+    # The files of several workers hold no times of creation; a single process shows none either.
+    family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
     if family.name == OLDEST.name:
         # Stored as the instant at which the oldest image was queued.
         family.samples = [sample._replace(value=_age_s(sample.value)) for sample in family.samples]
@@ -71,7 +73,7 @@ def _age_s(instant: float) -> float:
 def _bucket_order(sample: Sample) -> tuple[tuple[tuple[str, str], ...], int, float]:
     # The workers' files bring a sum before its buckets; the format wants them after.
     series = tuple(sorted(pair for pair in sample.labels.items() if pair[0] != "le"))
-    rank = ("_bucket", "_sum", "_count", "_created").index(sample.name[sample.name.rindex("_") :])
+    rank = ("_bucket", "_sum", "_count").index(sample.name[sample.name.rindex("_") :])
     return series, rank, float(sample.labels.get("le", 0))
 
 

@@ -6,8 +6,6 @@ from typing import Literal
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """From the fastest decode that matters to the longest request."""
 
-_TENTHS = tuple(round(0.1 * step, 1) for step in range(1, 10))
-
 Kind = Literal["counter", "gauge", "histogram"]
 Across = Literal["", "livesum", "livemax", "livemin"]
 
@@ -92,13 +90,13 @@ CONFIDENCE = Spec(
     "brainmri_confidence_ratio",
     "histogram",
     "Largest calibrated probability of each image answered, from 0 to 1.",
-    buckets=(0.25, *_TENTHS[2:], 0.95, 0.99, 1.0),
+    buckets=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
 )
 NOVELTY = Spec(
     "brainmri_novelty_ratio",
     "histogram",
-    "Novelty score of each image answered, in the unit of the contract's threshold; none without a detector.",
-    buckets=(*_TENTHS, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0),
+    "Novelty of each image answered: 1 is the median validation slice; nothing without a detector.",
+    buckets=(0.5, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0, 2.5, 3.0, 5.0, 10.0),
 )
 MODEL = Spec(
     "brainmri_model_info",
