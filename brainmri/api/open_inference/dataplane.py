@@ -129,7 +129,7 @@ class DataPlane:
         statistics = statistics_of(self.engine).of(model.name, model.version)
         start = time.perf_counter()
         try:
-            predictions = await self._predict_in_time(request, _earlier(deadline, request.timeout_us))
+            predictions = await self._predict(request, _earlier(deadline, request.timeout_us))
         except (BrainMRIError, asyncio.CancelledError):
             statistics.failed(time.perf_counter() - start)
             raise
@@ -138,16 +138,9 @@ class DataPlane:
             self._metrics.observe_prediction(prediction)
         return [_output(wanted, model, predictions) for wanted in request.outputs or _all_of(model)]
 
-    async def _predict_in_time(self, request: InferRequest, deadline: Deadline) -> list[Prediction]:
-        _check_outputs(request)
-        try:
-            async with asyncio.timeout_at(deadline.at):
-                return await self._predict(request, deadline)
-        except TimeoutError as error:
-            raise deadline.exceeded() from error
-
     async def _predict(self, request: InferRequest, deadline: Deadline) -> list[Prediction]:
         model, priority = request.model, request.priority
+        _check_outputs(request)
         tensor = _only_input(request.inputs, model.input)
         check_tensor(tensor, model.input, self.settings.max_request_images)
         cheap = tensor.cost <= _CHEAP

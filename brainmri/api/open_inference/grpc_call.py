@@ -1,22 +1,28 @@
-"""What every RPC goes through before and after its method: id, key, deadline, place, status, count."""
+"""What every RPC goes through around its method: id, trace, key, deadline, place, status, count, line in the log."""
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from google.protobuf.message import DecodeError
 
 from brainmri.api.auth import KeyRing, presented_key
 from brainmri.api.middleware import sane_request_id
 from brainmri.api.open_inference.dataplane import DataPlane
 from brainmri.api.open_inference.grpc_status import code_of, details_of
-from brainmri.errors import BrainMRIError
+from brainmri.errors import BrainMRIError, MalformedRequest
 from brainmri.inference.deadline import Deadline
 from brainmri.metrics import Metrics
+from brainmri.request_record import RequestRecord, current_record
 
 REQUEST_ID = "x-request-id"
+
+_SERVERS_FAULT = ("INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+_UNEXPECTED = "The server failed unexpectedly. Try again; if it stays, report the request id."
 
 _logger = logging.getLogger(__name__)
 
@@ -26,12 +32,10 @@ class Rpc:
     """One call under way.
 
     Attributes:
-        method: Full name, such as `inference.GRPCInferenceService/ModelInfer`.
         context: gRPC's view of it.
         max_time_s: Longest time that the server gives a call, in seconds.
     """
 
-    method: str
     context: Any
     max_time_s: float
 
@@ -51,9 +55,37 @@ class Rpc:
         remaining = self.context.time_remaining()
         return Deadline.after(self.max_time_s if remaining is None else min(remaining, self.max_time_s))
 
+    def recorded(self) -> AbstractContextManager[RequestRecord]:
+        """Opens the record of this call, and its span below the caller's."""
+        metadata = self.metadata
+        trace = metadata.get("traceparent", ""), metadata.get("tracestate", "")
+        return RequestRecord.opened("grpc", self.request_id, *trace)
+
 
 Method = Callable[[Any, Rpc], Awaitable[Any]]
 """Answers a message; raises `BrainMRIError`."""
+
+
+def with_key(method: Method, keys: KeyRing) -> Method:
+    """Refuses calls without a known API key."""
+
+    async def intercepted(message: Any, rpc: Rpc) -> Any:
+        name = keys.check(presented_key(rpc.metadata.get("authorization"), rpc.metadata.get("x-api-key")))
+        if (record := current_record.get()) is not None:
+            record.key_name = name
+        return await method(message, rpc)
+
+    return intercepted
+
+
+def with_place(method: Method, plane: DataPlane) -> Method:
+    """Refuses calls beyond the number that may be under way, of both protocols together."""
+
+    async def intercepted(message: Any, rpc: Rpc) -> Any:
+        with plane.slot():
+            return await method(message, rpc)
+
+    return intercepted
 
 
 class InFlight:
@@ -80,65 +112,71 @@ class InFlight:
         await self._idle.wait()
 
 
-def with_key(method: Method, keys: KeyRing) -> Method:
-    """Refuses calls without a known API key."""
+@dataclass(frozen=True)
+class Surroundings:
+    """What all calls share: what counts them, those under way, and the longest time of one in seconds."""
 
-    async def intercepted(message: Any, rpc: Rpc) -> Any:
-        keys.check(presented_key(rpc.metadata.get("authorization"), rpc.metadata.get("x-api-key")))
-        return await method(message, rpc)
-
-    return intercepted
-
-
-def with_place(method: Method, plane: DataPlane) -> Method:
-    """Refuses calls beyond the number that may be under way, of both protocols together."""
-
-    async def intercepted(message: Any, rpc: Rpc) -> Any:
-        with plane.slot():
-            return await method(message, rpc)
-
-    return intercepted
+    metrics: Metrics
+    in_flight: InFlight
+    max_time_s: float
 
 
-def as_handler(
-    name: str, method: Method, metrics: Metrics, in_flight: InFlight, max_time_s: float
-) -> Callable[[Any, Any], Awaitable[Any]]:
-    """Returns what gRPC calls: `method` with its request id, its status and its count.
+class RpcHandler:
+    """One method as gRPC calls it, with serialised messages.
 
-    The interceptors are composed once, here, and not with `grpc.aio.ServerInterceptor`, which runs a coroutine for
-    each of them on every call before the call is even looked at.
+    Interceptors are composed once, when the server starts, and not with `grpc.aio.ServerInterceptor`, which runs a
+    coroutine for each of them on every call.
+
+    Args:
+        name: Full name, such as `inference.GRPCInferenceService/ModelInfer`.
+        message: Class of the request.
+        method: What answers.
+        surroundings: What all calls share.
     """
 
-    async def handle(message: Any, context: Any) -> Any:
-        rpc = Rpc(name, context, max_time_s)
-        start = time.perf_counter()
-        code = "CANCELLED"
-        in_flight.enter()
+    def __init__(self, name: str, message: Any, method: Method, surroundings: Surroundings) -> None:
+        self._name = name
+        self._message = message
+        self._method = method
+        self._around = surroundings
+
+    async def handle(self, data: bytes, context: Any) -> bytes:
+        """Answers one call, or aborts it with the status of its error."""
+        rpc = Rpc(context, self._around.max_time_s)
+        self._around.in_flight.enter()
         try:
-            response = await method(message, rpc)
-            code = "OK"
-            context.set_trailing_metadata(((REQUEST_ID, rpc.request_id),))
-            return response
+            with rpc.recorded() as record:
+                record.route, record.received_bytes = self._name, len(data)
+                return await self._answer(rpc, record, data)
+        finally:
+            self._around.in_flight.leave()
+
+    async def _answer(self, rpc: Rpc, record: RequestRecord, data: bytes) -> bytes:
+        code = "CANCELLED"
+        try:
+            answer: bytes = (await self._method(self._parse(data), rpc)).SerializeToString()
+            code, record.sent_bytes = "OK", len(answer)
         except BrainMRIError as error:
-            code = code_of(error).name
-            metrics.count_error(error)
+            code, record.error = code_of(error).name, error
+            self._around.metrics.count_error(error)
             await _abort(rpc, error)
         except Exception:
-            code = "INTERNAL"
-            _logger.exception("Unexpected error in call %s of %s", rpc.request_id, name)
-            await _abort(rpc, _unexpected())
+            code, record.error = "INTERNAL", BrainMRIError(_UNEXPECTED)
+            _logger.exception("Unexpected error")
+            await _abort(rpc, record.error)
         finally:
-            metrics.count_rpc(name, code, time.perf_counter() - start)
-            in_flight.leave()
+            self._around.metrics.count_rpc(self._name, code, record.elapsed_s)
+            record.close(code, failed=code in _SERVERS_FAULT)
+        rpc.context.set_trailing_metadata(((REQUEST_ID, rpc.request_id),))
+        return answer
 
-    return handle
+    def _parse(self, data: bytes) -> Any:
+        try:
+            return self._message.FromString(data)
+        except DecodeError as error:
+            raise MalformedRequest("The message is not the protobuf of this method's request.") from error
 
 
 async def _abort(rpc: Rpc, error: BrainMRIError) -> None:
-    if code_of(error).name == "INTERNAL":
-        _logger.error("Call %s of %s failed: %s", rpc.request_id, rpc.method, error.message)
+    """Raises what makes gRPC answer with the error's status."""
     await rpc.context.abort(code_of(error), error.message, ((REQUEST_ID, rpc.request_id), *details_of(error)))
-
-
-def _unexpected() -> BrainMRIError:
-    return BrainMRIError("The server failed unexpectedly. Try again; if it stays, report the request id.")

@@ -10,10 +10,9 @@ from tritonclient.grpc import service_pb2
 from brainmri.api.auth import KeyRing
 from brainmri.api.open_inference.about import all_statistics, configuration, index, metadata, server_metadata
 from brainmri.api.open_inference.dataplane import DataPlane
-from brainmri.api.open_inference.grpc_call import InFlight, Method, Rpc, as_handler, with_key, with_place
+from brainmri.api.open_inference.grpc_call import Method, Rpc, RpcHandler, Surroundings, with_key, with_place
 from brainmri.api.open_inference.grpc_infer import to_request, to_response
 from brainmri.api.open_inference.models import find_model, served_models
-from brainmri.metrics import Metrics
 
 _DESCRIPTOR = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 SERVICE_NAME = str(_DESCRIPTOR.full_name)
@@ -87,13 +86,12 @@ class InferenceService:
         return to_response(message, model, outputs)
 
 
-def rpc_handlers(plane: DataPlane, metrics: Metrics, in_flight: InFlight, keys: KeyRing | None) -> Any:
+def rpc_handlers(plane: DataPlane, surroundings: Surroundings, keys: KeyRing | None) -> Any:
     """Returns gRPC's table of every method of the service.
 
     Args:
         plane: What answers inferences.
-        metrics: What counts.
-        in_flight: Counts the calls under way.
+        surroundings: What all calls share.
         keys: Who may call; anybody if None.
     """
     offered = _methods(plane)
@@ -106,12 +104,9 @@ def rpc_handlers(plane: DataPlane, metrics: Metrics, in_flight: InFlight, keys: 
         method = offered[name]
         if keys is not None and name not in _PROBES:
             method = with_key(method, keys)
-        full_name = f"{SERVICE_NAME}/{name}"
-        table[name] = grpc.unary_unary_rpc_method_handler(
-            as_handler(full_name, method, metrics, in_flight, plane.settings.request_timeout_s),
-            GetMessageClass(descriptor.input_type).FromString,
-            GetMessageClass(descriptor.output_type).SerializeToString,
-        )
+        message = GetMessageClass(descriptor.input_type)
+        handler = RpcHandler(f"{SERVICE_NAME}/{name}", message, method, surroundings)
+        table[name] = grpc.unary_unary_rpc_method_handler(handler.handle)
     return grpc.method_handlers_generic_handler(SERVICE_NAME, table)
 
 
@@ -137,4 +132,4 @@ def _refusal(descriptor: Any) -> Any:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, sentence)
 
     make = grpc.stream_stream_rpc_method_handler if descriptor.client_streaming else grpc.unary_unary_rpc_method_handler
-    return make(refuse, GetMessageClass(descriptor.input_type).FromString)
+    return make(refuse)

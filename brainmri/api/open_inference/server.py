@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha import reflection
 
 from brainmri.api.auth import KeyRing
 from brainmri.api.open_inference.dataplane import DataPlane
-from brainmri.api.open_inference.grpc_call import InFlight
+from brainmri.api.open_inference.grpc_call import InFlight, Surroundings
 from brainmri.api.open_inference.grpc_health import HEALTH_SERVICE_NAME, Health
 from brainmri.api.open_inference.grpc_service import SERVICE_NAME, rpc_handlers
 from brainmri.errors import InvalidSettings
@@ -82,8 +82,8 @@ class GrpcServer:
         self._in_flight, self._health = InFlight(), Health(self._engine)
         self._server = grpc.aio.server(options=self._options())
         plane = DataPlane(self._engine, self._settings, self._metrics)
-        handlers = (rpc_handlers(plane, self._metrics, self._in_flight, self._keys), self._health.handlers())
-        self._server.add_generic_rpc_handlers(handlers)
+        around = Surroundings(self._metrics, self._in_flight, self._settings.request_timeout_s)
+        self._server.add_generic_rpc_handlers((rpc_handlers(plane, around, self._keys), self._health.handlers()))
         names = (SERVICE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._listen()
