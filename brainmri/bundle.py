@@ -1,7 +1,8 @@
 """A model bundle on disk: write, read, verify.
 
 A bundle is a folder that holds `contract.json`, `metrics.json`, `card.md`, one subfolder of files for each artefact
-of the contract, and `figures/`. Nothing in it is executed, and nothing is used before its SHA-256 has been compared.
+of the contract, the parameters of its novelty detectors, `figures/` and other documents. Nothing in it is executed,
+and nothing is used before its SHA-256 has been compared.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from brainmri.contract import Artefact, Contract
 from brainmri.errors import InvalidBundle
@@ -60,13 +62,16 @@ class Bundle:
         return self.folder / names[0]
 
 
-def write_bundle(
+def write_bundle(  # noqa: PLR0913 -- the parts of a bundle are many, and each has a name
     folder: Path,
     contract: Contract,
     artefacts: Mapping[str, Path],
     metrics: Mapping[str, object],
     card: str,
     figures: Iterable[Path] = (),
+    *,
+    detectors: Mapping[str, Path] = MappingProxyType({}),
+    documents: Mapping[str, str] = MappingProxyType({}),
 ) -> Bundle:
     """Writes a bundle aside, verifies it, and puts it at `folder` in one rename.
 
@@ -77,12 +82,15 @@ def write_bundle(
         metrics: What `metrics.json` holds.
         card: What `card.md` holds (Markdown).
         figures: Image files that go to `figures/`.
+        detectors: Runtime name to the parameters of its novelty detector, for those that the contract names.
+        documents: File name to the text of further documents, such as a data card.
 
     Returns:
         The bundle at `folder`, verified.
 
     Raises:
-        InvalidBundle: No artefact, an empty artefact folder, or a contract that does not hold.
+        InvalidBundle: No artefact, an empty artefact folder, a detector that is missing or differs from the contract,
+            or a contract that does not hold.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -92,6 +100,9 @@ def write_bundle(
         (aside / CONTRACT).write_text(complete.to_json(), encoding="utf-8")
         (aside / METRICS).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         (aside / CARD).write_text(card, encoding="utf-8")
+        for name, text in documents.items():
+            (aside / name).write_text(text, encoding="utf-8")
+        _copy_detectors(complete, detectors, aside)
         for figure in figures:
             (aside / FIGURES).mkdir(exist_ok=True)
             shutil.copyfile(figure, aside / FIGURES / figure.name)
@@ -118,13 +129,17 @@ def load_bundle(folder: Path) -> Bundle:
     if not contract.artefacts:
         raise InvalidBundle(f"The contract in {folder} names no artefact. Export the model and register it again.")
     for artefact in contract.artefacts:
-        _verify(folder, artefact)
+        _verify(folder, f"The artefact {artefact.runtime}", artefact.files, artefact.bytes)
+    for calibration in contract.calibrations:
+        if (novelty := calibration.novelty) is not None:
+            what = f"The novelty detector of {calibration.runtime}"
+            _verify(folder, what, {novelty.file: novelty.sha256}, novelty.bytes)
     return Bundle(folder, contract)
 
 
-def _verify(folder: Path, artefact: Artefact) -> None:
+def _verify(folder: Path, what: str, files: Mapping[str, str], size: int) -> None:
     total = 0
-    for name, expected in artefact.files.items():
+    for name, expected in files.items():
         path = folder / name
         if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(folder) and part != folder):
             raise InvalidBundle(f"{name} in {folder} is or lies behind a symbolic link. Copy the file itself instead.")
@@ -137,11 +152,8 @@ def _verify(folder: Path, artefact: Artefact) -> None:
                 " Fetch the bundle again."
             )
         total += path.stat().st_size
-    if total != artefact.bytes:
-        raise InvalidBundle(
-            f"The artefact {artefact.runtime} has {total} bytes, the contract says {artefact.bytes}."
-            " Register the model again."
-        )
+    if total != size:
+        raise InvalidBundle(f"{what} has {total} bytes, the contract says {size}. Register the model again.")
 
 
 def file_sha256(path: Path) -> str:
@@ -161,6 +173,21 @@ def _copy_artefact(runtime: str, source: Path, aside: Path) -> Artefact:
     if not files:
         raise InvalidBundle(f"The folder {source} for the artefact {runtime} holds no file. Export the model first.")
     return Artefact(runtime=runtime, files=files, bytes=size)
+
+
+def _copy_detectors(contract: Contract, detectors: Mapping[str, Path], aside: Path) -> None:
+    for calibration in contract.calibrations:
+        if calibration.novelty is None:
+            continue
+        source = detectors.get(calibration.runtime)
+        if source is None:
+            raise InvalidBundle(
+                f"The contract names a novelty detector for {calibration.runtime}, and none is at hand."
+                " Fit it with `python -m training novelty`."
+            )
+        target = aside / calibration.novelty.file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
 
 
 def _replace(aside: Path, folder: Path) -> None:

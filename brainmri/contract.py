@@ -4,7 +4,7 @@ import hashlib
 import json
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
@@ -59,10 +59,48 @@ class Artefact(_Frozen):
     @classmethod
     def _stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
         for name in files:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name or name == ".":
-                raise ValueError(f"the path {name!r} is not a plain path below the bundle")
+            _require_plain(name)
         return files
+
+
+class Novelty(_Frozen):
+    """The detector of images that are no brain-MRI slices; its features are those of one runtime."""
+
+    method: str
+    """What it measures, in words, for people."""
+    file: str
+    """Path of its parameters relative to the bundle: plain NumPy arrays."""
+    sha256: Sha256
+    """Of that file."""
+    bytes: int = Field(ge=1)
+    """Size of that file, in bytes."""
+    threshold: float = Field(gt=0, allow_inf_nan=False)
+    """An image is novel when its score is larger; 1 is the score of the median validation slice."""
+    keeps: float = Field(gt=0, le=1)
+    """Share of the validation slices that the threshold keeps."""
+    fitted_on: int = Field(ge=1)
+    """Training slices that it was fitted on, one of each near-duplicate group."""
+
+    @field_validator("file")
+    @classmethod
+    def _stay_inside(cls, name: str) -> str:
+        _require_plain(name)
+        return name
+
+
+class Calibration(_Frozen):
+    """What turns one runtime's logits and features into an answer; quantisation moves both."""
+
+    runtime: RuntimeName
+    """Runtime and precision, such as `openvino-int8`."""
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    """Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599)."""
+    min_confidence: float = Field(default=0.0, ge=0, le=1)
+    """The verdict is `unsure` when the largest calibrated probability is smaller."""
+    coverage: float = Field(default=1.0, gt=0, le=1)
+    """Share of the validation slices that reach `min_confidence`."""
+    novelty: Novelty | None = None
+    """None when the bundle has no detector for this runtime."""
 
 
 class Provenance(_Frozen):
@@ -84,6 +122,9 @@ class Provenance(_Frozen):
     """When the bundle was made, with a time zone."""
 
 
+_Part = TypeVar("_Part", Artefact, Calibration)
+
+
 class Contract(_Frozen):
     """Every fact about a released model that another part of the system relies on."""
 
@@ -103,8 +144,10 @@ class Contract(_Frozen):
     feature_size: int = Field(ge=1)
     """Length D of the feature vector."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599)."""
+    """Divides the logits of a runtime that `calibrations` does not name; of the served one otherwise, for people."""
     artefacts: tuple[Artefact, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
+    """One for each runtime at most. A bundle without them has no detector, and no answer is `unsure`."""
     provenance: Provenance
     licence: str
     """Licence of the weights, as an SPDX identifier."""
@@ -118,18 +161,25 @@ class Contract(_Frozen):
             raise ValueError(f"the labels must be {list(LABELS)} in this order")
         return labels
 
-    @field_validator("artefacts")
+    @field_validator("artefacts", "calibrations")
     @classmethod
-    def _one_of_each(cls, artefacts: tuple[Artefact, ...]) -> tuple[Artefact, ...]:
-        runtimes = [artefact.runtime for artefact in artefacts]
+    def _one_of_each(cls, parts: tuple[_Part, ...]) -> tuple[_Part, ...]:
+        runtimes = [part.runtime for part in parts]
         if len(set(runtimes)) != len(runtimes):
             raise ValueError(f"a runtime is named twice: {runtimes}")
-        return artefacts
+        return parts
 
     @property
     def tag(self) -> str:
         """`name:version`, the tag in the model store."""
         return f"{self.name}:{self.version}"
+
+    def calibration(self, runtime: str) -> Calibration:
+        """Returns the calibration of a runtime such as `openvino-int8`; without one, the temperature alone."""
+        for calibration in self.calibrations:
+            if calibration.runtime == runtime:
+                return calibration
+        return Calibration(runtime=runtime, temperature=self.temperature)
 
     def to_json(self) -> str:
         """Returns the contract as indented JSON, with a final newline."""
@@ -137,7 +187,9 @@ class Contract(_Frozen):
 
     def digest(self) -> str:
         """Returns the SHA-256 of the contract's content, independent of JSON layout."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        # A model store remembers digests: a contract from before there were calibrations keeps its own.
+        absent = set() if self.calibrations else {"calibrations"}
+        canonical = json.dumps(self.model_dump(mode="json", exclude=absent), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @classmethod
@@ -162,6 +214,12 @@ class Contract(_Frozen):
             return cls.model_validate(parts)
         except ValidationError as error:
             raise InvalidBundle(_explain(error)) from error
+
+
+def _require_plain(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name or name == ".":
+        raise ValueError(f"the path {name!r} is not a plain path below the bundle")
 
 
 def _explain(error: ValidationError) -> str:

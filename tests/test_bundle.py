@@ -2,12 +2,13 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from brainmri.bundle import Bundle, load_bundle, write_bundle
 from brainmri.contract import Contract
 from brainmri.errors import InvalidBundle
-from tests.tiny import contract_parts, write_tiny_bundle
+from tests.tiny import calibration_parts, contract_parts, write_novelty, write_openvino, write_tiny_bundle
 
 
 def test_a_written_bundle_names_and_hashes_every_artefact_file(tiny_bundle: Bundle) -> None:
@@ -78,6 +79,38 @@ def test_a_missing_file_is_refused(tiny_bundle: Bundle) -> None:
     (tiny_bundle.folder / "openvino-f32" / "model.bin").unlink()
     with pytest.raises(InvalidBundle, match=r"lacks openvino-f32/model\.bin"):
         load_bundle(tiny_bundle.folder)
+
+
+def test_the_novelty_detector_is_written_and_verified(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "b", tmp_path, novelty_threshold=2.0)
+    path = bundle.folder / "novelty" / "openvino-f32.npz"
+    assert path.read_bytes() == (tmp_path / "novelty.npz").read_bytes()
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(InvalidBundle, match=r"novelty/openvino-f32\.npz in .* was altered"):
+        load_bundle(bundle.folder)
+    path.unlink()
+    with pytest.raises(InvalidBundle, match=r"lacks novelty/openvino-f32\.npz"):
+        load_bundle(bundle.folder)
+
+
+def test_a_detector_that_the_contract_names_must_be_at_hand(tmp_path: Path) -> None:
+    calibration = calibration_parts(write_novelty(tmp_path / "n.npz"), 2.0)
+    contract = Contract.from_parts(**contract_parts(calibrations=[calibration]))
+    artefacts = {"openvino-f32": write_openvino(tmp_path / "ir")}
+    with pytest.raises(InvalidBundle, match="names a novelty detector for openvino-f32, and none is at hand"):
+        write_bundle(tmp_path / "b", contract, artefacts, {}, "")
+    np.savez(tmp_path / "other.npz", mean=np.zeros(3))
+    detectors = {"openvino-f32": tmp_path / "other.npz"}
+    with pytest.raises(InvalidBundle, match="was altered"):
+        write_bundle(tmp_path / "b", contract, artefacts, {}, "", detectors=detectors)
+    assert not (tmp_path / "b").exists()
+
+
+def test_further_documents_are_written(tmp_path: Path) -> None:
+    contract = Contract.from_parts(**contract_parts())
+    artefacts = {"openvino-f32": write_openvino(tmp_path / "ir")}
+    write_bundle(tmp_path / "b", contract, artefacts, {}, "", documents={"data_card.md": "# Data\n"})
+    assert (tmp_path / "b" / "data_card.md").read_text() == "# Data\n"
 
 
 def test_a_symbolic_link_is_refused_even_to_the_right_content(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
+import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
 from brainmri.contract import LABELS, Contract
 from brainmri.errors import InvalidBundle
-from tests.tiny import contract_parts
+from tests.tiny import calibration_parts, contract_parts, write_novelty
 
 
 def test_json_there_and_back_gives_the_same_contract() -> None:
@@ -60,6 +62,55 @@ def test_a_runtime_is_named_once() -> None:
     artefact = {"runtime": "openvino-int8", "files": {"a": "c" * 64}, "bytes": 1}
     with pytest.raises(InvalidBundle, match="named twice"):
         Contract.from_parts(**contract_parts(artefacts=[artefact, artefact]))
+
+
+def test_a_runtime_finds_its_calibration(tmp_path: Path) -> None:
+    calibration = calibration_parts(write_novelty(tmp_path / "n.npz"), 1.5, min_confidence=0.6, coverage=0.95)
+    contract = Contract.from_parts(**contract_parts(calibrations=[calibration]))
+    assert Contract.from_json(contract.to_json()) == contract
+    found = contract.calibration("openvino-f32")
+    assert (found.temperature, found.min_confidence, found.coverage) == (2.0, 0.6, 0.95)
+    assert found.novelty is not None
+    assert (found.novelty.threshold, found.novelty.keeps) == (1.5, 0.975)
+
+
+def test_a_runtime_without_calibration_has_the_temperature_and_abstains_from_nothing() -> None:
+    found = Contract.from_parts(**contract_parts(temperature=3.0)).calibration("keras-f16")
+    assert (found.temperature, found.min_confidence, found.novelty) == (3.0, 0.0, None)
+
+
+def test_a_contract_from_before_calibrations_is_valid_and_keeps_its_digest() -> None:
+    # A store remembers the digest under which it holds a model.
+    parts = json.loads(Contract.from_parts(**contract_parts()).to_json())
+    del parts["calibrations"]
+    old = Contract.from_json(json.dumps(parts))
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    assert old.digest() == hashlib.sha256(canonical.encode()).hexdigest()
+    calibrated = Contract.from_json(json.dumps({**parts, "calibrations": [{"runtime": "keras-f16", "temperature": 1}]}))
+    assert calibrated.digest() != old.digest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "quoted"),
+    [
+        ({"threshold": 0}, r"threshold: .*\(got 0\)"),
+        ({"threshold": float("inf")}, r"threshold: .*\(got inf\)"),
+        ({"keeps": 1.5}, r"keeps: .*\(got 1.5\)"),
+        ({"file": "../n.npz"}, r"file: .*not a plain path"),
+        ({"sha256": "0"}, r"sha256: .*\(got '0'\)"),
+    ],
+)
+def test_a_bad_value_of_the_detector_is_quoted(tmp_path: Path, changes: dict[str, object], quoted: str) -> None:
+    calibration = calibration_parts(write_novelty(tmp_path / "n.npz"), 1.5)
+    calibration["novelty"] |= changes
+    with pytest.raises(InvalidBundle, match=quoted):
+        Contract.from_parts(**contract_parts(calibrations=[calibration]))
+
+
+def test_a_runtime_is_calibrated_once() -> None:
+    calibration = {"runtime": "openvino-int8", "temperature": 1.0}
+    with pytest.raises(InvalidBundle, match="named twice"):
+        Contract.from_parts(**contract_parts(calibrations=[calibration, calibration]))
 
 
 def test_text_that_is_not_json_is_refused() -> None:

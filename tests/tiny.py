@@ -8,7 +8,7 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
-from brainmri.bundle import Bundle, write_bundle
+from brainmri.bundle import Bundle, file_sha256, write_bundle
 from brainmri.contract import LABELS, NOTICE, Contract
 from brainmri.imaging import PREPROCESSING_VERSION
 
@@ -72,8 +72,48 @@ def write_openvino(folder: Path, classes: int = 4) -> Path:
     return folder
 
 
-def write_tiny_bundle(folder: Path, scratch: Path, **changes: Any) -> Bundle:
-    """Writes a valid bundle with one OpenVINO artefact at `folder`; `changes` go into its contract."""
+def write_novelty(path: Path) -> Path:
+    """Writes a detector whose score is the distance of the channels' square roots from 10: 0 for a mean grey of 100."""
+    np.savez(
+        path,
+        mean=np.full(3, 10, np.float32),
+        scale=np.ones(3, np.float32),
+        basis=np.eye(3, 1, dtype=np.float16),
+        weights=np.ones(1, np.float32),
+        rest=np.float32(1),
+        unit=np.float32(1),
+    )
+    return path
+
+
+def calibration_parts(detector: Path, threshold: float, **changes: Any) -> dict[str, Any]:
+    """Returns the calibration of the tiny network with the detector in `detector`, with `changes`."""
+    novelty = {
+        "method": "Distance of the channels' square roots from 10.",
+        "file": "novelty/openvino-f32.npz",
+        "sha256": file_sha256(detector),
+        "bytes": detector.stat().st_size,
+        "threshold": threshold,
+        "keeps": 0.975,
+        "fitted_on": 1,
+    }
+    return {"runtime": "openvino-f32", "temperature": 2.0, "novelty": novelty, **changes}
+
+
+def write_tiny_bundle(
+    folder: Path, scratch: Path, *, novelty_threshold: float | None = None, min_confidence: float = 0.0, **changes: Any
+) -> Bundle:
+    """Writes a valid bundle with one OpenVINO artefact at `folder`; `changes` go into its contract.
+
+    With `novelty_threshold` it has the detector of `write_novelty`, and answers below `min_confidence` are unsure.
+    """
+    detectors = {}
+    if novelty_threshold is not None:
+        detectors["openvino-f32"] = write_novelty(scratch / "novelty.npz")
+        calibration = calibration_parts(
+            detectors["openvino-f32"], novelty_threshold, min_confidence=min_confidence, coverage=0.95
+        )
+        changes = {"calibrations": [calibration], **changes}
     contract = Contract.from_parts(**contract_parts(**changes))
     artefacts = {"openvino-f32": write_openvino(scratch / "ir")}
-    return write_bundle(folder, contract, artefacts, {"accuracy": 1.0}, "# Tiny\n")
+    return write_bundle(folder, contract, artefacts, {"accuracy": 1.0}, "# Tiny\n", detectors=detectors)

@@ -1,4 +1,4 @@
-"""The whole way of one image, in order: decode, tensor, network, calibration, answer."""
+"""The whole way of one image, in order: decode, tensor, network, calibration, novelty, answer."""
 
 import contextlib
 import io
@@ -15,6 +15,7 @@ from brainmri.contract import Contract
 from brainmri.errors import ImageUnreadable, InvalidBundle
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE, DecodeLimits, decode, to_tensor
 from brainmri.inference.calibration import probabilities
+from brainmri.inference.novelty import NOT_A_BRAIN_MRI, UNSURE, NoveltyDetector, Policy, open_detector
 from brainmri.inference.runtime import Choice, Output, Runtime, RuntimeInfo, choose, open_runtime, require_package
 
 
@@ -32,12 +33,13 @@ class Prediction:
     """The answer for one image.
 
     Attributes:
-        label: The most probable class; None when the policy is to abstain and the image is novel.
+        label: The most probable class; what the policy says when the image is novel: None, unless it is another.
         confidence: The largest calibrated probability, in [0, 1].
         probabilities: Label to calibrated probability; they sum to 1 within rounding and are never altered.
-        verdict: What to tell a person: the label, `not_a_brain_mri`, or `unsure`.
-        novelty: How far the image is from the training slices; more is further. None without a detector.
-        in_distribution: Whether `novelty` is below the contract's threshold. None without a detector.
+        verdict: What to tell a person: `not_a_brain_mri` when novel, whatever the policy; else `unsure` when the
+            confidence is below the contract's; else the label.
+        novelty: How far the image is from the training slices, 1 for the median one. None without a detector.
+        in_distribution: Whether `novelty` is at most the contract's threshold. None without a detector.
         model: Which model answered.
         timings_ms: Stage to milliseconds: `decode`, `queue`, `inference`, `total`.
     """
@@ -62,13 +64,27 @@ class Predictor:
         runtime: The loaded network.
         limits: What images to refuse.
         card: The model card, Markdown.
+        detector: Tells what is no brain-MRI slice; None answers for everything.
+        policy: The label of a novel image.
 
     Raises:
         InvalidBundle: The model was trained with another preprocessing than this code has.
     """
 
-    def __init__(self, contract: Contract, runtime: Runtime, limits: DecodeLimits, card: str = "") -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        runtime: Runtime,
+        limits: DecodeLimits,
+        card: str = "",
+        *,
+        detector: NoveltyDetector | None = None,
+        policy: Policy = "abstain",
+    ) -> None:
         _require_preprocessing(contract)
+        self._calibration = contract.calibration(runtime.info.name)
+        self._detector = detector
+        self._policy = policy
         self.contract = contract
         self.card = card
         self.model = ModelIdentity(contract.name, contract.version, runtime.info.name)
@@ -87,9 +103,13 @@ class Predictor:
         require_package(choose(bundle, choice))
 
     @classmethod
-    def open(cls, bundle: Bundle, choice: Choice, threads: int, limits: DecodeLimits) -> "Predictor":
-        """Loads a verified bundle; see `open_runtime` for the arguments and errors."""
-        return cls(bundle.contract, open_runtime(bundle, choice, threads), limits, bundle.card())
+    def open(
+        cls, bundle: Bundle, choice: Choice, threads: int, limits: DecodeLimits, policy: Policy = "abstain"
+    ) -> "Predictor":
+        """Loads a verified bundle with the detector of its runtime; see `open_runtime` for arguments and errors."""
+        runtime = open_runtime(bundle, choice, threads)
+        detector = open_detector(bundle, runtime.info.name)
+        return cls(bundle.contract, runtime, limits, bundle.card(), detector=detector, policy=policy)
 
     @property
     def runtime_info(self) -> RuntimeInfo:
@@ -110,19 +130,33 @@ class Predictor:
 
     def answer(self, output: Output, row_number: int, timings_ms: Mapping[str, float]) -> Prediction:
         """Turns image `row_number` of the network's output into a calibrated answer."""
-        row = probabilities(output.logits[row_number : row_number + 1], self.contract.temperature)[0]
+        only = slice(row_number, row_number + 1)
+        row = probabilities(output.logits[only], self._calibration.temperature)[0]
         best = int(row.argmax())
+        confidence = float(row[best])
+        novelty = None if self._detector is None else float(self._detector.score(output.features[only])[0])
+        in_distribution = self._is_in_distribution(novelty)
         label = self.contract.labels[best]
+        verdict = UNSURE if confidence < self._calibration.min_confidence else label
+        if in_distribution is False:
+            verdict = NOT_A_BRAIN_MRI
         return Prediction(
-            label=label,
-            confidence=float(row[best]),
+            label=self._label_if_novel(label) if in_distribution is False else label,
+            confidence=confidence,
             probabilities=dict(zip(self.contract.labels, row.tolist(), strict=True)),
-            verdict=label,
-            novelty=None,
-            in_distribution=None,
+            verdict=verdict,
+            novelty=novelty,
+            in_distribution=in_distribution,
             model=self.model,
             timings_ms=timings_ms,
         )
+
+    def _is_in_distribution(self, novelty: float | None) -> bool | None:
+        limit = self._calibration.novelty
+        return None if novelty is None or limit is None else novelty <= limit.threshold
+
+    def _label_if_novel(self, label: str) -> str | None:
+        return {"abstain": None, "no_tumor": "notumor", "pass": label}[self._policy]
 
     def predict(self, data: bytes) -> Prediction:
         """Answers for one encoded image, in the calling thread.
