@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from brainmri.api.middleware import is_probe
-from brainmri.api.schemas import error_body
+from brainmri.api.schemas import error_body, error_content
 from brainmri.errors import InvalidSettings, Unauthenticated
 from brainmri.keys import HashedKey, read_keys
 from brainmri.request_record import current_record
@@ -137,9 +137,5 @@ def _needs_no_key(scope: Scope) -> bool:
 
 
 def _refusal(scope: Scope, error: Unauthenticated) -> Response:
-    protocol = scope["path"].split("/")[1]
-    if protocol in ("v1", "v2"):
-        body: object = {"error": error.message}
-    else:
-        body = error_body(error, scope.get("state", {}).get("request_id", "")).model_dump()
-    return JSONResponse(body, 401, {"WWW-Authenticate": 'Bearer realm="brainmri"'})
+    content = error_content(scope["path"], error_body(error, scope.get("state", {}).get("request_id", "")))
+    return JSONResponse(content, 401, {"WWW-Authenticate": 'Bearer realm="brainmri"'})

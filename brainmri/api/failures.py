@@ -9,11 +9,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
-from brainmri.api.schemas import ErrorBody, ProtocolError, error_body, plain_error_body
+from brainmri.api.schemas import ErrorBody, error_body, error_content, plain_error_body
 from brainmri.errors import BrainMRIError, NotReady, Overloaded, UnsupportedEncoding, UploadStalled, status_of
-
-PROTOCOL_PREFIXES = ("/v1/models", "/v2")
-"""Paths of KServe's protocol V1 and of the Open Inference Protocol; their errors have the shape `{"error": "..."}`."""
 
 NOT_READY_RETRY_S = 5
 """When to try again while a model loads or another replica takes over, in seconds."""
@@ -75,5 +72,4 @@ HANDLERS: dict[type[Exception], ExceptionHandler] = {
 
 
 def _answer(request: Request, body: ErrorBody, status: int, headers: dict[str, str]) -> JSONResponse:
-    shaped = ProtocolError(error=body.error.message) if request.url.path.startswith(PROTOCOL_PREFIXES) else body
-    return JSONResponse(shaped.model_dump(), status, headers)
+    return JSONResponse(error_content(request.url.path, body), status, headers)

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from brainmri.api.schemas import plain_error_body
+from brainmri.api.schemas import error_content, plain_error_body
 from brainmri.metrics import Metrics
 from brainmri.request_record import Protocol, RequestRecord
 
@@ -114,7 +114,7 @@ class FaultMiddleware:
                 # Only closing the connection can tell the client now; the server logs it.
                 raise
             _logger.exception("Unexpected error")
-            await _internal_error(scope["state"]["request_id"])(scope, receive, send)
+            await _internal_error(scope)(scope, receive, send)
 
 
 def is_probe(path: str) -> bool:
@@ -127,9 +127,10 @@ def sane_request_id(given: str) -> str:
     return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _internal_error(request_id: str) -> JSONResponse:
+def _internal_error(scope: Scope) -> JSONResponse:
     message = "The server failed unexpectedly. Try again; if it stays, report the request id."
-    return JSONResponse(plain_error_body("internal", message, request_id).model_dump(), 500)
+    body = plain_error_body("internal", message, scope["state"]["request_id"])
+    return JSONResponse(error_content(scope["path"], body), 500)
 
 
 def _template(scope: Scope) -> str:

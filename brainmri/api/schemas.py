@@ -9,6 +9,9 @@ from brainmri.contract import NOTICE, Contract
 from brainmri.errors import BrainMRIError
 from brainmri.inference.predictor import Prediction, Predictor
 
+PROTOCOL_PREFIXES = ("/v1/models", "/v2")
+"""Paths of KServe's protocol V1 and of the Open Inference Protocol; their errors have the shape `{"error": "..."}`."""
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -203,3 +206,9 @@ def error_body(error: BrainMRIError, request_id: str) -> ErrorBody:
 def plain_error_body(code: str, message: str, request_id: str) -> ErrorBody:
     """Returns the JSON body of an error that HTTP itself knows, such as an unknown path."""
     return ErrorBody(error=ErrorDetail(code=code, message=message, request_id=request_id))
+
+
+def error_content(path: str, body: ErrorBody) -> dict[str, object]:
+    """Returns the JSON of an error in the shape of the path's protocol."""
+    shaped = ProtocolError(error=body.error.message) if path.startswith(PROTOCOL_PREFIXES) else body
+    return shaped.model_dump()

@@ -8,11 +8,14 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from brainmri.api.auth import KeyRing
 from brainmri.api.http import create_app
+from brainmri.api.surroundings import surroundings
 from brainmri.bundle import Bundle
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
+from brainmri.inference.schedule import Batching
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
 
@@ -60,10 +63,12 @@ def ask(predictor: Predictor, registry: CollectorRegistry) -> Ask:
         **request: Any,
     ) -> httpx.Response:
         async def talk() -> httpx.Response:
-            engine = Engine(decode_workers=1)
+            engine = Engine(decode_workers=1, batching=Batching(max_batch_size=2))
             if served:
                 await engine.start(lambda: served)
-            app = create_app(engine, metrics, api_settings(**(settings or {})))
+            chosen = api_settings(**(settings or {}))
+            keys = None if chosen.api_keys_file is None else KeyRing(chosen.api_keys_file)
+            app = create_app(engine, metrics, chosen, middleware=surroundings(chosen, metrics, keys))
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
                 response = await client.request(method, path, **request)
             assert await engine.drain(grace_s=5)

@@ -1,16 +1,11 @@
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from brainmri.contract import NOTICE
-from brainmri.inference.predictor import Predictor
-from brainmri.inference.runtime import Output
 from tests.api.conftest import MAX_IMAGE_BYTES, Ask, code_of
 
 
@@ -100,21 +95,6 @@ def test_reading_stops_at_the_limit_when_no_length_is_declared(ask: Ask) -> None
     assert (response.status_code, code_of(response)) == (413, "image_too_large")
     assert response.json()["error"]["limit"] == f"{MAX_IMAGE_BYTES} bytes"
     assert sent <= MAX_IMAGE_BYTES + 2 * 50_000
-
-
-def test_a_network_that_takes_too_long_is_answered_504(
-    ask: Ask, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    infer = Predictor.infer
-
-    def infer_slowly(self: Predictor, images: NDArray[np.uint8]) -> Output:
-        time.sleep(0.5)
-        return infer(self, images)
-
-    monkeypatch.setattr(Predictor, "infer", infer_slowly)
-    response = ask("POST", "/predict", settings={"request_timeout_s": 0.1}, files={"image": png()})
-    assert (response.status_code, code_of(response)) == (504, "deadline_exceeded")
-    assert response.json()["error"]["limit"] == "0.1 s"
 
 
 def test_an_upload_that_stalls_is_answered_504(ask: Ask) -> None:
