@@ -93,6 +93,7 @@ class DataPlane:
         self.engine = engine
         self.settings = settings
         self._metrics = metrics
+        self._statistics = statistics_of(engine)
         # Each request holds an image at least: more of them than this would only wait to be refused by the queue.
         self._free = self._slots = settings.max_queue_images + settings.max_batch_size
 
@@ -126,7 +127,7 @@ class DataPlane:
             BrainMRIError: Any of the engine's, or the request does not fit the model.
         """
         model = request.model
-        statistics = statistics_of(self.engine).of(model.name, model.version)
+        statistics = self._statistics.of(model.name, model.version)
         start = time.perf_counter()
         try:
             predictions = await self._predict(request, _earlier(deadline, request.timeout_us))

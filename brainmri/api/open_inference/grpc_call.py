@@ -5,7 +5,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -27,38 +26,33 @@ _UNEXPECTED = "The server failed unexpectedly. Try again; if it stays, report th
 _logger = logging.getLogger(__name__)
 
 
-@dataclass
 class Rpc:
     """One call under way.
 
-    Attributes:
+    Args:
         context: gRPC's view of it.
         max_time_s: Longest time that the server gives a call, in seconds.
+
+    Attributes:
+        context: The same.
+        metadata: What the client sent beside its message; keys are lower case.
+        request_id: The client's, if it is sane, or else a new one.
+        deadline: When the client stops waiting, but no later than the server lets a call take.
     """
 
-    context: Any
-    max_time_s: float
+    # Plain attributes: a cached_property takes a lock, and there would be three on every call.
+    __slots__ = ("context", "deadline", "metadata", "request_id")
 
-    @cached_property
-    def metadata(self) -> dict[str, str]:
-        """What the client sent beside its message; keys are lower case."""
-        return dict(self.context.invocation_metadata() or ())
-
-    @cached_property
-    def request_id(self) -> str:
-        """The client's, if it is sane, or else a new one."""
-        return sane_request_id(self.metadata.get(REQUEST_ID, ""))
-
-    @cached_property
-    def deadline(self) -> Deadline:
-        """When the client stops waiting, but no later than the server lets a call take."""
-        remaining = self.context.time_remaining()
-        return Deadline.after(self.max_time_s if remaining is None else min(remaining, self.max_time_s))
+    def __init__(self, context: Any, max_time_s: float) -> None:
+        self.context = context
+        self.metadata: dict[str, str] = dict(context.invocation_metadata() or ())
+        self.request_id = sane_request_id(self.metadata.get(REQUEST_ID, ""))
+        remaining_s = context.time_remaining()
+        self.deadline = Deadline.after(max_time_s if remaining_s is None else min(remaining_s, max_time_s))
 
     def recorded(self) -> AbstractContextManager[RequestRecord]:
         """Opens the record of this call, and its span below the caller's."""
-        metadata = self.metadata
-        trace = metadata.get("traceparent", ""), metadata.get("tracestate", "")
+        trace = self.metadata.get("traceparent", ""), self.metadata.get("tracestate", "")
         return RequestRecord.opened("grpc", self.request_id, *trace)
 
 

@@ -1,6 +1,7 @@
 """Counts and cumulative times of each model, in the words of the statistics extension."""
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,11 +82,11 @@ class Statistics:
     """The statistics of every model of this process, by name and version."""
 
     def __init__(self) -> None:
-        self._models: dict[tuple[str, str], ModelStatistics] = {}
+        self._models: defaultdict[tuple[str, str], ModelStatistics] = defaultdict(ModelStatistics)
 
     def of(self, name: str, version: str) -> ModelStatistics:
         """Returns those of one model, zeros at first."""
-        return self._models.setdefault((name, version), ModelStatistics())
+        return self._models[name, version]
 
 
 _OF_ENGINE: WeakKeyDictionary[Engine, Statistics] = WeakKeyDictionary()
@@ -93,4 +94,7 @@ _OF_ENGINE: WeakKeyDictionary[Engine, Statistics] = WeakKeyDictionary()
 
 def statistics_of(engine: Engine) -> Statistics:
     """Returns the statistics of an engine: REST and gRPC add to the same numbers."""
-    return _OF_ENGINE.setdefault(engine, Statistics())
+    found = _OF_ENGINE.get(engine)
+    if found is None:
+        found = _OF_ENGINE[engine] = Statistics()
+    return found
