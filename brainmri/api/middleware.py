@@ -143,7 +143,8 @@ def _template(scope: Scope) -> str:
 
 def _route(scope: Scope, routes: Sequence[BaseRoute]) -> BaseRoute | None:
     for route in routes:
-        if route.matches(scope)[0] is Match.FULL:
+        match, inside = route.matches(scope)
+        if match is Match.FULL:
             inner = route.app.routes if isinstance(route, Mount) and isinstance(route.app, Starlette) else None
-            return route if inner is None else _route(scope, inner)
+            return route if inner is None else _route({**scope, **inside}, inner)
     return None
