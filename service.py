@@ -1,23 +1,30 @@
 """The BentoML service: wiring only. Start it with `brainmri serve`."""
 
-import asyncio
-import logging
 import os
+from http import HTTPStatus
 from pathlib import Path
+from typing import Annotated
 
 import bentoml
+import numpy as np
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
+from bentoml.validators import DType, Shape
+from numpy.typing import NDArray
 
-from brainmri import logs, store, tracing
+from brainmri import logs, tracing
 from brainmri.api.auth import KeyRing
+from brainmri.api.body_limit import BodyLimitMiddleware
+from brainmri.api.client_schema import ClientSchemaMiddleware
 from brainmri.api.http import create_app
+from brainmri.api.open_inference.server import GrpcServer
 from brainmri.api.surroundings import surroundings
-from brainmri.errors import BrainMRIError
-from brainmri.imaging import DecodeLimits
+from brainmri.errors import BrainMRIError, status_of
+from brainmri.imaging import SIDE
+from brainmri.inference.deadline import Deadline
 from brainmri.inference.engine import Engine
-from brainmri.inference.predictor import Predictor
 from brainmri.inference.schedule import Batching
+from brainmri.lifecycle.worker import Worker, prepare_parent
 from brainmri.metrics import process_metrics
 from brainmri.settings import load_settings
 
@@ -25,6 +32,7 @@ from brainmri.settings import load_settings
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 settings = load_settings()
+metrics = process_metrics()
 engine = Engine(
     settings.decode_threads(),
     Batching(
@@ -33,18 +41,24 @@ engine = Engine(
         batch_wait_s=settings.batch_wait_ms / 1e3,
     ),
     settings.max_request_images,
-    process_metrics(),
+    metrics,
 )
-_SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file)
-app = create_app(engine, process_metrics(), settings, _SWAGGER, middleware=())
+worker = Worker(engine, metrics, settings, GrpcServer(engine, metrics, settings, keys))
+_SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+app = create_app(engine, metrics, settings, _SWAGGER, middleware=())
 
-_logger = logging.getLogger("brainmri")
+MAX_TENSOR_BYTES = 3_000_000
+"""Two images as the nested lists of numbers that BentoML's client sends. BentoML parses them on the event loop, 0.1 s an
+image in which nothing else happens; the Open Inference Protocol carries the same bytes as they are."""
+
+Tensors = Annotated[NDArray[np.uint8], DType("uint8"), Shape((-1, SIDE, SIDE, 3))]
+Probabilities = Annotated[NDArray[np.float32], DType("float32"), Shape((-1, 4))]
 
 
 @bentoml.service(
     name="brainmri",
-    workers=1,
+    workers=settings.workers,
     # After our own deadline, because BentoML's 504 has another shape.
     traffic={"timeout": settings.request_timeout_s + 10},
     # What BentoML counts, logs and traces by raw path, our own middleware does by route.
@@ -62,8 +76,6 @@ class BrainMRI:
     def __init__(self) -> None:
         """Runs in each worker, before it listens."""
         logs.configure(settings.log_format, settings.log_level)
-        self._failed = False
-        self._loading: asyncio.Task[None] | None = None
 
     # In this order: the other way round BentoML does not find the hook and says nothing.
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
@@ -75,56 +87,46 @@ class BrainMRI:
             tracing.configured()
             if keys is not None:
                 keys.load()
-            for tag in settings.models:
-                Predictor.check(store.resolve(tag), settings.runtime)
+            prepare_parent(settings)
         except BrainMRIError as error:
             raise BentoMLException(error.message) from error
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
-    async def load(self) -> None:
+    async def start(self) -> None:
         """Starts loading; until it is done, /livez answers, /readyz and /predict say 503."""
         tracing.process_tracing()
         if keys is not None:
             keys.load()
-        self._loading = asyncio.create_task(self._load())
-
-    async def _load(self) -> None:
-        try:
-            await engine.start(_open_predictors)
-        except Exception:
-            self._failed = True
-            _logger.exception("The models %s cannot be loaded; this worker stays not ready", settings.models)
-            return
-        process_metrics().announce_models(engine.models.all())
-        for predictor in engine.models.all():
-            runtime = predictor.runtime_info
-            _logger.info("Ready: %s, runtime %s, threads %d", predictor.contract.tag, runtime.name, runtime.threads)
+        await worker.start()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Finishes what has begun."""
-        if self._loading is not None:
-            await self._loading
-        await engine.drain(settings.shutdown_grace_s)
+        await worker.stop()
         if (traces := tracing.process_tracing()) is not None:
             traces.close()
 
+    @bentoml.api(batchable=True, max_batch_size=min(settings.max_batch_size, settings.max_request_images))  # type: ignore[untyped-decorator]
+    async def probabilities(self, images: Tensors) -> Probabilities:
+        """Classifies model inputs of the default model, uint8 [B, 299, 299, 3]; for BentoML's own clients."""
+        try:
+            answers = await engine.infer(images, Deadline.after(settings.request_timeout_s))
+        except BrainMRIError as error:
+            refusal = BentoMLException(error.message)
+            refusal.error_code = HTTPStatus(status_of(error).http)
+            raise refusal from error
+        return np.array([list(answer.probabilities.values()) for answer in answers], np.float32)
+
     async def __is_ready__(self) -> bool:
         """Whether the model is loaded and warm."""
-        return engine.ready
+        return worker.ready
 
     async def __is_alive__(self) -> bool:
         """Whether a restart would not help."""
-        return engine.alive and not self._failed
+        return worker.alive
 
 
-for _middleware in surroundings(settings, process_metrics(), keys):
+for _middleware in surroundings(settings, metrics, keys):
     BrainMRI.add_asgi_middleware(_middleware.cls, **_middleware.kwargs)  # type: ignore[attr-defined]
-
-
-def _open_predictors() -> list[Predictor]:
-    limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    return [
-        Predictor.open(store.resolve(tag), settings.runtime, settings.inference_threads(), limits)
-        for tag in settings.models
-    ]
+BrainMRI.add_asgi_middleware(BodyLimitMiddleware, path="/probabilities", max_bytes=MAX_TENSOR_BYTES)  # type: ignore[attr-defined]
+BrainMRI.add_asgi_middleware(ClientSchemaMiddleware, schema=BrainMRI.schema)  # type: ignore[attr-defined]

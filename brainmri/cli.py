@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,10 +16,11 @@ from rich.table import Column, Table
 from brainmri import logs, store
 from brainmri.api.schemas import error_body, prediction_body
 from brainmri.contract import LABELS, NOTICE
-from brainmri.errors import BrainMRIError, ImageUnreadable
+from brainmri.errors import BrainMRIError, ImageUnreadable, InvalidSettings
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.predictor import Prediction, Predictor
 from brainmri.keys_cli import keys
+from brainmri.models_cli import models
 from brainmri.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -27,7 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-models = typer.Typer(help="The models in the BentoML model store.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 
@@ -48,20 +49,29 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (BRAINMRI_HTTP_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port (BRAINMRI_HTTP_PORT).", min=1, max=65535)] = None,
 ) -> None:
-    """Start the HTTP service; imports the released model first."""
+    """Start the service, HTTP and gRPC; imports the released model first."""
     settings = load_settings()
-    bundles = [store.ensure(tag, _bundles(settings)) for tag in settings.models]
+    folder = _bundles(settings)
+    bundles = [store.ensure(tag, folder) for tag in settings.models]
     tags = ",".join(bundle.contract.tag for bundle in bundles)
     where, number = host or settings.http_host, port or settings.http_port
+    _require_free(where, number, "BRAINMRI_HTTP_PORT")
+    if settings.grpc_port:
+        _require_free(settings.grpc_host, settings.grpc_port, "BRAINMRI_GRPC_PORT")
     logs.configure(settings.log_format, settings.log_level)
     logging.getLogger(__name__).info("Serving %s at http://%s:%d", tags, where, number)
     # -P: nothing in the working directory is imported.
     command = ["-P", "-m", "bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     # The store's latest need not be the one that was just announced.
-    os.environ["BRAINMRI_MODELS"] = tags
+    os.environ.update(BRAINMRI_MODELS=tags, BRAINMRI_ASKED_MODELS=",".join(settings.models))
+    os.environ["BRAINMRI_BUNDLES"] = str(folder.absolute())
+    # Whatever BentoML takes a container for, it must replace a worker that has died.
+    os.environ.pop("BENTOML_CONTAINERIZED", None)
+    command += ["--host", where, "--port", str(number)]
+    command += ["--timeout-graceful-shutdown", str(max(int(settings.shutdown_grace_s - settings.shutdown_delay_s), 1))]
     # Replaces this process, so that signals reach the server itself.
-    os.execv(sys.executable, [sys.executable, *command, "--host", where, "--port", str(number)])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606
 
 
 @app.command()
@@ -85,37 +95,26 @@ def predict(
         raise typer.Exit(1)
 
 
-@models.command("list")
-def list_models() -> None:
-    """Show every model in the store, newest first."""
-    table = Table("tag", "created", "size")
-    for entry in store.list_models():
-        table.add_row(entry.tag, f"{entry.created:%Y-%m-%d %H:%M}", f"{entry.bytes / 2**20:.1f} MiB")
-    Console().print(table)
-
-
-@models.command("import")
-def import_model(
-    path: Annotated[Path, typer.Argument(help="A bundle's folder, or a .bentomodel file.")],
-) -> None:
-    """Verify a bundle and put it into the store."""
-    typer.echo(store.import_bundle(path) if path.is_dir() else store.import_archive(path))
-
-
-@models.command("export")
-def export_model(
-    tag: Annotated[str, typer.Argument(help="name:version or name:latest.")],
-    path: Annotated[Path, typer.Argument(help="A folder, or a name that ends with .bentomodel.")] = Path(),
-) -> None:
-    """Write a model as one .bentomodel file."""
-    typer.echo(store.export_bundle(tag, path))
+def _require_free(host: str, port: int, variable: str) -> None:
+    """Asks before BentoML does, which would answer with a traceback."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: connections that an earlier server has closed do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise InvalidSettings(
+            f"{host}:{port} cannot be listened on: {error.strerror}. Set {variable} to a free port of this machine."
+        ) from error
 
 
 def _predict(files: Iterable[Path]) -> Iterator[tuple[Path, Prediction | BrainMRIError]]:
     settings = load_settings()
     limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     bundle = store.ensure(settings.models[0], _bundles(settings))
-    predictor = Predictor.open(bundle, settings.runtime, settings.inference_threads(), limits)
+    threads = settings.inference_threads()
+    predictor = Predictor.open(bundle, settings.runtime, threads, limits, settings.novelty_policy)
     predictor.warm_up()
     for file in files:
         try:

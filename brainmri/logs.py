@@ -18,6 +18,9 @@ from brainmri.request_record import current_record
 ACCESS = "brainmri.access"
 """The logger that gets one line for each request."""
 
+_QUOTING = "bentoml._internal.server.http_app"
+"""BentoML's logger of failed requests: its traceback quotes what the caller sent, pixels included."""
+
 _FOREIGN = ("bentoml", "circus", "uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings")
 
 _logger = logging.getLogger("brainmri")
@@ -40,6 +43,7 @@ def configure(log_format: Literal["json", "text"], level: str) -> None:
         logger.handlers.clear()
         logger.propagate = True
     logging.getLogger("brainmri").setLevel(level)
+    logging.getLogger(_QUOTING).addFilter(_without_traceback)
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
@@ -77,6 +81,11 @@ class TextFormatter(logging.Formatter):
         if record.exc_info:
             text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
         return text
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
 
 
 def _utc(seconds: float) -> str:

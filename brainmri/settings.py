@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     models: Annotated[tuple[str, ...], NoDecode] = Field(default=("brain_mri_xception:latest",), min_length=1)
     """Tags in the BentoML store, `name:version` or `name:latest`, separated by commas; the first is the default."""
 
+    asked_models: Annotated[tuple[str, ...], NoDecode] = ()
+    """Set by `brainmri serve`: the tags before it resolved them, for SIGHUP to resolve again."""
+
     bundles: Path = Path("models")
     """Folder of released bundles; `latest` means the one in here. Relative to the working directory."""
 
@@ -43,10 +46,11 @@ class Settings(BaseSettings):
     """What runs the network. `auto` takes OpenVINO when the bundle carries it, TensorFlow otherwise."""
 
     threads: int = Field(default=0, ge=0, le=1024)
-    """Threads of the inference runtime. 0 takes the CPU quota of the container, or else the number of CPUs."""
+    """Threads of the inference runtime. 0 takes the CPU quota of the container, or else the number of CPUs, and shares
+    them among the workers."""
 
     decode_workers: int = Field(default=0, ge=0, le=64)
-    """Threads that decode images. 0 takes as many as there are CPUs."""
+    """Threads that decode images. 0 takes as many as there are CPUs, shared among the workers."""
 
     max_batch_size: int = Field(default=8, ge=1, le=1024)
     """Most images in one inference."""
@@ -78,6 +82,9 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(default=20, gt=0, le=3600)
     """Longest time between SIGTERM and the end: everything accepted is answered in it, in seconds."""
 
+    shutdown_delay_s: float = Field(default=1, ge=0, le=3600)
+    """How long after SIGTERM new requests are still answered while /readyz says 503 already, in seconds."""
+
     api_keys_file: Path | None = None
     """File of hashed API keys (`brainmri keys add`); read again when it changes. None asks for no key."""
 
@@ -93,7 +100,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe message of this project that is logged."""
 
-    @field_validator("models", "cors_origins", mode="before")
+    @field_validator("models", "asked_models", "cors_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -101,12 +108,12 @@ class Settings(BaseSettings):
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
     def decode_threads(self) -> int:
-        """Returns the number of threads that decode, at least 1."""
-        return self.decode_workers or available_cpus()
+        """Returns the number of threads of each worker that decode, at least 1."""
+        return self.decode_workers or max(available_cpus() // self.workers, 1)
 
     def inference_threads(self) -> int:
-        """Returns the number of threads for the inference runtime, at least 1."""
-        return self.threads or available_cpus()
+        """Returns the number of threads of each worker's inference runtime, at least 1."""
+        return self.threads or max(available_cpus() // self.workers, 1)
 
 
 def load_settings() -> Settings:

@@ -37,6 +37,11 @@ class StoredModel:
     labels: dict[str, str]
 
 
+def home() -> Path:
+    """Returns BENTOML_HOME, or BentoML's default for it."""
+    return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
+
+
 def import_bundle(folder: Path) -> str:
     """Verifies a bundle and copies it into the store; does nothing when it is already there.
 

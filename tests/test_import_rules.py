@@ -42,6 +42,11 @@ FOR_ALL = (
 LAYERS = (
     Layer("service", ("brainmri",)),
     Layer("brainmri.cli", ("brainmri",)),
+    Layer("brainmri.models_cli", ("brainmri",)),
+    Layer(
+        "brainmri.lifecycle",
+        ("brainmri.api.open_inference.server", "brainmri.store", "brainmri.inference", "brainmri.imaging"),
+    ),
     Layer("brainmri.__main__", ("brainmri.cli",)),
     Layer("brainmri.keys_cli", ("brainmri.keys",)),
     Layer(

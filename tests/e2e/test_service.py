@@ -1,79 +1,24 @@
 """A real server: `brainmri serve` in a process of its own, with its own home and port."""
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
+import bentoml
 import httpx
+import numpy as np
 import pytest
 
 from brainmri.contract import NOTICE
+from tests.e2e.servers import ROOT, START_S, TRAINING_ONLY, environment, free_port, run_to_the_end, serving
 from tests.tiny import contract_parts, write_tiny_bundle
-
-ROOT = Path(__file__).resolve().parents[2]
-TRAINING_ONLY = ("tensorflow", "keras")
-START_S = 240  # measured: 12 beside one idle-priority training run, 33 beside a busy machine
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def environment(folder: Path, port: int) -> dict[str, str]:
-    (folder / "home").mkdir(exist_ok=True)
-    # Serving must neither need TensorFlow nor try to import it, also where it is installed.
-    blocked = folder / "blocked"
-    blocked.mkdir(exist_ok=True)
-    for package in TRAINING_ONLY:
-        trace = folder / f"{package}.tried"
-        (blocked / f"{package}.py").write_text(f"open({str(trace)!r}, 'w').close()\nraise ImportError('blocked')\n")
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(blocked), str(ROOT)]),
-        "BENTOML_HOME": str(folder / "home"),
-        "BRAINMRI_BUNDLES": str(folder / "models"),
-        "BRAINMRI_HTTP_PORT": str(port),
-        "BRAINMRI_MAX_IMAGE_BYTES": "300000",
-        "BRAINMRI_REQUEST_TIMEOUT_S": "10",
-        "BRAINMRI_THREADS": "1",
-    }
-
-
-@contextmanager
-def serve(folder: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    write_tiny_bundle(folder / "models" / "brain_mri_xception", folder)
-    port, log = free_port(), folder / "log"
-    # Nothing in the working directory may run.
-    for name in ("service.py", "bentoml.py"):
-        (folder / name).write_text("raise SystemExit('foreign code')\n")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "brainmri", "serve"],
-            cwd=folder,
-            env=environment(folder, port),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
-        try:
-            wait_until_ready(client, process, log)
-            yield client, process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            status = process.wait(timeout=30)
-    text = log.read_text()
-    assert status == 0, text
-    assert "Traceback" not in text, text
 
 
 @pytest.fixture(scope="module")
@@ -83,24 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[httpx.Client]:
-    with serve(folder) as (client, _):
-        yield client
-
-
-def wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    seen = set()
-    for _ in range(START_S * 10):
-        try:
-            seen.add(status := client.get("/readyz").status_code)
-        except httpx.TransportError:
-            status = 0
-        if status == 200:
-            assert seen <= {200, 503}
-            return
-        if process.poll() is not None:
-            break
-        time.sleep(0.1)
-    pytest.fail(f"The server did not become ready.\n{log.read_text()}")
+    with serving(folder) as running:
+        yield running.client
 
 
 def test_each_colour_gets_its_class(server: httpx.Client, png: Callable[..., bytes]) -> None:
@@ -126,6 +55,8 @@ def test_the_whole_answer(server: httpx.Client, png: Callable[..., bytes]) -> No
             "pituitary": pytest.approx(0.006576, abs=1e-5),
         },
         "verdict": "glioma",
+        "in_distribution": None,
+        "novelty": None,
         "model": {"name": "brain_mri_xception", "version": "0.0.1", "runtime": "openvino-f32"},
         "request_id": "e2e-1",
         "notice": NOTICE,
@@ -207,7 +138,7 @@ def test_serving_does_not_try_to_import_tensorflow(
     # The traps work.
     for package, path in zip(TRAINING_ONLY, tried, strict=True):
         command = [sys.executable, "-c", f"import {package}"]
-        done = subprocess.run(command, env=environment(folder, 1), capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False)
         assert done.stderr.endswith("ImportError: blocked\n")
         assert path.exists()
 
@@ -242,7 +173,8 @@ def test_an_upload_that_stalls_is_answered_504_in_the_one_shape(server: httpx.Cl
 
 def test_requests_in_flight_at_sigterm_are_answered(tmp_path: Path, png: Callable[..., bytes]) -> None:
     image = png((0, 0, 255))
-    with serve(tmp_path) as (client, process):
+    with serving(tmp_path) as running:
+        client, process = running.client, running.process
         connections = [begin_upload(client.base_url, len(image)) for _ in range(6)]
         process.send_signal(signal.SIGTERM)
         wait_until_refused(client.base_url.join("/livez"))
@@ -257,22 +189,16 @@ def test_requests_in_flight_at_sigterm_are_answered(tmp_path: Path, png: Callabl
     assert process.returncode == 0
 
 
-def run_to_the_end(module: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m` with these arguments until it exits by itself."""
-    command = [sys.executable, "-m", *module]
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=START_S, check=False)
-
-
 def test_a_bundle_of_another_preprocessing_keeps_the_server_from_starting(tmp_path: Path) -> None:
     spec = {**contract_parts()["input"], "preprocessing_version": "pad-lanczos-299-v9"}
     write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path, input=spec)
-    done = run_to_the_end(["brainmri", "serve"], environment(tmp_path, free_port()))
+    done = run_to_the_end(["brainmri", "serve"], environment(tmp_path))
     assert done.returncode != 0
     assert "was trained with the preprocessing 'pad-lanczos-299-v9'" in done.stderr
 
 
 def test_without_a_bundle_the_server_does_not_start(tmp_path: Path) -> None:
-    done = run_to_the_end(["brainmri", "serve"], environment(tmp_path, free_port()))
+    done = run_to_the_end(["brainmri", "serve"], environment(tmp_path))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("brainmri: The store has no model 'brain_mri_xception:latest'.")
     assert "Traceback" not in done.stderr
@@ -281,7 +207,7 @@ def test_without_a_bundle_the_server_does_not_start(tmp_path: Path) -> None:
 def test_with_an_altered_bundle_the_server_does_not_start(tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
     (bundle.folder / "openvino-f32" / "model.bin").write_bytes(b"altered")
-    done = run_to_the_end(["brainmri", "serve"], environment(tmp_path, free_port()))
+    done = run_to_the_end(["brainmri", "serve"], environment(tmp_path))
     assert done.returncode == 2
     assert "model.bin" in done.stderr
     assert "was altered" in done.stderr
@@ -289,7 +215,7 @@ def test_with_an_altered_bundle_the_server_does_not_start(tmp_path: Path) -> Non
 
 def test_bentoml_serve_itself_refuses_a_stored_bundle_that_was_altered(tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
-    environ = environment(tmp_path, free_port())
+    environ = environment(tmp_path)
     command = [sys.executable, "-m", "brainmri", "models", "import", str(bundle.folder)]
     subprocess.run(command, cwd=ROOT, env=environ, check=True, timeout=START_S, capture_output=True)
     stored = tmp_path / "home" / "models" / "brain_mri_xception" / "0.0.1"
@@ -298,3 +224,33 @@ def test_bentoml_serve_itself_refuses_a_stored_bundle_that_was_altered(tmp_path:
     done = run_to_the_end(serve, environ)
     assert done.returncode != 0
     assert "was altered" in done.stderr
+
+
+def test_bentomls_own_client_sends_tensors(server: httpx.Client) -> None:
+    images = np.zeros((2, 299, 299, 3), np.uint8)
+    images[0, ..., 0] = 255
+    with bentoml.SyncHTTPClient(str(server.base_url)) as client:
+        red, black = client.probabilities(images=images)
+    np.testing.assert_allclose(red, [0.976005, 0.006576, 0.010842, 0.006576], atol=1e-5)
+    np.testing.assert_allclose(black, [0.215113, 0.215113, 0.354661, 0.215113], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"[" * 3_000_001, {}, 413, "request_too_large"),
+        (iter([b"{}"]), {}, 400, "malformed_request"),
+    ],
+    ids=["too large", "of unknown length"],
+)
+def test_a_body_of_bentomls_route_is_limited(
+    server: httpx.Client, body: Any, headers: dict[str, str], status: int, code: str
+) -> None:
+    response = server.post("/probabilities", content=body, headers={"content-type": "application/json", **headers})
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+def test_a_tensor_of_another_shape_is_refused_and_not_quoted_in_the_log(server: httpx.Client, folder: Path) -> None:
+    response = server.post("/probabilities", json={"images": [[213, 214, 215]]})
+    assert response.status_code == 400
+    assert "213" not in (folder / "log").read_text()

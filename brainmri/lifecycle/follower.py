@@ -1,0 +1,134 @@
+"""Keeps the models of one worker in step with what is wanted; the old ones serve until the new ones are warm."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+from brainmri import store
+from brainmri.errors import BrainMRIError
+from brainmri.imaging import DecodeLimits
+from brainmri.inference.engine import Engine
+from brainmri.inference.predictor import Predictor
+from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
+from brainmri.metrics import Metrics
+from brainmri.settings import Settings
+
+POLL_S = 1.0
+"""An activation is seen after at most this long."""
+
+_logger = logging.getLogger(__name__)
+_configuring = threading.Lock()
+
+
+class Follower:
+    """Loads what is wanted, and again whenever that changes.
+
+    Args:
+        engine: What serves the models.
+        metrics: Where they are announced.
+        settings: Runtime, threads and limits; and the models, as long as there is no file.
+        file: What is wanted.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics, settings: Settings, file: WantedFile) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._settings = settings
+        self._file = file
+        self._seen: Stamp | None = None
+        self._woken = asyncio.Event()
+
+    async def start(self) -> None:
+        """Loads the models and makes the engine ready. An activated model that fails now leaves the configured ones.
+
+        Raises:
+            BrainMRIError: The configured models cannot be loaded.
+        """
+        self._seen = self._file.stamp()
+        wanted = self._file.read() or Wanted(self._settings.models)
+        try:
+            await self._engine.start(lambda: self._open(wanted.tags))
+        except BrainMRIError as error:
+            if wanted.activated is None:
+                raise
+            _logger.error("%s cannot be served: %s", wanted.activated, error.message)
+            await self._engine.swap(lambda: self._open(wanted.configured))
+        self._announce()
+
+    async def follow(self) -> None:
+        """Swaps the models whenever the file changes, for ever."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), POLL_S)
+            self._woken.clear()
+            if (stamp := self._file.stamp()) not in (None, self._seen):
+                self._seen = stamp
+                await self._swap()
+
+    def reload(self) -> None:
+        """Resolves the configured tags again in a thread, and follows at once; call it on the event loop."""
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            configure(self._settings, self._file)
+            loop.call_soon_threadsafe(self._woken.set)
+
+        threading.Thread(target=work, name="reload", daemon=True).start()
+
+    async def _swap(self) -> None:
+        try:
+            wanted = self._file.read()
+            if wanted is None:
+                return
+            await self._engine.swap(lambda: self._open(wanted.tags))
+        except BrainMRIError as error:
+            _logger.error("The models stay as they are: %s", error.message)
+        except Exception:
+            # Whatever a foreign library raises on a broken model, the old one goes on.
+            _logger.exception("The models stay as they are")
+        else:
+            self._announce()
+
+    def _open(self, tags: Sequence[str]) -> list[Predictor]:
+        """Opens what is not served already; runs in a thread."""
+        served = {predictor.contract.tag: predictor for predictor in self._engine.models.all()}
+        settings, opened = self._settings, dict[str, Predictor]()
+        for tag in tags:
+            bundle = store.resolve(tag)
+            contract = bundle.contract
+            if contract.tag in opened:
+                continue
+            known = served.get(contract.tag)
+            if known is not None and known.contract == contract:
+                opened[contract.tag] = known
+                continue
+            limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+            opened[contract.tag] = Predictor.open(
+                bundle, settings.runtime, settings.inference_threads(), limits, settings.novelty_policy
+            )
+        return list(opened.values())
+
+    def _announce(self) -> None:
+        served = self._engine.models.all()
+        self._metrics.announce_models(served)
+        for predictor in served:
+            runtime = predictor.runtime_info
+            _logger.info("Serving %s, runtime %s, threads %d", predictor.contract.tag, runtime.name, runtime.threads)
+
+
+def configure(settings: Settings, file: WantedFile) -> None:
+    """Resolves the configured tags again, `latest` included, and writes them down; what is activated stays.
+
+    A tag that cannot be resolved is logged, and nothing changes.
+    """
+    with _configuring:
+        try:
+            asked = settings.asked_models or settings.models
+            tags = tuple(store.ensure(tag, settings.bundles).contract.tag for tag in asked)
+            before = file.read() or Wanted(tags)
+            file.write(replace(before, configured=tags))
+        except BrainMRIError as error:
+            _logger.error("The models stay as they are: %s", error.message)

@@ -1,0 +1,89 @@
+"""Which models the servers of one BENTOML_HOME are to serve: a small file that a command writes and workers follow."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from brainmri.errors import InvalidSettings
+
+Stamp = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be served.
+
+    Attributes:
+        configured: Tags `name:version` from the environment, the default first.
+        activated: The tag that `brainmri models activate` named last, if any.
+    """
+
+    configured: tuple[str, ...]
+    activated: str | None = None
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags to serve, the default first: the activated one in place of the configured one of its name."""
+        if self.activated is None:
+            return self.configured
+        others = list(self.configured)
+        same_name = [tag for tag in others if tag.partition(":")[0] == self.activated.partition(":")[0]]
+        if self.activated in others:
+            others.remove(self.activated)
+        elif same_name:
+            others.remove(same_name[0])
+        return (self.activated, *others)
+
+
+class WantedFile:
+    """The file; written as a whole, so that a reader sees the old or the new.
+
+    Args:
+        home: BENTOML_HOME, which belongs to one server.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "brainmri" / "wanted.json"
+
+    def stamp(self) -> Stamp | None:
+        """Returns what changes with every write; None without a file."""
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns
+
+    def read(self) -> Wanted | None:
+        """Returns what is wanted; None without a file.
+
+        Raises:
+            InvalidSettings: The file cannot be read, or nobody of this project wrote it.
+        """
+        try:
+            parts = json.loads(self._path.read_text(encoding="utf-8"))
+            return Wanted(tuple(map(str, parts["configured"])), parts["activated"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InvalidSettings(
+                f"{self._path} cannot be read: {error}. Remove it and start the server again."
+            ) from error
+
+    def write(self, wanted: Wanted) -> None:
+        """Replaces the file.
+
+        Raises:
+            InvalidSettings: It cannot be written.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            number, aside = tempfile.mkstemp(prefix=".wanted.", dir=self._path.parent)
+            with os.fdopen(number, "w", encoding="utf-8") as file:
+                json.dump(asdict(wanted), file)
+            Path(aside).replace(self._path)
+        except OSError as error:
+            raise InvalidSettings(
+                f"{self._path} cannot be written: {error.strerror}. Set BENTOML_HOME to a folder that can be written."
+            ) from error

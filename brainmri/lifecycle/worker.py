@@ -1,0 +1,172 @@
+"""The life of one serving process: loading, following activations, signs of life, and an orderly end.
+
+SIGTERM, which the server's parent process passes on: not ready at once, for HTTP and gRPC; new requests are still
+answered for `shutdown_delay_s`, so that load balancers notice; then no new connection is accepted, what was accepted is
+answered, and the process ends, at the latest `shutdown_grace_s` after the signal. SIGHUP: the configured models are
+resolved again.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from brainmri import store
+from brainmri.api.open_inference.server import GrpcServer
+from brainmri.errors import BrainMRIError
+from brainmri.inference.engine import Engine
+from brainmri.inference.predictor import Predictor
+from brainmri.lifecycle.follower import Follower, configure
+from brainmri.lifecycle.heartbeats import BEAT_S, Heartbeats
+from brainmri.lifecycle.wanted import Wanted, WantedFile
+from brainmri.metrics import Metrics
+from brainmri.settings import Settings
+
+_LAST_STEPS_S = 0.5
+"""Kept back from the grace for closing files and threads."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """One process that serves.
+
+    Args:
+        engine: What predicts; the worker starts and drains it.
+        metrics: What counts.
+        settings: The deployment.
+        grpc: The gRPC interface; the worker starts and drains it.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics, settings: Settings, grpc: GrpcServer) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._grpc = grpc
+        self._heartbeats = Heartbeats(store.home(), os.getppid())
+        self._follower = Follower(engine, metrics, settings, WantedFile(store.home()))
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failed = False
+        self._grpc_end: asyncio.Task[None] | None = None
+        self._end_at: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model is loaded and warm, and the process is not about to end."""
+        return self._engine.ready
+
+    @property
+    def alive(self) -> bool:
+        """Whether a restart would not help: nothing failed for good, here or in the other workers."""
+        alone = self._settings.workers == 1
+        return self._engine.alive and not self._failed and (alone or self._heartbeats.all_alive())
+
+    async def start(self) -> None:
+        """Starts gRPC and begins to load; both interfaces answer not ready until that is done.
+
+        Raises:
+            InvalidSettings: The gRPC port cannot be opened.
+        """
+        self._listen_to_signals()
+        await self._grpc.start()
+        self._heartbeats.join()
+        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._load_and_follow())]
+
+    async def stop(self) -> None:
+        """Answers what was accepted and ends; called when the HTTP server has answered everything that it accepted."""
+        self._retire()
+        assert self._grpc_end is not None  # noqa: S101 -- set by the line above
+        await self._grpc_end
+        await self._engine.drain(self._remaining_s())
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._heartbeats.leave()
+
+    async def _load_and_follow(self) -> None:
+        try:
+            await self._follower.start()
+        except BrainMRIError as error:
+            _logger.error("The models cannot be loaded: %s", error.message)
+            self._failed = True
+        except Exception:
+            _logger.exception("The models cannot be loaded")
+            self._failed = True
+        else:
+            await self._follower.follow()
+
+    async def _beat(self) -> None:
+        while True:
+            if self._engine.alive and not self._failed:
+                self._heartbeats.beat()
+            await asyncio.sleep(BEAT_S)
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._follower.reload)
+        stop_http = signal.getsignal(signal.SIGTERM)
+
+        def terminate(number: int, frame: FrameType | None) -> None:
+            def stop() -> None:
+                if callable(stop_http):
+                    stop_http(number, frame)
+
+            loop.call_soon_threadsafe(self._retire)
+            loop.call_soon_threadsafe(loop.call_later, self._settings.shutdown_delay_s, stop)
+
+        signal.signal(signal.SIGTERM, terminate)
+
+    def _retire(self) -> None:
+        """Says not ready, and sets the clock for the rest; later calls change nothing."""
+        if self._end_at is not None:
+            return
+        self._end_at = time.monotonic() + self._settings.shutdown_grace_s
+        self._engine.retire()
+        self._grpc_end = asyncio.create_task(self._end_grpc())
+        last = threading.Timer(self._settings.shutdown_grace_s, _abandon)
+        last.daemon = True
+        last.start()
+
+    async def _end_grpc(self) -> None:
+        await asyncio.sleep(min(self._settings.shutdown_delay_s, self._remaining_s()))
+        await self._grpc.drain(self._remaining_s())
+
+    def _remaining_s(self) -> float:
+        assert self._end_at is not None  # noqa: S101 -- set by `_retire`
+        return max(self._end_at - time.monotonic() - _LAST_STEPS_S, 0.0)
+
+
+def prepare_parent(settings: Settings) -> None:
+    """Checks in the server's parent process, once, that the models can be served, and writes down which.
+
+    Raises:
+        BrainMRIError: They cannot.
+    """
+    bundles = [store.resolve(tag) for tag in settings.models]
+    for bundle in bundles:
+        Predictor.check(bundle, settings.runtime)
+    Heartbeats(store.home(), os.getpid()).reset()
+    file = WantedFile(store.home())
+    # What was activated before this start is gone: a start serves what the environment says.
+    file.write(Wanted(tuple(bundle.contract.tag for bundle in bundles)))
+    _on_parent_hangup(lambda: configure(settings, file))
+
+
+def _on_parent_hangup(action: Callable[[], None]) -> None:
+    # On SIGHUP circus, which BentoML runs the workers under, would start new workers and end the old ones before the
+    # new ones are ready. The workers follow the file instead.
+    from circus.sighandler import SysHandler  # noqa: PLC0415 -- in the parent only
+
+    def handle(_: Any) -> None:
+        threading.Thread(target=action, name="reload", daemon=True).start()
+
+    SysHandler.handle_hup = handle
+
+
+def _abandon() -> None:
+    _logger.critical("The shutdown took longer than BRAINMRI_SHUTDOWN_GRACE_S; what is left is cut off")
+    os._exit(1)

@@ -1,0 +1,205 @@
+"""How a real server starts, changes its models and ends, while it is being used."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from brainmri.lifecycle.wanted import Wanted, WantedFile
+from tests.e2e.load import calling
+from tests.e2e.servers import Server, environment, run_to_the_end, serving
+from tests.tiny import write_tiny_bundle
+
+NAME = "brain_mri_xception"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of two workers, which the tests change one after another."""
+    with serving(tmp_path_factory.mktemp("pair"), workers=2) as server:
+        for version in ("0.0.2", "0.0.3"):
+            folder = server.folder / version
+            write_tiny_bundle(folder, server.folder, version=version)
+            done = server.command("models", "import", str(folder))
+            assert (done.returncode, done.stdout) == (0, f"{NAME}:{version}\n"), done.stderr
+        yield server
+
+
+def ask_http(server: Server, image: bytes) -> Callable[[], object]:
+    """Returns a call on a connection of its own; it gives the version that answered, or what went wrong."""
+    url = server.client.base_url.join("/predict")
+
+    def call() -> object:
+        try:
+            response = httpx.post(url, files={"image": image}, trust_env=False, timeout=30)
+        except httpx.TransportError as error:
+            return error
+        body = response.json()
+        return body["model"]["version"] if response.status_code == 200 and body["label"] == "glioma" else response.text
+
+    return call
+
+
+def serves(server: Server, version: str) -> int:
+    """Returns how often workers have said that they serve a version."""
+    return server.log.count(f"Serving {NAME}:{version}, ")
+
+
+def processes(server: Server) -> set[int]:
+    """Returns the process ids of the workers that have joined and not left."""
+    folder = server.folder / "home" / "brainmri" / "workers" / str(server.process.pid)
+    return {int(path.name) for path in folder.iterdir()}
+
+
+def test_activating_a_model_reaches_every_worker_and_loses_no_request(pair: Server, png: Callable[..., bytes]) -> None:
+    pair.until(lambda: serves(pair, "0.0.1") == 2, "both workers serve the released model")
+    before = processes(pair)
+    with calling(ask_http(pair, png((255, 0, 0))), callers=4) as record:
+        pair.until(lambda: len(record.outcomes) > 20, "requests are answered")
+        done = pair.command("models", "activate", f"{NAME}:0.0.2")
+        assert done.returncode == 0, done.stderr
+        assert "GET /model shows which one answers" in done.stdout
+        pair.until(lambda: serves(pair, "0.0.2") == 2, "both workers serve the activated model")
+        switched = time.monotonic()
+        pair.until(lambda: len(record.results()) - len(record.results(switched)) > 20, "more requests are answered")
+    assert set(record.results(switched)) <= {"0.0.1", "0.0.2"}
+    assert {outcome.result for outcome in record.outcomes if outcome.begun > switched} == {"0.0.2"}
+    assert pair.client.get("/model").json()["version"] == "0.0.2"
+    assert len(before) == 2
+    assert processes(pair) == before
+
+
+def test_a_bundle_that_was_altered_in_the_store_is_refused_and_the_old_one_goes_on(
+    pair: Server, png: Callable[..., bytes]
+) -> None:
+    stored = pair.folder / "home" / "models" / NAME / "0.0.3" / "openvino-f32" / "model.bin"
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-1] + b"?")
+    try:
+        done = pair.command("models", "activate", f"{NAME}:0.0.3")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("brainmri: openvino-f32/model.bin in")
+        assert "was altered" in done.stderr
+        assert done.stderr.count("\n") == 1
+        # Altered only after the command has looked at it.
+        WantedFile(pair.folder / "home").write(Wanted((f"{NAME}:0.0.1",), f"{NAME}:0.0.3"))
+        pair.until(lambda: pair.log.count("The models stay as they are: openvino-f32") == 2, "both workers refuse it")
+    finally:
+        stored.write_bytes(whole)
+    assert ask_http(pair, png((255, 0, 0)))() == "0.0.2"
+    assert pair.client.get("/readyz").status_code == 200
+
+
+def test_sighup_resolves_the_configured_models_again_and_loses_no_request(
+    pair: Server, png: Callable[..., bytes]
+) -> None:
+    WantedFile(pair.folder / "home").write(Wanted((f"{NAME}:0.0.1",)))
+    pair.until(lambda: ask_http(pair, png((255, 0, 0)))() == "0.0.1", "the configured model is back")
+    before = processes(pair)
+    with calling(ask_http(pair, png((255, 0, 0))), callers=4) as record:
+        # A new release: BRAINMRI_MODELS is `latest`, which means the one in the folder of released bundles.
+        write_tiny_bundle(pair.folder / "models" / NAME, pair.folder, version="0.0.4")
+        pair.process.send_signal(signal.SIGHUP)
+        pair.until(lambda: serves(pair, "0.0.4") == 2, "both workers serve the new release")
+    assert set(record.results()) <= {"0.0.1", "0.0.4"}
+    assert ask_http(pair, png((255, 0, 0)))() == "0.0.4"
+    assert processes(pair) == before
+
+
+def test_a_worker_that_is_killed_is_replaced_by_one_that_serves_what_is_wanted(
+    pair: Server, png: Callable[..., bytes]
+) -> None:
+    WantedFile(pair.folder / "home").write(Wanted((f"{NAME}:0.0.1",), f"{NAME}:0.0.2"))
+    pair.until(lambda: serves(pair, "0.0.2") == 4, "both workers serve the activated model again")
+    before = processes(pair)
+    os.kill(min(before), signal.SIGKILL)
+    pair.until(lambda: serves(pair, "0.0.2") == 5, "a third worker serves it")
+    assert len(processes(pair)) == 2
+    assert processes(pair) != before
+    pair.until(lambda: pair.client.get("/livez").status_code == 200, "the server is alive")
+    assert ask_http(pair, png((255, 0, 0)))() == "0.0.2"
+
+
+def ask_grpc(client: triton.InferenceServerClient) -> Callable[[], object]:
+    """Returns a call that gives the index of the most probable class, or the status of the error."""
+    images = np.zeros((1, 299, 299, 3), np.uint8)
+    images[..., 0] = 255
+    tensor = triton.InferInput("image", images.shape, "UINT8")
+    tensor.set_data_from_numpy(images)
+
+    def call() -> object:
+        try:
+            answer = client.infer("brain_mri", [tensor], client_timeout=30)
+        except InferenceServerException as error:
+            return error.status()
+        return int(answer.as_numpy("probabilities").argmax())
+
+    return call
+
+
+def readiness(server: Server) -> Iterator[int]:
+    """Yields what /readyz answers, each time on a connection of its own, until nothing accepts it."""
+    while True:
+        try:
+            yield httpx.get(server.client.base_url.join("/readyz"), trust_env=False, timeout=30).status_code
+        except httpx.TransportError:
+            return
+
+
+def test_sigterm_under_load_loses_nothing_over_http_and_grpc(tmp_path: Path, png: Callable[..., bytes]) -> None:
+    delay_s = 3
+    with (
+        serving(tmp_path, shutdown_delay_s=delay_s) as server,
+        triton.InferenceServerClient(server.grpc_address) as rpc,
+        calling(ask_http(server, png((255, 0, 0))), callers=4) as over_http,
+        calling(ask_grpc(rpc), callers=4) as over_grpc,
+    ):
+        server.until(lambda: min(len(over_http.outcomes), len(over_grpc.outcomes)) > 20, "requests are answered")
+        signalled = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        states = list(readiness(server))
+        server.process.wait(timeout=60)
+    # What began in the first half of the delay was surely accepted, and much of it only after the signal.
+    surely = signalled + delay_s / 2
+    assert set(over_http.results(surely)) == {"0.0.1"}
+    assert set(over_grpc.results(surely)) == {0}
+    assert len(over_http.results(surely)) > len(over_http.results(signalled))
+    assert len(over_grpc.results(surely)) > len(over_grpc.results(signalled))
+    # After that a request is answered, or not accepted.
+    late = [result for result in over_http.results() if result != "0.0.1"]
+    assert late
+    assert all(isinstance(result, httpx.ConnectError | httpx.ReadError) for result in late), late
+    assert set(over_grpc.results()) == {0, "StatusCode.UNAVAILABLE"}
+    # Not ready while it still answers.
+    assert 503 in states
+    assert states[states.index(503) :] == [503] * states.count(503)
+    assert server.process.returncode == 0
+
+
+@pytest.mark.parametrize("variable", ["BRAINMRI_HTTP_PORT", "BRAINMRI_GRPC_PORT"])
+def test_a_port_that_is_taken_is_one_clear_sentence(tmp_path: Path, variable: str) -> None:
+    write_tiny_bundle(tmp_path / "models" / NAME, tmp_path)
+    environ = environment(tmp_path)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(environ[variable])))
+        other.listen()
+        done = run_to_the_end(["brainmri", "serve"], environ)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"brainmri: 127.0.0.1:{environ[variable]} cannot be listened on: Address already in use."
+        f" Set {variable} to a free port of this machine.\n"
+    )
+
+
+def test_without_a_server_there_is_nothing_to_activate(tmp_path: Path) -> None:
+    done = run_to_the_end(["brainmri", "models", "activate", f"{NAME}:latest"], environment(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("brainmri: No server was started with BENTOML_HOME=")
