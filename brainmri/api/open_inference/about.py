@@ -47,6 +47,7 @@ def metadata(engine: Engine, model: ServedModel) -> dict[str, Any]:
 def configuration(model: ServedModel, settings: Settings) -> dict[str, Any]:
     """Returns the model configuration in the form of REST (Triton's model_config.proto, enumerations as text)."""
     contract = model.predictor.contract
+    novelty = contract.calibration(model.predictor.runtime_info.name).novelty
     return {
         "name": model.name,
         "platform": model.predictor.runtime_info.name,
@@ -71,6 +72,8 @@ def configuration(model: ServedModel, settings: Settings) -> dict[str, Any]:
                 "labels": ",".join(contract.labels),
                 "preprocessing_version": contract.input.preprocessing_version,
                 "bundle": contract.tag,
+                # Above it the label is what the policy says.
+                **({} if novelty is None else {"novelty_threshold": f"{novelty.threshold:g}"}),
                 "licence": contract.licence,
                 "notice": contract.notice,
             }

@@ -13,16 +13,10 @@ import numpy as np
 import uvicorn
 import uvloop
 from numpy.typing import NDArray
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.routing import BaseRoute
 
 from brainmri.api.auth import KeyRing
-from brainmri.api.failures import HANDLERS
-from brainmri.api.middleware import RequestMiddleware
-from brainmri.api.open_inference.rest import routes
+from brainmri.api.http import create_app
 from brainmri.api.open_inference.server import GrpcServer
-from brainmri.api.pages import unknown_route
 from brainmri.bundle import Bundle
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.engine import Engine
@@ -192,13 +186,8 @@ def serve(
 
 @asynccontextmanager
 async def _web(engine: Engine, settings: Settings, metrics: Metrics) -> AsyncIterator[int]:
-    """Serves the REST routes; yields the port."""
-    known: list[BaseRoute] = routes(engine, settings, metrics)
-    app = Starlette(
-        routes=[*known, unknown_route(known)],
-        middleware=[Middleware(RequestMiddleware, metrics=metrics)],
-        exception_handlers=HANDLERS,
-    )
+    """Serves everything over HTTP; yields the port."""
+    app = create_app(engine, metrics, settings)
     listener = socket.create_server(("127.0.0.1", 0))
     web = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(web.serve([listener]))
