@@ -26,6 +26,7 @@ from brainmri.inference.engine import Engine
 from brainmri.inference.schedule import Batching
 from brainmri.lifecycle.worker import Worker, prepare_parent
 from brainmri.metrics import process_metrics
+from brainmri.request_record import current_record
 from brainmri.settings import load_settings
 
 # A service for medical images must not report to third parties.
@@ -49,7 +50,7 @@ _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_cont
 app = create_app(engine, metrics, settings, _SWAGGER, middleware=())
 
 MAX_TENSOR_BYTES = 3_000_000
-"""Two images as the nested lists of numbers that BentoML's client sends. BentoML parses them on the event loop, 0.1 s an
+"""Two images as the nested lists that BentoML's client sends. BentoML parses them on the event loop, 0.1 s for an
 image in which nothing else happens; the Open Inference Protocol carries the same bytes as they are."""
 
 Tensors = Annotated[NDArray[np.uint8], DType("uint8"), Shape((-1, SIDE, SIDE, 3))]
@@ -115,6 +116,10 @@ class BrainMRI:
             refusal = BentoMLException(error.message)
             refusal.error_code = HTTPStatus(status_of(error).http)
             raise refusal from error
+        # BentoML runs a batch in the context of whichever request came first, and the images are of several.
+        current_record.set(None)
+        for answer in answers:
+            metrics.observe_prediction(answer)
         return np.array([list(answer.probabilities.values()) for answer in answers], np.float32)
 
     async def __is_ready__(self) -> bool:
