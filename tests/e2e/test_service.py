@@ -123,7 +123,7 @@ def test_metrics_count_what_was_answered(server: httpx.Client, png: Callable[...
 def test_the_contract_the_document_and_the_page(server: httpx.Client) -> None:
     assert server.get("/model").json()["labels"] == ["glioma", "meningioma", "notumor", "pituitary"]
     document = server.get("/docs.json").json()
-    assert sorted(document["paths"]) == ["/livez", "/metrics", "/model", "/predict", "/readyz"]
+    assert {"/livez", "/metrics", "/model", "/predict", "/readyz"} < document["paths"].keys()
     assert "swagger-initializer.js" in server.get("/").text
     initializer = server.get("/static_content/swagger-initializer.js")
     assert 'url: "./docs.json"' in initializer.text

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from brainmri import __version__
-from brainmri.api.openapi.images import image_paths, model_paths
+from brainmri.api.openapi.images import BENTOML_SCHEMAS, image_paths, model_paths, tensor_paths
 from brainmri.api.openapi.kserve_v1 import V1_SCHEMAS, v1_paths
 from brainmri.api.openapi.open_inference import V2_SCHEMAS, v2_paths
 from brainmri.api.openapi.parts import PARAMETERS, Node, error_responses, operation
@@ -59,9 +59,9 @@ def openapi_document() -> dict[str, Any]:
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         # None, or one of the two: keys are asked for only where the service has a file of them.
         "security": [{}, {"bearer": []}, {"apiKey": []}],
-        "paths": {**image_paths(), **model_paths(), **v2_paths(), **v1_paths(), **_operation_paths()},
+        "paths": {**image_paths(), **tensor_paths(), **model_paths(), **v2_paths(), **v1_paths(), **_operation_paths()},
         "components": {
-            "schemas": {**definitions["$defs"], **V1_SCHEMAS, **V2_SCHEMAS},
+            "schemas": {**definitions["$defs"], **BENTOML_SCHEMAS, **V1_SCHEMAS, **V2_SCHEMAS},
             "parameters": PARAMETERS,
             "responses": error_responses(),
             "headers": {
