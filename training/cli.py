@@ -1,11 +1,11 @@
-"""The commands of training, in their order: fetch, audit, split, train, export, evaluate, register."""
+"""The commands of training, in their order: fetch, audit, split, train, evaluate, register; and their parts."""
 
 import json
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from rich.progress import track
 
 from brainmri.errors import BrainMRIError, DatasetError
 from training.workspace import Workspace
+
+if TYPE_CHECKING:
+    from brainmri.contract import Calibration
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -111,27 +114,69 @@ def train(
 @app.command()
 def export(recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
     """Write a trained run's artefacts: float16 Keras weights and the int8 OpenVINO network."""
+    from training.drafts import plain_draft
     from training.recipe import load_recipe
 
     chosen, space = load_recipe(recipe), Workspace(work)
-    from training.export import export as write_artefacts
-    from training.pipeline import trained_run
+    bundle = plain_draft(chosen, space, space.arrays(data, _bar("decoding")))
+    names = ", ".join(artefact.runtime for artefact in bundle.contract.artefacts)
+    _say(f"artefacts {names} in {space.run(chosen.name) / 'artefacts'}")
 
-    trained_run(chosen, space)
-    folders, _ = write_artefacts(chosen, space.run(chosen.name), space.arrays(data, _bar("decoding")))
-    _say(f"artefacts {', '.join(folders)} in {space.run(chosen.name) / 'artefacts'}")
+
+@app.command()
+def calibrate(
+    recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK, threads: Threads = THREADS
+) -> None:
+    """Fit temperature and the confidence of `unsure` on grouped validation, for each runtime, into the draft bundle."""
+    for calibration in _calibrated(recipe, data, work, threads):
+        _say(
+            f"{calibration.runtime:14} temperature {calibration.temperature:.4f}; unsure below"
+            f" {calibration.min_confidence:.4f}, which {calibration.coverage:.1%} of validation reach"
+        )
+
+
+@app.command()
+def novelty(
+    recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK, threads: Threads = THREADS
+) -> None:
+    """Fit the novelty detector on training groups and its threshold on validation, for each runtime."""
+    for calibration in _calibrated(recipe, data, work, threads):
+        if calibration.novelty is not None:
+            _say(
+                f"{calibration.runtime:14} fitted on {calibration.novelty.fitted_on} slices; novel above"
+                f" {calibration.novelty.threshold:.4f}, which keeps {calibration.novelty.keeps:.1%} of validation;"
+                f" {calibration.novelty.bytes / 1e6:.1f} MB"
+            )
+
+
+def _calibrated(recipe: str, data: Path, work: Path, threads: int) -> "tuple[Calibration, ...]":
+    from training.drafts import calibrate_draft
+    from training.recipe import load_recipe
+
+    chosen, space = load_recipe(recipe), Workspace(work)
+    return calibrate_draft(chosen, space, space.arrays(data, _bar("decoding")), threads).contract.calibrations
+
+
+@app.command("freeze-near-set")
+def freeze_near_set(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
+    """Write training/near/manifest.csv anew: a new edition, with which old figures cannot be compared."""
+    from training.dataset import find_dataset
+    from training.near.manifest import MANIFEST, freeze
+    from training.split import read_split
+
+    _say(f"{MANIFEST}: {freeze(find_dataset(data), read_split(Workspace(work).data))}")
 
 
 @app.command()
 def evaluate(
     recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK, threads: Threads = THREADS
 ) -> None:
-    """Evaluate a trained run as it would be served; write metrics.json and figures into its folder."""
+    """Export, calibrate and evaluate a trained run as it would be served; write metrics, predictions and figures."""
     from training.pipeline import evaluate_run
     from training.recipe import load_recipe
 
     chosen, space = load_recipe(recipe), Workspace(work)
-    figures = evaluate_run(chosen, space, space.arrays(data, _bar("decoding")), threads)
+    figures = evaluate_run(chosen, space, data, space.arrays(data, _bar("decoding")), threads)
     _report(figures)
     _say(f"metrics.json and figures/ in {space.run(chosen.name)}")
 
@@ -162,7 +207,7 @@ def evaluate_bundle(
     from training.pipeline import differences, evaluate_released
 
     space = Workspace(work)
-    figures, published = evaluate_released(bundle, space, space.arrays(data, _bar("decoding")), threads)
+    figures, published = evaluate_released(bundle, space, data, space.arrays(data, _bar("decoding")), threads)
     _report(figures)
     changed = differences(figures, published)
     for line in changed:
@@ -203,6 +248,9 @@ def _report(figures: dict[str, Any]) -> None:
             f"{name:9} {row['images']:5d} images  accuracy {row['accuracy']:.4f}"
             f"  macro-F1 {row['macro_f1']:.4f} ({low:.4f} to {high:.4f})  ECE {row['ece']:.4f}"
         )
+    for name in ("far", "near"):
+        if (row := figures.get("novelty", {}).get(name)) is not None:
+            _say(f"{name:9} {row['images']:5d} images  AUROC {row['auroc']:.4f}  FPR at 95 % TPR {row['fpr95']:.4f}")
 
 
 def _bar(what: str) -> Any:

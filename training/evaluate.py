@@ -1,23 +1,62 @@
-"""Evaluates a bundle as it is served: given, leak-free and grouped splits, calibration, and runtimes side by side."""
+"""Evaluates a bundle as it is served: every split, calibration, novelty, sharper inputs, and runtimes side by side."""
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.bundle import Bundle
+from brainmri.contract import LABELS
 from brainmri.inference.calibration import probabilities
-from brainmri.inference.runtime import Runtime, open_runtime
+from brainmri.inference.novelty import open_detector
+from brainmri.inference.runtime import Runtime
 from training import metrics
 from training.arrays import Arrays
+from training.detection import describe_novelty
+from training.origin import code_revision
+from training.outliers import Outliers
+from training.outputs import REFERENCE, SERVING, Outputs, RuntimeChoice
+from training.sharpness import describe_sharper
 from training.split import HOLDOUT, TEST, VALIDATION
 
 BATCH_SIZES = (1, 8, 32)
 _TIMING_ROUNDS = 5
-SERVING: Literal["openvino"] = "openvino"
-REFERENCE: Literal["tensorflow"] = "tensorflow"
+COVERAGES = (0.8, 0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the served runtime says about one split.
+
+    Attributes:
+        rows: Row numbers `[N]` of the arrays.
+        logits: float32 `[N, 4]`.
+        features: float32 `[N, D]`.
+        likely: Calibrated probabilities, float32 `[N, 4]`.
+        labels: True labels `[N]`.
+        novelty: Scores `[N]`; None without a detector.
+    """
+
+    rows: NDArray[np.intp]
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+    likely: NDArray[np.float32]
+    labels: NDArray[np.intp]
+    novelty: NDArray[np.float32] | None
+
+    def part(self, chosen: NDArray[np.bool_]) -> "Answers":
+        """Returns the answers that a mask `[N]` chooses."""
+        novelty = None if self.novelty is None else self.novelty[chosen]
+        return Answers(
+            self.rows[chosen],
+            self.logits[chosen],
+            self.features[chosen],
+            self.likely[chosen],
+            self.labels[chosen],
+            novelty,
+        )
 
 
 @dataclass(frozen=True)
@@ -26,61 +65,69 @@ class Evaluation:
 
     Attributes:
         metrics: The content of `metrics.json`.
-        subsets: Calibrated probabilities `[N, 4]` and labels `[N]` by split name, for figures.
+        splits: The answers to `validation`, `given`, `leak_free` and `grouped`, for figures and tables.
     """
 
     metrics: dict[str, Any]
-    subsets: dict[str, tuple[NDArray[np.float32], NDArray[np.intp]]]
+    splits: dict[str, Answers]
 
 
-def evaluate(bundle: Bundle, arrays: Arrays, threads: int) -> Evaluation:
-    """Runs every artefact of `bundle` over the held-out subsets.
-
-    The temperature is fitted on validation; Testing and hold-out are only looked at.
+def evaluate(outputs: Outputs, arrays: Arrays, dataset: Path, outliers: Outliers) -> Evaluation:
+    """Runs the artefacts of a bundle over the held-out subsets; nothing is fitted here.
 
     Args:
-        bundle: A verified bundle with an OpenVINO and a Keras artefact.
+        outputs: Of a bundle with an OpenVINO and a Keras artefact.
         arrays: The decoded dataset with its split.
-        threads: CPU threads for each runtime.
+        dataset: Folder that holds `Training/` and `Testing/`.
+        outliers: Images that are no slices.
 
     Raises:
         RuntimeUnavailable: An artefact or its package is missing.
     """
-    runtimes = {choice: open_runtime(bundle, choice, threads) for choice in (SERVING, REFERENCE)}
-    rows = {name: arrays.subset(name) for name in (VALIDATION, HOLDOUT, TEST)}
-    logits = {
-        choice: {name: _infer(runtime, arrays, numbers) for name, numbers in rows.items()}
-        for choice, runtime in runtimes.items()
+    calibration = outputs.bundle.contract.calibration(outputs.name(SERVING))
+    splits = answer_splits(outputs, arrays)
+    result: dict[str, Any] = {
+        "evaluated": {"code_revision": code_revision()},
+        "temperature": calibration.temperature,
+        "runtime": outputs.name(SERVING),
     }
-    temperature = metrics.fit_temperature(logits[SERVING][VALIDATION], arrays.labels[rows[VALIDATION]])
-    leak_free = np.array([not arrays.rows[number].leak for number in rows[TEST]])
-    splits = {
-        "validation": (rows[VALIDATION], logits[SERVING][VALIDATION]),
-        "given": (rows[TEST], logits[SERVING][TEST]),
-        "leak_free": (rows[TEST][leak_free], logits[SERVING][TEST][leak_free]),
-        "grouped": (rows[HOLDOUT], logits[SERVING][HOLDOUT]),
+    for name, answers in splits.items():
+        result[name] = describe(
+            answers.logits, answers.labels, arrays.groups[answers.rows], calibration.temperature
+        ) | _unsure(answers, calibration.min_confidence)
+    result["per_source"] = {name: _per_source(arrays, splits[name]) for name in ("given", "leak_free", "grouped")}
+    if novelty := describe_novelty(outputs, arrays, outliers):
+        result["novelty"] = novelty
+    result["sharper_input"] = describe_sharper(outputs, arrays, dataset)
+    result["runtimes"] = _runtimes(outputs, arrays)
+    return Evaluation(metrics=result, splits=splits)
+
+
+def answer_splits(outputs: Outputs, arrays: Arrays) -> dict[str, Answers]:
+    """Returns the served runtime's answers to every held-out split."""
+    temperature = outputs.bundle.contract.calibration(outputs.name(SERVING)).temperature
+    detector = open_detector(outputs.bundle, outputs.name(SERVING))
+
+    def answer(subset: str) -> Answers:
+        rows = arrays.subset(subset)
+        output = outputs.of(SERVING, arrays.pixels, rows)
+        return Answers(
+            rows=rows,
+            logits=output.logits,
+            features=output.features,
+            likely=probabilities(output.logits, temperature),
+            labels=arrays.labels[rows],
+            novelty=None if detector is None else detector.score(output.features),
+        )
+
+    given = answer(TEST)
+    leak_free = np.array([not arrays.rows[number].leak for number in given.rows])
+    return {
+        "validation": answer(VALIDATION),
+        "given": given,
+        "leak_free": given.part(leak_free),
+        "grouped": answer(HOLDOUT),
     }
-    result: dict[str, Any] = {"temperature": temperature, "runtime": runtimes[SERVING].info.name}
-    for name, (numbers, values) in splits.items():
-        result[name] = describe(values, arrays.labels[numbers], arrays.groups[numbers], temperature)
-    result["per_source"] = _per_source(arrays, *splits["leak_free"])
-    result["runtimes"] = {
-        runtimes[choice].info.name: {
-            "bytes": next(a.bytes for a in bundle.contract.artefacts if a.runtime == runtimes[choice].info.name),
-            "images_per_s": throughput(runtimes[choice], arrays),
-        }
-        for choice in runtimes
-    }
-    result["runtimes"][runtimes[SERVING].info.name] |= compare(
-        np.concatenate([logits[SERVING][VALIDATION], logits[SERVING][TEST][leak_free]]),
-        np.concatenate([logits[REFERENCE][VALIDATION], logits[REFERENCE][TEST][leak_free]]),
-        np.concatenate([arrays.labels[rows[VALIDATION]], arrays.labels[rows[TEST][leak_free]]]),
-        temperature,
-    )
-    calibrated = {
-        name: (probabilities(values, temperature), arrays.labels[numbers]) for name, (numbers, values) in splits.items()
-    }
-    return Evaluation(metrics=result, subsets=calibrated)
 
 
 def describe(
@@ -137,22 +184,58 @@ def throughput(runtime: Runtime, arrays: Arrays) -> dict[str, float]:
     return result
 
 
-def _infer(runtime: Runtime, arrays: Arrays, rows: NDArray[np.intp], batch_size: int = 16) -> NDArray[np.float32]:
-    parts = [
-        runtime.infer(np.asarray(arrays.pixels[rows[i : i + batch_size]])).logits
-        for i in range(0, len(rows), batch_size)
-    ]
-    return np.concatenate(parts)
-
-
-def _per_source(arrays: Arrays, rows: NDArray[np.intp], logits: NDArray[np.float32]) -> dict[str, Any]:
-    sources = np.array([arrays.rows[number].source for number in rows])
-    correct = logits.argmax(axis=1) == arrays.labels[rows]
+def _unsure(answers: Answers, min_confidence: float) -> dict[str, Any]:
+    confidence = answers.likely.max(axis=1)
+    sure, correct = confidence >= min_confidence, answers.likely.argmax(axis=1) == answers.labels
     return {
-        source: {
-            "images": int((sources == source).sum()),
-            "accuracy": float(correct[sources == source].mean()),
-            "accuracy_ci95": metrics.wilson(int(correct[sources == source].sum()), int((sources == source).sum())),
-        }
-        for source in sorted(set(sources.tolist()))
+        "accuracy_at_coverage": {
+            str(coverage): metrics.accuracy_at_coverage(answers.likely, answers.labels, coverage)
+            for coverage in COVERAGES
+        },
+        "unsure": {
+            "below": min_confidence,
+            "share": float((~sure).mean()),
+            "accuracy_of_the_others": float(correct[sure].mean()) if sure.any() else None,
+        },
     }
+
+
+def _runtimes(outputs: Outputs, arrays: Arrays) -> dict[str, Any]:
+    contract = outputs.bundle.contract
+    result = {
+        outputs.name(choice): {
+            "bytes": next(a.bytes for a in contract.artefacts if a.runtime == outputs.name(choice)),
+            "images_per_s": throughput(outputs.runtime(choice), arrays),
+        }
+        for choice in (SERVING, REFERENCE)
+    }
+    test = arrays.subset(TEST)
+    leak_free = np.array([not arrays.rows[number].leak for number in test])
+    rows = {VALIDATION: arrays.subset(VALIDATION), TEST: test, HOLDOUT: arrays.subset(HOLDOUT)}
+    chosen = {name: np.ones(len(numbers), dtype=bool) for name, numbers in rows.items()} | {TEST: leak_free}
+
+    def logits(choice: RuntimeChoice) -> NDArray[np.float32]:
+        return np.concatenate([outputs.of(choice, arrays.pixels, rows[s]).logits[chosen[s]] for s in rows])
+
+    labels = np.concatenate([arrays.labels[rows[name]][chosen[name]] for name in rows])
+    temperature = contract.calibration(outputs.name(SERVING)).temperature
+    result[outputs.name(SERVING)] |= compare(logits(SERVING), logits(REFERENCE), labels, temperature)
+    return result
+
+
+def _per_source(arrays: Arrays, answers: Answers) -> dict[str, Any]:
+    sources = np.array([arrays.rows[number].source for number in answers.rows])
+    correct = answers.likely.argmax(axis=1) == answers.labels
+    result = {}
+    for source in sorted(set(sources.tolist())):
+        inside = sources == source
+        result[source] = {
+            "images": int(inside.sum()),
+            "accuracy": float(correct[inside].mean()),
+            "accuracy_ci95": metrics.wilson(int(correct[inside].sum()), int(inside.sum())),
+            "per_class": {
+                label: {"images": int(of.sum()), "recall": float(correct[of].mean()) if of.any() else None}
+                for label, of in ((name, inside & (answers.labels == i)) for i, name in enumerate(LABELS))
+            },
+        }
+    return result

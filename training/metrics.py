@@ -140,13 +140,21 @@ def bootstrap_interval(
     return [float(low), float(high)]
 
 
-def fit_temperature(logits: NDArray[np.floating[Any]], labels: Labels) -> float:
-    """Returns the temperature in [0.05, 20] that minimises the log loss (Guo 2017, arXiv:1706.04599)."""
+def fit_temperature(
+    logits: NDArray[np.floating[Any]], labels: Labels, weights: NDArray[np.floating[Any]] | None = None
+) -> float:
+    """Returns the temperature in [0.05, 20] that minimises the weighted log loss (Guo 2017, arXiv:1706.04599).
+
+    Args:
+        logits: `[N, 4]`.
+        labels: `[N]`.
+        weights: Of the images `[N]`; None weighs them alike.
+    """
     rows = np.arange(len(labels))
     wide = logits.astype(np.float64)
 
     def loss(log_temperature: float) -> float:
-        return float(-log_softmax(wide / np.exp(log_temperature), axis=1)[rows, labels].mean())
+        return float(np.average(-log_softmax(wide / np.exp(log_temperature), axis=1)[rows, labels], weights=weights))
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
 

@@ -5,46 +5,41 @@ from pathlib import Path
 from typing import Any
 
 from brainmri import store
-from brainmri.bundle import METRICS, Bundle, load_bundle, write_bundle
+from brainmri.bundle import METRICS, Bundle, load_bundle
+from brainmri.contract import Contract
 from brainmri.errors import DatasetError
 from training.arrays import Arrays
+from training.audit import read_manifest, summarise
 from training.card import write_card
-from training.checkpoint import Progress, load_progress
+from training.data_card import write_data_card
+from training.dataset import find_dataset
+from training.drafts import DRAFT, calibrate_draft, trained_run
 from training.evaluate import evaluate
-from training.export import export
-from training.fit import require_same
-from training.plots import plot_evaluation
+from training.evaluation_plots import plot_evaluation
+from training.outliers import load_outliers
+from training.outputs import Outputs
+from training.predictions import PREDICTIONS, prediction_rows, write_predictions
 from training.recipe import Recipe
-from training.register import MODEL_NAME, make_contract, release
+from training.register import MODEL_NAME, ReleaseDocuments, release
 from training.tables import write_atomically
 from training.workspace import Workspace
 
-DRAFT_VERSION = "draft"
+DATA_CARD = "data_card.md"
 TOLERANCE = 0.005
 """Between CPUs int8 kernels round differently; a figure that moves more than this has changed."""
 
 
-def trained_run(recipe: Recipe, space: Workspace) -> Progress:
-    """Returns the progress of a run that the recipe and the split at hand have made.
+def evaluate_run(recipe: Recipe, space: Workspace, data: Path, arrays: Arrays, threads: int) -> dict[str, Any]:
+    """Exports and calibrates a trained run, and evaluates it as a bundle.
 
-    Raises:
-        DatasetError: There is no such run, or another recipe or split made it.
+    Writes `metrics.json`, `predictions.csv` and figures into the run's folder, and returns the metrics.
     """
     run = space.run(recipe.name)
-    progress = load_progress(run)
-    if progress is None:
-        raise DatasetError(f"{run} holds no trained run. Run `python -m training train {recipe.name}` first.")
-    require_same(run, progress, recipe, space.origin().split_sha256)
-    return progress
-
-
-def evaluate_run(recipe: Recipe, space: Workspace, arrays: Arrays, threads: int) -> dict[str, Any]:
-    """Exports a trained run, evaluates it as a bundle, and writes `metrics.json` and figures into the run's folder."""
-    run, progress = space.run(recipe.name), trained_run(recipe, space)
-    artefacts, feature_size = export(recipe, run, arrays)
-    draft = write_bundle(run / "draft", make_contract(recipe, progress, feature_size, DRAFT_VERSION), artefacts, {}, "")
-    evaluation = evaluate(draft, arrays, threads)
-    plot_evaluation(evaluation.subsets, run / "figures")
+    outputs = Outputs(calibrate_draft(recipe, space, arrays, threads), threads, space.outputs)
+    outliers = load_outliers(data)
+    evaluation = evaluate(outputs, arrays, find_dataset(data), outliers)
+    plot_evaluation(evaluation, outputs, outliers, arrays, run / "figures")
+    write_predictions(run / PREDICTIONS, prediction_rows(evaluation.splits, arrays))
     write_atomically(run / METRICS, (json.dumps(evaluation.metrics, indent=2) + "\n").encode())
     return evaluation.metrics
 
@@ -60,27 +55,43 @@ def register_run(recipe: Recipe, space: Workspace, version: str, models: Path) -
     run = space.run(recipe.name)
     if not (run / METRICS).is_file():
         raise DatasetError(f"{run} has not been evaluated. Run `python -m training evaluate {recipe.name}` first.")
-    draft, metrics = load_bundle(run / "draft"), json.loads((run / METRICS).read_text())
-    changes = {"version": version, "temperature": metrics["temperature"]}
-    contract = draft.contract.from_parts(**draft.contract.model_dump() | changes)
-    artefacts = {artefact.runtime: draft.folder / artefact.runtime for artefact in draft.contract.artefacts}
-    figures = [*sorted((run / "figures").glob("*.png")), run / "history.png"]
+    draft = load_bundle(run / DRAFT)
+    contract = draft.contract.from_parts(**draft.contract.model_dump() | {"version": version})
+    documents = _documents(recipe, space, contract)
     # The store refuses a version that it has: what is in `models` is replaced only after that.
-    card = write_card(contract, recipe, metrics)
-    tag = store.import_bundle(release(run / "release", contract, artefacts, metrics, card, figures).folder)
-    bundle = release(models / MODEL_NAME, contract, artefacts, metrics, card, figures)
+    tag = store.import_bundle(release(run / "release", contract, draft.folder, documents).folder)
+    bundle = release(models / MODEL_NAME, contract, draft.folder, documents)
     return bundle, tag, store.export_bundle(tag, run / f"{MODEL_NAME}-{version}.bentomodel")
 
 
+def _documents(recipe: Recipe, space: Workspace, contract: Contract) -> ReleaseDocuments:
+    run = space.run(recipe.name)
+    metrics = json.loads((run / METRICS).read_text())
+    audit = summarise(read_manifest(space.manifest))
+    split = json.loads((space.data / "split.json").read_text())
+    return ReleaseDocuments(
+        metrics=metrics,
+        card=write_card(contract, recipe, metrics),
+        others={
+            DATA_CARD: write_data_card(audit, split, metrics.get("novelty", {})),
+            PREDICTIONS: (run / PREDICTIONS).read_text(),
+        },
+        figures=[*sorted((run / "figures").glob("*.png")), run / "history.png"],
+    )
+
+
 def evaluate_released(
-    folder: Path, space: Workspace, arrays: Arrays, threads: int
+    folder: Path, space: Workspace, data: Path, arrays: Arrays, threads: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the figures of a released bundle measured now, and those that it carries.
 
     Raises:
         DatasetError: The split at hand is not the one that the bundle was trained on.
     """
-    return evaluate(bundle_of_split(folder, space), arrays, threads).metrics, json.loads((folder / METRICS).read_text())
+    # Without remembered outputs: this is a measurement.
+    outputs = Outputs(bundle_of_split(folder, space), threads)
+    measured = evaluate(outputs, arrays, find_dataset(data), load_outliers(data)).metrics
+    return measured, json.loads((folder / METRICS).read_text())
 
 
 def bundle_of_split(folder: Path, space: Workspace) -> Bundle:
@@ -107,4 +118,9 @@ def differences(measured: dict[str, Any], published: dict[str, Any]) -> list[str
             now, then = measured[split][figure], published[split][figure]
             if abs(now - then) > TOLERANCE:
                 lines.append(f"{split}.{figure}: measured {now:.4f}, published {then:.4f}")
+    for figure in ("far", "near"):
+        if figure in published.get("novelty", {}) and figure in measured.get("novelty", {}):
+            now, then = measured["novelty"][figure]["auroc"], published["novelty"][figure]["auroc"]
+            if abs(now - then) > TOLERANCE:
+                lines.append(f"novelty.{figure}.auroc: measured {now:.4f}, published {then:.4f}")
     return lines

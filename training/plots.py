@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
+from sklearn.metrics import auc, confusion_matrix, precision_recall_curve, roc_curve
 
 from brainmri.contract import LABELS
 from training.metrics import ECE_BINS
@@ -65,13 +65,14 @@ def plot_curves(probabilities: NDArray[np.float32], labels: NDArray[np.intp], ti
     roc, recall = figure.subplots(1, 2)
     for index, label in enumerate(LABELS):
         false_rate, true_rate, _ = roc_curve(labels == index, probabilities[:, index])
-        roc.plot(false_rate, true_rate, label=label)
+        roc.plot(false_rate, true_rate, label=f"{label}, AUC {auc(false_rate, true_rate):.3f}")
         precision, hit_rate, _ = precision_recall_curve(labels == index, probabilities[:, index])
-        recall.plot(hit_rate, precision, label=label)
+        recall.plot(hit_rate, precision, label=f"{label}, AUC {auc(hit_rate, precision):.3f}")
     roc.set_xlabel("false positive rate")
     roc.set_ylabel("true positive rate")
     recall.set_xlabel("recall")
     recall.set_ylabel("precision")
+    roc.legend()
     recall.legend()
     figure.suptitle(title)
     figure.savefig(path, dpi=_DPI)
@@ -90,22 +91,53 @@ def plot_risk_coverage(probabilities: NDArray[np.float32], labels: NDArray[np.in
     figure.savefig(path, dpi=_DPI)
 
 
-def plot_evaluation(subsets: Mapping[str, tuple[NDArray[np.float32], NDArray[np.intp]]], folder: Path) -> list[Path]:
-    """Draws the figures of a bundle's card into `folder` and returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    for split in ("grouped", "leak_free"):
-        probabilities, labels = subsets[split]
-        drawn.append(folder / f"confusion_{split}.png")
-        plot_confusion(probabilities, labels, f"{split}, {len(labels)} images", drawn[-1])
-    for name, plot in (
-        ("reliability", plot_reliability),
-        ("curves", plot_curves),
-        ("risk_coverage", plot_risk_coverage),
-    ):
-        drawn.append(folder / f"{name}_grouped.png")
-        plot(*subsets["grouped"], f"grouped hold-out, {len(subsets['grouped'][1])} images", drawn[-1])
-    return drawn
+def plot_novelty(scores: Mapping[str, NDArray[np.floating]], threshold: float, path: Path) -> None:
+    """Draws the distribution of novelty scores by kind of image, with the threshold."""
+    figure = _figure(7, 3.6)
+    axes = figure.subplots()
+    bins = np.geomspace(0.3, max(3.0, *(float(values.max()) for values in scores.values())), 60).tolist()
+    for name, values in scores.items():
+        weights = np.full(len(values), 1 / len(values))
+        axes.hist(values, bins=bins, weights=weights, histtype="step", label=f"{name} ({len(values)})")
+    axes.axvline(threshold, color="0.4", linestyle="--", linewidth=1, label=f"threshold {threshold:.2f}")
+    axes.set_xscale("log")
+    axes.set_xlabel("novelty")
+    axes.set_ylabel("share of images")
+    axes.legend()
+    figure.savefig(path, dpi=_DPI)
+
+
+def plot_features(points: Mapping[str, NDArray[np.floating]], path: Path) -> None:
+    """Draws named clouds of points `[N, 2]`: pooled features along two directions."""
+    figure = _figure(6.4, 5)
+    axes = figure.subplots()
+    for name, cloud in points.items():
+        axes.scatter(cloud[:, 0], cloud[:, 1], s=7, alpha=0.6, label=f"{name} ({len(cloud)})")
+    axes.set_xlabel("first principal component of hold-out features")
+    axes.set_ylabel("second")
+    axes.legend(markerscale=2)
+    figure.savefig(path, dpi=_DPI)
+
+
+def plot_mistakes(
+    names: Sequence[str], probabilities: NDArray[np.float32], labels: NDArray[np.intp], path: Path
+) -> None:
+    """Draws the probabilities of wrong answers, the most confident first; true labels stand after the file names.
+
+    No pixel of an image is shown: the dataset's pictures are not ours to publish.
+    """
+    figure = _figure(8, 0.8 + 0.3 * max(len(names), 1))
+    axes = figure.subplots()
+    left = np.zeros(len(names))
+    for index, label in enumerate(LABELS):
+        axes.barh(range(len(names)), probabilities[:, index], left=left, label=label)
+        left += probabilities[:, index]
+    ticks = [f"{name}: {LABELS[label]}" for name, label in zip(names, labels, strict=True)]
+    axes.set_yticks(range(len(names)), ticks, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("calibrated probability")
+    axes.legend(ncols=len(LABELS), loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
+    figure.savefig(path, dpi=_DPI)
 
 
 def _figure(width: float, height: float) -> Figure:

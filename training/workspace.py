@@ -33,6 +33,11 @@ class Workspace:
         """The audit's table, one row a file."""
         return self.data / "manifest.csv"
 
+    @property
+    def outputs(self) -> Path:
+        """Remembers what networks answered; see `training.outputs`."""
+        return self.root / "outputs"
+
     def run(self, recipe_name: str) -> Path:
         """Returns the folder of a recipe's run."""
         return self.root / recipe_name

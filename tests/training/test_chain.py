@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 
 from brainmri import store
 from brainmri.bundle import load_bundle
+from brainmri.inference.novelty import open_detector
 from brainmri.inference.runtime import open_runtime
 from training.arrays import Arrays
 from training.cli import app, main
 from training.evaluate import compare
+from training.predictions import read_predictions
 
 RECIPE = {
     "name": "tiny",
@@ -66,7 +68,12 @@ def test_the_bundle_is_verified_and_says_where_it_comes_from(work: Path) -> None
 def test_the_metrics_hold_every_split_and_the_fitted_temperature(work: Path) -> None:
     bundle = load_bundle(work / "models" / "brain_mri_xception")
     metrics = json.loads((bundle.folder / "metrics.json").read_text())
-    assert metrics["evaluated"]["model"] == bundle.contract.tag
+    evaluated = metrics["evaluated"]
+    assert evaluated["model"] == bundle.contract.tag
+    assert evaluated["bundle_sha256"] == bundle.contract.digest()
+    assert evaluated["data_sha256"] == bundle.contract.provenance.data_sha256
+    assert evaluated["split_sha256"] == bundle.contract.provenance.split_sha256
+    assert evaluated["code_revision"]
     assert metrics["temperature"] == bundle.contract.temperature
     assert metrics["given"]["images"] == 18
     assert metrics["leak_free"]["images"] == 16
@@ -76,12 +83,91 @@ def test_the_metrics_hold_every_split_and_the_fitted_temperature(work: Path) -> 
     assert set(metrics["runtimes"]["keras-f16"]["images_per_s"]) == {"1", "8", "32"}
 
 
+def test_each_runtime_is_calibrated_with_a_detector_of_its_own(work: Path) -> None:
+    bundle = load_bundle(work / "models" / "brain_mri_xception")
+    served, reference = (bundle.contract.calibration(name) for name in ("openvino-int8", "keras-f16"))
+    assert served.temperature == bundle.contract.temperature
+    for calibration in (served, reference):
+        assert calibration.coverage >= 0.95
+        assert 0.25 <= calibration.min_confidence < 1
+        assert calibration.novelty is not None
+        assert calibration.novelty.keeps >= 0.975
+        assert calibration.novelty.threshold > 1
+        detector = open_detector(bundle, calibration.runtime)
+        assert detector is not None
+        assert detector.feature_size == bundle.contract.feature_size == 32
+    assert served.novelty != reference.novelty
+
+
+def test_the_metrics_of_novelty_say_what_was_measured(work: Path) -> None:
+    metrics = json.loads((work / "models" / "brain_mri_xception" / "metrics.json").read_text())["novelty"]
+    near = metrics["near"]
+    # The generated dataset has neither photographs nor the slices that altered images are made of.
+    assert "far" not in metrics
+    assert len(near["missing"]) == 60
+    assert near["differing"] == []
+    assert near["images"] == sum(row["images"] for row in near["per_kind"].values()) == 146
+    assert {row["origin"] for row in near["per_kind"].values()} == {"real", "drawn"}
+    assert 0 <= near["fpr95"] <= 1
+    assert metrics["reference"]["runtime"] == "keras-f16"
+
+
+def test_the_predictions_are_those_that_the_metrics_count(work: Path) -> None:
+    folder = work / "models" / "brain_mri_xception"
+    metrics, rows = json.loads((folder / "metrics.json").read_text()), read_predictions(folder / "predictions.csv")
+    for split, chosen in (
+        ("grouped", [row for row in rows if row.split == "grouped"]),
+        ("given", [row for row in rows if row.split == "given"]),
+        ("leak_free", [row for row in rows if row.split == "given" and not row.leak]),
+    ):
+        assert len(chosen) == metrics[split]["images"]
+        accuracy = sum(row.label == row.predicted for row in chosen) / len(chosen)
+        assert accuracy == pytest.approx(metrics[split]["accuracy"])
+    threshold = metrics["novelty"]["threshold"]
+    kept = [row.novelty <= threshold for row in rows if row.split == "grouped"]
+    assert sum(kept) / len(kept) == pytest.approx(metrics["novelty"]["slices"]["kept"])
+
+
+def test_evaluating_twice_gives_the_same_figures_from_remembered_outputs(work: Path, dataset: Path) -> None:
+    path = work / "runs" / "tiny" / "metrics.json"
+    before, remembered = json.loads(path.read_text()), set((work / "runs" / "outputs").iterdir())
+    run("evaluate", work / "tiny.yaml", "--data", dataset, "--threads", 1, "--work", work / "runs")
+    after = json.loads(path.read_text())
+    assert set((work / "runs" / "outputs").iterdir()) == remembered
+    for figures in (before, after):
+        for runtime in figures["runtimes"].values():
+            del runtime["images_per_s"]
+    assert after == before
+
+
+def test_calibrate_and_novelty_tell_what_they_fitted(work: Path, dataset: Path) -> None:
+    common = (work / "tiny.yaml", "--data", dataset, "--threads", 1, "--work", work / "runs")
+    contract = load_bundle(work / "models" / "brain_mri_xception").contract
+    served = contract.calibration("openvino-int8")
+    assert served.novelty is not None
+    assert f"temperature {served.temperature:.4f}" in run("calibrate", *common)
+    assert f"novel above {served.novelty.threshold:.4f}" in run("novelty", *common)
+
+
 def test_card_and_figures_show_the_measured_figures(work: Path) -> None:
     folder = work / "models" / "brain_mri_xception"
     card, metrics = (folder / "card.md").read_text(), json.loads((folder / "metrics.json").read_text())
     assert f"{metrics['grouped']['macro_f1']:.4f}" in card
     assert "never a diagnosis" in card
-    for name in ("history", "confusion_grouped", "confusion_leak_free", "reliability_grouped", "curves_grouped"):
+    for heading in ("Intended use", "By source", "Images that are no slices", "Failure cases", "Licence"):
+        assert f"## {heading}" in card
+    assert "233 patients" in (folder / "data_card.md").read_text()
+    for name in (
+        "history",
+        "confusion_grouped",
+        "confusion_leak_free",
+        "reliability_grouped",
+        "curves_grouped",
+        "risk_coverage_grouped",
+        "mistakes_grouped",
+        "novelty",
+        "features_grouped",
+    ):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -151,10 +237,10 @@ def test_a_version_that_the_store_has_leaves_the_released_bundle_alone(
 ) -> None:
     contract = work / "models" / "brain_mri_xception" / "contract.json"
     before = contract.read_bytes()
-    path = work / "runs" / "tiny" / "metrics.json"
+    path = work / "runs" / "tiny" / "draft" / "contract.json"
     text = path.read_text()
     try:
-        path.write_text(text.replace('"temperature": ', '"temperature": 1'))
+        path.write_text(text.replace("Research and teaching", "Teaching"))
         arguments = ("register", work / "tiny.yaml", "--version", VERSION, "--models", work / "models")
         assert "already holds another model" in refusal(monkeypatch, capsys, *arguments, "--work", work / "runs")
     finally:

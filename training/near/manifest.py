@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def build_near_set(dataset: Path, manifest: Path = MANIFEST) -> NearSet:
         DatasetError: The manifest or a file of pydicom is missing.
     """
     rows = read_table(manifest, NearRow, remedy="Restore it from the repository.")
-    fixed = {image.name: image for image in (*medical_images(), *drawn_images())}
+    fixed = {image.name: image for image in _fixed()}
     images, missing, differing = [], [], []
     for row in rows:
         image = fixed.get(row.name) if not row.slices else _altered(dataset, row)
@@ -89,7 +90,7 @@ def freeze(dataset: Path, rows: list[SplitRow], manifest: Path = MANIFEST, seed:
     """
     plain = [
         NearRow(image.name, image.kind, image.origin, "", image.sha256)
-        for image in (*medical_images(), *drawn_images())
+        for image in _fixed()
     ]
     altered = []
     for unfinished in _choose_slices(rows, np.random.default_rng(seed)):
@@ -97,6 +98,11 @@ def freeze(dataset: Path, rows: list[SplitRow], manifest: Path = MANIFEST, seed:
         assert image is not None, unfinished  # noqa: S101 -- the split has just named the slices
         altered.append(NearRow(image.name, image.kind, image.origin, unfinished.slices, image.sha256))
     return write_table(manifest, [field.name for field in fields(NearRow)], [*plain, *altered])
+
+
+@cache
+def _fixed() -> tuple[NearImage, ...]:
+    return (*medical_images(), *drawn_images())
 
 
 def _choose_slices(rows: list[SplitRow], rng: np.random.Generator) -> Iterator[NearRow]:
