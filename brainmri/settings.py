@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest body of a request of several images or tensors, and largest gRPC message, in bytes."""
 
+    max_held_bytes: int = Field(default=512 * 2**20, ge=1)
+    """Most bytes that the bodies of all HTTP requests under way hold in one worker; more are refused with 429."""
+
     max_image_bytes: int = Field(default=16 * 2**20, ge=1)
     """Largest encoded image, in bytes."""
 

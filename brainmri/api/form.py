@@ -129,7 +129,7 @@ async def read_files(
     try:
         _, options = parse_options_header(request.headers.get("content-type", ""))
         parser = MultipartParser(options[b"boundary"], collector.callbacks())
-        await receive_body(request, body, parser.write, too_large)
+        await receive_body(request, body, _guarded(parser, form), too_large)
     except (FormParserError, KeyError) as error:
         raise _malformed(form) from error
     if not collector.complete:
@@ -137,6 +137,24 @@ async def read_files(
     if not collector.files:
         raise MalformedRequest(f"The form holds no file. Send at least one in the field {form.field!r}.")
     return collector.files
+
+
+def _guarded(parser: MultipartParser, form: FormLimits) -> Callable[[bytes], object]:
+    """Returns the parser's input, closed to bodies that are full of boundaries.
+
+    Each one that turns out to be none costs the parser a slow path: 0.3 s for 256 KiB of them, measured with
+    python-multipart 0.0.34, in which the event loop stands still.
+    """
+    delimiters = 0
+
+    def write(piece: bytes) -> None:
+        nonlocal delimiters
+        delimiters += piece.count(parser.boundary)
+        if delimiters > form.max_files + 1:
+            raise _too_many(form)
+        parser.write(piece)
+
+    return write
 
 
 def file_too_large(size: int, max_bytes: int) -> ImageTooLarge:

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 
 from brainmri.api.failures import HANDLERS
 from brainmri.api.kserve_v1 import v1_routes
+from brainmri.api.memory import BodyMemoryMiddleware
 from brainmri.api.middleware import FaultMiddleware
 from brainmri.api.model import model_routes
 from brainmri.api.open_inference.rest import routes as open_inference_routes
@@ -50,6 +51,10 @@ def create_app(
     ]
     return Starlette(
         routes=[*routes, unknown_route(routes)],
-        middleware=[*middleware, Middleware(FaultMiddleware)],
+        middleware=[
+            *middleware,
+            Middleware(FaultMiddleware),
+            Middleware(BodyMemoryMiddleware, max_bytes=settings.max_held_bytes),
+        ],
         exception_handlers=HANDLERS,
     )

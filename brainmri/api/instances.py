@@ -21,7 +21,7 @@ from brainmri.imaging import SIDE
 Instance = bytes | NDArray[np.uint8]
 """An encoded image, or a tensor, uint8 `[299, 299, 3]`."""
 
-_SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]+")
 _NUMBERS = re.compile(r"[\[\],0-9 \t\r\n]*")
 _TENSOR = f"whole numbers from 0 to 255 of shape [{SIDE}][{SIDE}][3]"
 _ROW_CHARACTERS = 32 * 2**10  # one row as a client prints it with four characters of space around each number
@@ -155,9 +155,9 @@ class _Reader:
         return MalformedRequest(f"The body holds {what} before character {self._at}. Send {instead}.")
 
     def peek(self) -> str:
-        while (character := self._text[self._at : self._at + 1]) and character in _SPACE:
-            self._at += 1
-        return character
+        if space := _SPACE.match(self._text, self._at):
+            self._at = space.end()
+        return self._text[self._at : self._at + 1]
 
     def items(self, take: Callable[[], None]) -> None:
         """Consumes an array; `take` consumes each item."""

@@ -28,6 +28,7 @@ class StubEngine(Engine):
         self.asked: list[tuple[Predictor | None, Deadline, Priority]] = []
         self.begun = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self._given_up = asyncio.Event()
         self._outcome = outcome
 
     async def predict(
@@ -43,11 +44,17 @@ class StubEngine(Engine):
         if self._outcome is not None:
             raise self._outcome
         try:
-            await asyncio.sleep(60)
+            await asyncio.wait_for(self._given_up.wait(), 60)
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-        raise AssertionError
+        assert self._outcome is not None
+        raise self._outcome
+
+    def give_up(self, outcome: BrainMRIError) -> None:
+        """Ends what is waiting with an error."""
+        self._outcome = outcome
+        self._given_up.set()
 
 
 def ask_stub(engine: StubEngine, path: str = "/predict", **headers: str) -> httpx.Response:

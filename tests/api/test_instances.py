@@ -36,7 +36,7 @@ def test_encoded_images_come_out_in_order(text: str) -> None:
     assert read(text) == [b"abc", b"de"]
 
 
-@pytest.mark.parametrize("layout", [{}, {"indent": 1}, {"separators": (",", ":")}])
+@pytest.mark.parametrize("layout", [{}, {"separators": (" ,\n  ", ": ")}, {"separators": (",", ":")}])
 @pytest.mark.parametrize("named", [True, False])
 def test_nested_lists_become_the_tensor_that_json_would_give(layout: dict[str, Any], named: bool) -> None:
     values = [tensor(1), tensor(2)]

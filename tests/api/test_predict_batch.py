@@ -114,6 +114,24 @@ def test_reading_stops_at_the_limit_when_no_length_is_declared(ask: Ask) -> None
     assert sent <= MAX_REQUEST_BYTES + 2 * 50_000
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict_batch"])
+@pytest.mark.parametrize("almost", [b"\r\n--bX", b"\r\n--b-", b"\r\n--b\r"])
+def test_a_body_of_false_boundaries_is_refused_at_its_first_piece(ask: Ask, path: str, almost: bytes) -> None:
+    sent = 0
+
+    async def hostile() -> AsyncIterator[bytes]:
+        nonlocal sent
+        field = b"image" if path == "/predict" else b"images"
+        yield b'--b\r\nContent-Disposition: form-data; name="%s"; filename="a"\r\n\r\n' % field
+        for _ in range(10):
+            sent += 1
+            yield almost * 1000
+
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    response = ask("POST", path, content=hostile(), headers=headers)
+    assert (response.status_code, sent) == (400 if path == "/predict" else 413, 1)
+
+
 def test_no_upload_is_written_to_a_file(ask: Ask, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a temporary file was made")
