@@ -4,6 +4,7 @@
     about.py            metadata, configuration, index
     tensors.py          what a request carries, validated: uint8 images, or encoded files
     dataplane.py        validated request -> engine -> outputs; deadlines, limits, statistics
+    numbers.py          arrays of pixels in JSON
     binary.py           the binary extension of REST, and the encoding of BYTES
     classification.py   the classification extension
     statistics.py       counts and cumulative times of each model

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,15 @@ from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError
 from brainmri.api.open_inference.binary import split_tail
 from brainmri.api.open_inference.dataplane import InferRequest, OutputTensor, WantedOutput, priority_of
 from brainmri.api.open_inference.models import INPUT, Kind, ServedModel
+from brainmri.api.open_inference.numbers import Numbers, take_numbers
 from brainmri.api.open_inference.tensors import Tensor
 from brainmri.errors import MalformedRequest
 
 LARGE_JSON = 65536
-"""Bytes of JSON from which on it is parsed in a thread, in a way that lets the event loop run on."""
+"""Bytes of JSON from which on it is parsed in a thread."""
 
-_SMALL_INTEGERS = {str(value): value for value in range(256)}
+_MOST_VALUES = 100_000
+"""Values in a document besides pixels; parsing them holds the interpreter's lock, for 10 ms at most."""
 
 
 class _InputParameters(BaseModel):
@@ -30,7 +33,7 @@ class _Input(BaseModel):
     datatype: str
     shape: list[StrictInt]
     parameters: _InputParameters = _InputParameters()
-    data: list[Any] | None = None
+    data: list[Any] | str | None = None
 
 
 class _OutputParameters(BaseModel):
@@ -93,11 +96,13 @@ def parse_request(model: ServedModel, body: bytes, header_length: int | None) ->
             " JSON in front."
         )
     view = memoryview(body)
-    header = _parse_header(body if length == len(body) else bytes(view[:length]))
+    token = secrets.token_hex(16)
+    document, numbers = take_numbers(body if length == len(body) else bytes(view[:length]), token)
+    header = _parse_header(document)
     outputs = [WantedOutput(output.name, output.parameters.classification) for output in header.outputs]
     parameters = header.parameters
     infer = InferRequest(
-        model, _inputs(header, view[length:]), outputs, parameters.timeout, priority_of(parameters.priority)
+        model, _inputs(header, numbers, view[length:]), outputs, parameters.timeout, priority_of(parameters.priority)
     )
     return RestRequest(infer, header.id, _binary_outputs(model, header))
 
@@ -110,12 +115,14 @@ def _whole_body(model: ServedModel, body: bytes) -> Tensor:
     return Tensor(INPUT, "UINT8", (max(1, len(body) // math.prod(image)), *image), raw=body)
 
 
-def _parse_header(data: bytes) -> _Header:
+def _parse_header(document: bytes) -> _Header:
+    if sum(document.count(sign) for sign in (b",", b"[", b"{")) > _MOST_VALUES:
+        raise MalformedRequest(
+            f"The JSON holds more than {_MOST_VALUES} values that are no pixels. Pixels are integers from 0 to 255.",
+            limit=f"{_MOST_VALUES} values",
+        )
     try:
-        # json holds the interpreter's lock for a whole document, unless it has to call Python for every number:
-        # twice as slow, but the event loop is not stopped for 60 ms an image.
-        large = len(data) > LARGE_JSON
-        return _Header.model_validate(json.loads(data, parse_int=_integer) if large else json.loads(data))
+        return _Header.model_validate(json.loads(document))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "the document"
@@ -127,34 +134,40 @@ def _parse_header(data: bytes) -> _Header:
         ) from error
 
 
-def _integer(text: str) -> int:
-    value = _SMALL_INTEGERS.get(text)
-    return int(text) if value is None else value
-
-
-def _inputs(header: _Header, tail: memoryview) -> list[Tensor]:
+def _inputs(header: _Header, numbers: Mapping[str, Numbers], tail: memoryview) -> list[Tensor]:
     regions = [tensor.parameters.shared_memory_region for tensor in header.inputs]
     regions += [output.parameters.shared_memory_region for output in header.outputs]
     if any(region is not None for region in regions):
         raise MalformedRequest("Shared memory is not offered. Send tensors in the body.")
-    binary = [tensor.parameters.binary_data_size is not None for tensor in header.inputs]
-    parts = iter(split_tail(tail, [tensor.parameters.binary_data_size or 0 for tensor in header.inputs]))
-    return [
-        _tensor(given, part if raw else None) for given, raw, part in zip(header.inputs, binary, parts, strict=True)
-    ]
+    parts = split_tail(tail, [given.parameters.binary_data_size or 0 for given in header.inputs])
+    return [_tensor(given, numbers, part) for given, part in zip(header.inputs, parts, strict=True)]
 
 
-def _tensor(given: _Input, raw: memoryview | None) -> Tensor:
-    shape = tuple(given.shape)
-    if (raw is None) == (given.data is None):
+def _tensor(given: _Input, numbers: Mapping[str, Numbers], part: memoryview) -> Tensor:
+    name, datatype, shape = given.name, given.datatype, tuple(given.shape)
+    if (given.parameters.binary_data_size is None) == (given.data is None):
         raise MalformedRequest(
-            f"The input {given.name[:80]!r} needs either data in the JSON or a binary_data_size, one of the two."
+            f"The input {name[:80]!r} needs either data in the JSON or a binary_data_size, one of the two."
         )
-    if raw is not None:
-        return Tensor(given.name, given.datatype, shape, raw=raw)
-    if given.datatype == "BYTES":
-        return Tensor(given.name, given.datatype, shape, texts=given.data)
-    return Tensor(given.name, given.datatype, shape, values=given.data)
+    if given.data is None:
+        return Tensor(name, datatype, shape, raw=part)
+    found = numbers.get(given.data) if isinstance(given.data, str) else None
+    if found is None:
+        return _texts(given)
+    if datatype == "UINT8" and not found.is_flat_or_nested_as(shape):
+        raise MalformedRequest(f"The data of the input {name[:80]!r} is neither flat nor nested as {list(shape)[:8]}.")
+    # The packed numbers are UINT8 and nothing else; for other datatypes their count is all that is known of them.
+    return Tensor(name, datatype, shape, **({"raw": found.packed} if datatype == "UINT8" else {"values": ()}))
+
+
+def _texts(given: _Input) -> Tensor:
+    if not isinstance(given.data, list) or given.datatype == "UINT8":
+        raise MalformedRequest(
+            f"The data of the input {given.name[:80]!r} must be a list of integers from 0 to 255 for UINT8, or of texts"
+            " for BYTES.",
+            limit="0 to 255",
+        )
+    return Tensor(given.name, given.datatype, tuple(given.shape), texts=given.data)
 
 
 def _binary_outputs(model: ServedModel, header: _Header) -> frozenset[str]:

@@ -33,7 +33,8 @@ class ModelStatistics:
     """What happened to one version of one model since this process started.
 
     Stages are counted once a request; a request of several images counts its slowest one, as they run side by side.
-    `compute_input` is decoding, `compute_output` stays 0: encoding an answer takes microseconds.
+    Requests that cannot even be read, because of bad JSON for instance, are not counted. `compute_input` is decoding,
+    `compute_output` stays 0: encoding an answer takes microseconds.
     """
 
     last_inference_ms: int = 0

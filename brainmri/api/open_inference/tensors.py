@@ -15,7 +15,7 @@ from brainmri.api.open_inference.binary import Buffer, unpack_elements
 from brainmri.api.open_inference.models import TensorSpec
 from brainmri.errors import MalformedRequest, RequestTooLarge
 
-_CHUNK = 65536
+_PIECE = 65536
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Tensor:
         datatype: As the client sent it.
         shape: As the client sent it.
         raw: Little-endian bytes; elements of BYTES behind their lengths.
-        values: Numbers, flat or nested as the shape says.
+        values: Numbers in order.
         elements: BYTES elements.
         texts: BYTES elements as JSON carries them: base64, flat or nested.
     """
@@ -36,7 +36,7 @@ class Tensor:
     datatype: str
     shape: tuple[int, ...]
     raw: Buffer | None = None
-    values: Sequence[Any] | None = None
+    values: Sequence[int] | None = None
     elements: Sequence[bytes] | None = None
     texts: Sequence[Any] | None = None
 
@@ -89,7 +89,7 @@ def pixels(tensor: Tensor) -> NDArray[np.uint8]:
     Raises:
         MalformedRequest: The content does not fill the shape, or is not made of integers in [0, 255].
     """
-    raw = tensor.raw if tensor.raw is not None else _pack(tensor.values or (), tensor.shape)
+    raw = tensor.raw if tensor.raw is not None else _pack(tensor.values or ())
     size = math.prod(tensor.shape)
     if len(raw) != size:
         raise MalformedRequest(
@@ -98,29 +98,12 @@ def pixels(tensor: Tensor) -> NDArray[np.uint8]:
     return np.frombuffer(raw, np.uint8).reshape(tensor.shape)
 
 
-def _pack(values: Sequence[Any], shape: tuple[int, ...]) -> bytes:
-    """Packs flat or nested integers in pieces, between which other threads may run."""
+def _pack(values: Sequence[int]) -> bytes:
+    """Packs integers in pieces, between which other threads may run."""
     try:
-        if not isinstance(values[0] if len(values) else 0, list):
-            return b"".join(bytes(values[start : start + _CHUNK]) for start in range(0, len(values), _CHUNK))
-        return b"".join(_pack_row(row, *shape[2:]) for image in _nested(values, *shape[:2]) for row in image)
+        return b"".join(bytes(values[start : start + _PIECE]) for start in range(0, len(values), _PIECE))
     except (TypeError, ValueError) as error:
-        raise MalformedRequest(
-            f"The input's data must be integers from 0 to 255, flat or nested as the shape {list(shape)} says.",
-            limit="0 to 255",
-        ) from error
-
-
-def _nested(images: Sequence[Any], batch: int, height: int) -> Sequence[Any]:
-    if len(images) != batch or {len(image) for image in images} != {height}:
-        raise ValueError("ragged")
-    return images
-
-
-def _pack_row(row: Sequence[Any], width: int, channels: int) -> bytes:
-    if len(row) != width or set(map(len, row)) != {channels}:
-        raise ValueError("ragged")
-    return bytes(chain.from_iterable(row))
+        raise MalformedRequest("The input's data must be integers from 0 to 255.", limit="0 to 255") from error
 
 
 def files(tensor: Tensor) -> list[bytes]:

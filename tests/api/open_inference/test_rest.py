@@ -227,13 +227,23 @@ def refusals() -> list[Any]:
     image = image_input(**binary(size))
     cases: dict[str, tuple[dict[str, Any] | bytes, str]] = {
         "not JSON": (b"\x89PNG", "not JSON"),
-        "deep JSON": (b"[" * 100_000, "not JSON"),
+        "deep JSON": (b"[" * 90_000, "not JSON"),
         "no inputs": ({}, "inputs: Field required"),
         "two inputs": ({"inputs": [image_input(data=[1]), image_input(data=[1])]}, "2 inputs; the model takes one"),
         "text for a shape": ({"inputs": [image_input() | {"shape": ["1"]}]}, "inputs.0.shape.0"),
         "no content": ({"inputs": [image_input()]}, "needs either data in the JSON or a binary_data_size"),
         "both contents": ({"inputs": [{**image, "data": [1]}]}, "bytes follow the JSON"),
         "too little data": ({"inputs": [image_input(data=[1, 2])]}, "holds 2 values"),
+        "text for data": ({"inputs": [image_input(data="[1]")]}, "must be a list of integers from 0 to 255"),
+        "fractions": ({"inputs": [image_input(data=[0.5])]}, "must be a list of integers from 0 to 255"),
+        "many fractions": ({"inputs": [image_input(data=[0.5] * 100_001)]}, "more than 100000 values"),
+        "many lists": (b'{"inputs":' + b"[" * 100_001, "more than 100000 values"),
+        "large numbers": ({"inputs": [image_input(data=[256])]}, "integers from 0 to 255"),
+        "channels first": (
+            {"inputs": [image_input(data=np.zeros((1, 3, SIDE, SIDE), np.uint8).tolist())]},
+            "neither flat nor nested as [1, 299, 299, 3]",
+        ),
+        "numbers for files": ({"inputs": [files_input(data=[1])]}, "takes 'image' UINT8"),
         "no such bytes": ({"inputs": [image]}, "0 bytes follow the JSON"),
         "negative size": ({"inputs": [image_input(**binary(-1))]}, "binary_data_size"),
         "another datatype": ({"inputs": [image_input(data=[1]) | {"datatype": "FP32"}]}, "takes 'image' UINT8"),
@@ -271,6 +281,12 @@ def test_a_bad_header_length_gets_400(server: Served, given: str, sentence: str)
     response = infer(server, b"{}", **{HEADER_LENGTH: given})
     assert response.status_code == 400
     assert sentence in response.json()["error"]
+
+
+@pytest.mark.parametrize("data", [[1], [], [0.5], "aGk=", [["aGk="], ["aGk="]]], ids=json.dumps)
+def test_other_data_for_a_file_gets_400(server: Served, data: object) -> None:
+    response = infer(server, {"inputs": [files_input(data=data)]}, "/models/brain_mri_image/infer")
+    assert (response.status_code, list(response.json())) == (400, ["error"])
 
 
 def test_a_label_cannot_be_classified(server: Served, png: Png) -> None:
