@@ -24,6 +24,7 @@ from brainmri.imaging import SIDE
 from brainmri.inference.deadline import Deadline
 from brainmri.inference.engine import Engine
 from brainmri.inference.schedule import Batching
+from brainmri.lifecycle.rehearsal import rehearse
 from brainmri.lifecycle.worker import Worker, prepare_parent
 from brainmri.metrics import process_metrics
 from brainmri.request_record import current_record
@@ -45,9 +46,10 @@ engine = Engine(
     metrics,
 )
 keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file)
-worker = Worker(engine, metrics, settings, GrpcServer(engine, metrics, settings, keys))
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 app = create_app(engine, metrics, settings, _SWAGGER, middleware=())
+grpc = GrpcServer(engine, metrics, settings, keys)
+worker = Worker(engine, metrics, settings, grpc, lambda: rehearse(app, engine))
 
 MAX_TENSOR_BYTES = 3_000_000
 """Two images as the nested lists that BentoML's client sends. BentoML parses them on the event loop, 0.1 s for an

@@ -45,7 +45,13 @@ LAYERS = (
     Layer("brainmri.models_cli", ("brainmri",)),
     Layer(
         "brainmri.lifecycle",
-        ("brainmri.api.open_inference.server", "brainmri.store", "brainmri.inference", "brainmri.imaging"),
+        (
+            "brainmri.api.open_inference.server",
+            "brainmri.api.schemas",
+            "brainmri.store",
+            "brainmri.inference",
+            "brainmri.imaging",
+        ),
     ),
     Layer("brainmri.__main__", ("brainmri.cli",)),
     Layer("brainmri.keys_cli", ("brainmri.keys",)),

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -17,7 +17,7 @@ from brainmri.inference.models import Models
 from brainmri.inference.observer import Observer
 from brainmri.inference.predictor import Prediction, Predictor
 from brainmri.inference.schedule import Batching
-from brainmri.inference.warm_up import warm_up
+from brainmri.inference.warm_up import sample_image, warm_up
 
 
 class Engine:
@@ -37,36 +37,46 @@ class Engine:
         max_request_images: int = 64,
         observer: Observer | None = None,
     ) -> None:
+        self._threads = decode_workers
         self._decoders = ThreadPoolExecutor(decode_workers, thread_name_prefix="decode")
         self._bulk_decoders = asyncio.Semaphore(decode_workers)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._batching = batching
         self._batcher = Batcher(batching, observer)
         self._max_request_images = max_request_images
-        self._retiring = False
+        self._rehearsed = self._retiring = False
         self.models = Models()
 
     @property
     def ready(self) -> bool:
-        """Whether a model is loaded and warm, and the engine is neither retiring nor draining."""
-        return self.models.ready and not self._retiring
+        """Whether a model is loaded and everything is warm, and the engine is neither retiring nor draining."""
+        return self.models.ready and self._rehearsed and not self._retiring
 
     @property
     def alive(self) -> bool:
         """Whether every thread that work depends on still runs; a restart helps when it is False."""
         return self._batcher.alive
 
-    async def start(self, load: Callable[[], Sequence[Predictor]]) -> None:
+    async def start(
+        self,
+        load: Callable[[], Sequence[Predictor]],
+        rehearse: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Loads and warms the models in a thread, then becomes ready.
 
         Args:
             load: Opens the models, the default first; its errors pass through.
+            rehearse: Warms what lies in front of the engine, which answers already but is not ready yet.
 
         Raises:
             InvalidBundle: A network fails on a black image.
         """
         self._batcher.start()
         await self.swap(load)
+        await self._warm_decoders()
+        if rehearse is not None:
+            await rehearse()
+        self._rehearsed = True
 
     async def swap(self, load: Callable[[], Sequence[Predictor]]) -> None:
         """Loads and warms other models in a thread, then serves them instead; requests under way keep theirs.
@@ -199,6 +209,11 @@ class Engine:
                 image, decode_s = await self._read(data, deadline, predictor)
             answer = await ticket.infer(image[np.newaxis])
         return _predictions(predictor, answer, start, decode_s)[0]
+
+    async def _warm_decoders(self) -> None:
+        loop, image = asyncio.get_running_loop(), sample_image()
+        reads = [loop.run_in_executor(self._decoders, self.models.default.read, image) for _ in range(self._threads)]
+        await asyncio.gather(*reads)
 
     async def _read(self, data: bytes, deadline: Deadline, predictor: Predictor) -> tuple[NDArray[np.uint8], float]:
         def read() -> tuple[NDArray[np.uint8], float]:

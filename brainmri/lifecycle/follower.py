@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from brainmri import store
@@ -41,21 +41,18 @@ class Follower:
         self._seen: Stamp | None = None
         self._woken = asyncio.Event()
 
-    async def start(self) -> None:
+    async def start(self, rehearse: Callable[[], Awaitable[None]]) -> None:
         """Loads the models and makes the engine ready. An activated model that fails now leaves the configured ones.
+
+        Args:
+            rehearse: Warms what lies in front of the engine.
 
         Raises:
             BrainMRIError: The configured models cannot be loaded.
         """
         self._seen = self._file.stamp()
         wanted = self._file.read() or Wanted(self._settings.models)
-        try:
-            await self._engine.start(lambda: self._open(wanted.tags))
-        except BrainMRIError as error:
-            if wanted.activated is None:
-                raise
-            _logger.error("%s cannot be served: %s", wanted.activated, error.message)
-            await self._engine.swap(lambda: self._open(wanted.configured))
+        await self._engine.start(lambda: self._open_for_start(wanted), rehearse)
         self._announce()
 
     async def follow(self) -> None:
@@ -91,6 +88,15 @@ class Follower:
             _logger.exception("The models stay as they are")
         else:
             self._announce()
+
+    def _open_for_start(self, wanted: Wanted) -> list[Predictor]:
+        try:
+            return self._open(wanted.tags)
+        except BrainMRIError as error:
+            if wanted.activated is None:
+                raise
+            _logger.error("%s cannot be served: %s", wanted.activated, error.message)
+            return self._open(wanted.configured)
 
     def _open(self, tags: Sequence[str]) -> list[Predictor]:
         """Opens what is not served already; runs in a thread."""

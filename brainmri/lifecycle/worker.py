@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
 
@@ -41,9 +41,18 @@ class Worker:
         metrics: What counts.
         settings: The deployment.
         grpc: The gRPC interface; the worker starts and drains it.
+        rehearse: Warms the HTTP interface once a model is loaded, before the worker is ready.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, settings: Settings, grpc: GrpcServer) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        settings: Settings,
+        grpc: GrpcServer,
+        rehearse: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._rehearse = rehearse
         self._engine = engine
         self._settings = settings
         self._grpc = grpc
@@ -89,7 +98,7 @@ class Worker:
 
     async def _load_and_follow(self) -> None:
         try:
-            await self._follower.start()
+            await self._follower.start(self._rehearse)
         except BrainMRIError as error:
             _logger.error("The models cannot be loaded: %s", error.message)
             self._failed = True

@@ -38,7 +38,7 @@ class StandIn:
     """
 
     def __init__(self, held: bool = False, poison: Sequence[int] = (), batch_sizes: tuple[int, ...] = ()) -> None:
-        self.info = RuntimeInfo("stand-in", "f64", 1, batch_sizes)
+        self.info = RuntimeInfo("openvino-f64", "f64", 1, batch_sizes)
         self.batches: list[list[int]] = []
         self.fault: BaseException = ValueError("poisoned")
         self._poison = set(poison)

@@ -48,6 +48,17 @@ async def running(*predictors: Predictor, decode_workers: int = 2, **settings: A
         await engine.drain(WAIT_S)
 
 
+class Broken:
+    """A runtime whose every logit is the same value."""
+
+    def __init__(self, value: float) -> None:
+        self.info = RuntimeInfo("openvino-f32", "f32", 1)
+        self.value = value
+
+    def infer(self, images: NDArray[np.uint8]) -> Output:
+        return Output(np.full((len(images), 4), self.value, np.float32), np.zeros((len(images), 3), np.float32))
+
+
 class SlowRead:
     """Holds back a predictor's decoding, and notes what was decoded."""
 
@@ -97,6 +108,36 @@ def test_it_is_ready_between_its_start_and_its_retirement_and_answers_until_it_d
     assert asyncio.run(ask()) == [False, True, False, False]
 
 
+def test_it_answers_its_rehearsal_before_it_is_ready(predictor: Predictor, png: Png) -> None:
+    async def ask() -> list[object]:
+        engine = Engine(decode_workers=1)
+        seen: list[object] = []
+
+        async def rehearse() -> None:
+            seen.extend((engine.ready, (await engine.predict(png(), SOON)).label))
+
+        await engine.start(lambda: [predictor], rehearse)
+        seen.append(engine.ready)
+        await engine.drain(WAIT_S)
+        return seen
+
+    assert asyncio.run(ask()) == [False, "glioma", True]
+
+
+def test_every_batch_size_is_warm_before_it_is_ready(tiny_bundle: Bundle) -> None:
+    class Sizes(Broken):
+        def infer(self, images: NDArray[np.uint8]) -> Output:
+            seen.append(len(images))
+            return super().infer(images)
+
+    async def ask() -> None:
+        async with running(Predictor(tiny_bundle.contract, Sizes(0.0), DecodeLimits()), max_batch_size=4):
+            assert set(seen) == {1, 2, 3, 4}
+
+    seen: list[int] = []
+    asyncio.run(ask())
+
+
 def test_an_image_that_is_decoded_while_the_engine_drains_is_answered(
     predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,17 +169,6 @@ def test_a_model_that_cannot_be_loaded_leaves_it_not_ready() -> None:
         return engine.ready
 
     assert asyncio.run(ask()) is False
-
-
-class Broken:
-    """A runtime whose every logit is the same value."""
-
-    def __init__(self, value: float) -> None:
-        self.info = RuntimeInfo("broken", "f32", 1)
-        self.value = value
-
-    def infer(self, images: NDArray[np.uint8]) -> Output:
-        return Output(np.full((len(images), 4), self.value, np.float32), np.zeros((len(images), 3), np.float32))
 
 
 def test_a_network_that_answers_nonsense_never_becomes_the_served_one(

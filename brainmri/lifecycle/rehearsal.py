@@ -1,0 +1,44 @@
+"""One request that no client sent, so that the first real one finds everything imported and compiled."""
+
+from starlette.types import ASGIApp, Message
+
+from brainmri.api.schemas import prediction_body
+from brainmri.inference.engine import Engine
+from brainmri.inference.warm_up import sample_image
+
+_BODY = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nno image\r\n--b--\r\n'
+
+
+async def rehearse(app: ASGIApp, engine: Engine) -> None:
+    """Sends an upload that is refused through the application, and writes an answer for a black image.
+
+    Measured: the first upload took 10 ms of CPU more than the second. Nothing is counted: `app` is the application
+    without its surroundings, and the image is answered outside of the batcher.
+
+    Args:
+        app: The application, without the middleware that counts and logs.
+        engine: Has a model already.
+    """
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": _BODY, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = {"content-type": "multipart/form-data; boundary=b", "content-length": str(len(_BODY))}
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/predict",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "state": {"request_id": "rehearsal"},
+    }
+    await app(scope, receive, send)
+    prediction = engine.models.default.predict(sample_image())
+    prediction_body(prediction, "rehearsal", "").model_dump_json()

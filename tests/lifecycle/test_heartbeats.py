@@ -1,0 +1,73 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from brainmri.lifecycle.heartbeats import STALE_S, Heartbeats
+
+
+@pytest.fixture
+def heartbeats(tmp_path: Path) -> Heartbeats:
+    heartbeats = Heartbeats(tmp_path, parent=1)
+    heartbeats.join()
+    return heartbeats
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Path:
+    return tmp_path / "brainmri" / "workers" / "1"
+
+
+def silence(path: Path) -> None:
+    """Makes a worker's last beat too old."""
+    path.touch()
+    long_ago = time.time() - STALE_S - 1
+    os.utime(path, (long_ago, long_ago))
+
+
+def test_workers_that_beat_are_alive(heartbeats: Heartbeats, workers: Path) -> None:
+    (workers / "2").touch()
+    assert heartbeats.all_alive()
+
+
+def test_one_silent_worker_shows_in_all_of_them(heartbeats: Heartbeats, workers: Path) -> None:
+    silence(workers / "2")
+    assert not heartbeats.all_alive()
+    (workers / "2").touch()
+    assert heartbeats.all_alive()
+
+
+def test_its_own_silence_shows_too_until_it_beats(heartbeats: Heartbeats, workers: Path) -> None:
+    silence(workers / str(os.getpid()))
+    assert not heartbeats.all_alive()
+    heartbeats.beat()
+    assert heartbeats.all_alive()
+
+
+def test_a_worker_that_left_in_good_order_is_not_missed(heartbeats: Heartbeats, workers: Path) -> None:
+    heartbeats.leave()
+    assert list(workers.iterdir()) == []
+    assert heartbeats.all_alive()
+
+
+def test_a_new_worker_takes_the_place_of_those_whose_process_is_gone(tmp_path: Path, workers: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    workers.mkdir(parents=True)
+    silence(workers / str(process.pid))
+    silence(workers / str(os.getppid()))
+    heartbeats = Heartbeats(tmp_path, parent=1)
+    heartbeats.join()
+    assert {path.name for path in workers.iterdir()} == {str(os.getpid()), str(os.getppid())}
+    # The other one runs, but is silent.
+    assert not heartbeats.all_alive()
+
+
+def test_a_new_server_forgets_the_workers_of_an_old_one_with_its_process_id(tmp_path: Path, workers: Path) -> None:
+    workers.mkdir(parents=True)
+    silence(workers / "2")
+    Heartbeats(tmp_path, parent=1).reset()
+    assert Heartbeats(tmp_path, parent=1).all_alive()

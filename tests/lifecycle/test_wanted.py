@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from brainmri.errors import InvalidSettings
+from brainmri.lifecycle.wanted import Wanted, WantedFile
+
+
+@pytest.mark.parametrize(
+    ("configured", "activated", "tags"),
+    [
+        (("a:1", "b:1"), None, ("a:1", "b:1")),
+        (("a:1", "b:1"), "a:2", ("a:2", "b:1")),
+        (("a:1", "b:1"), "b:2", ("b:2", "a:1")),
+        (("a:1", "a:2", "b:1"), "a:2", ("a:2", "a:1", "b:1")),
+        (("a:1", "b:1"), "c:1", ("c:1", "a:1", "b:1")),
+    ],
+    ids=["nothing activated", "new version", "of another name", "already served", "new name"],
+)
+def test_the_activated_model_is_the_default_in_place_of_the_one_of_its_name(
+    configured: tuple[str, ...], activated: str | None, tags: tuple[str, ...]
+) -> None:
+    assert Wanted(configured, activated).tags == tags
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    file = WantedFile(tmp_path)
+    assert (file.read(), file.stamp()) == (None, None)
+    for wanted in (Wanted(("a:1", "b:1")), Wanted(("a:1",), "a:2")):
+        file.write(wanted)
+        assert file.read() == wanted
+
+
+def test_every_write_changes_the_stamp_even_if_it_says_the_same(tmp_path: Path) -> None:
+    file = WantedFile(tmp_path)
+    stamps = []
+    for _ in range(3):
+        file.write(Wanted(("a:1",)))
+        stamps.append(file.stamp())
+    assert len(set(stamps)) == 3
+    assert [path.name for path in (tmp_path / "brainmri").iterdir()] == ["wanted.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"configured": ["a:1"]}'])
+def test_a_file_that_nobody_of_this_project_wrote_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "brainmri").mkdir()
+    (tmp_path / "brainmri" / "wanted.json").write_text(text)
+    with pytest.raises(InvalidSettings, match=r"wanted\.json cannot be read"):
+        WantedFile(tmp_path).read()
+
+
+def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "brainmri").write_text("a file in the way")
+    with pytest.raises(InvalidSettings, match="Set BENTOML_HOME to a folder that can be written"):
+        WantedFile(tmp_path).write(Wanted(("a:1",)))
