@@ -27,10 +27,11 @@ def parse_form(request: bytes) -> list[tuple[str, bytes]]:
     """Returns field and content of each file."""
     _, headers, body = split(request)
     form = message_from_bytes(b"Content-Type: " + headers["content-type"].encode() + b"\r\n\r\n" + body, policy=HTTP)
-    return [
-        (part.get_param("name", header="content-disposition"), part.get_payload(decode=True))
-        for part in form.iter_parts()
-    ]
+    found: list[tuple[str, bytes]] = []
+    for part in form.iter_parts():
+        content: bytes = part.get_content()
+        found.append((str(part.get_param("name", header="content-disposition")), content))
+    return found
 
 
 def test_an_upload_carries_one_file() -> None:
