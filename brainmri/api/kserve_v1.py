@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from brainmri.api.body import BodyLimits, read_body
 from brainmri.api.call import Call, attend
-from brainmri.api.instances import of_instance, read_instances
+from brainmri.api.instances import InstanceLimits, of_instance, read_instances
 from brainmri.api.predict import json_response
 from brainmri.api.schemas import V1Model, V1Models, V1Prediction, V1Version, prediction_body
 from brainmri.errors import BrainMRIError
@@ -65,7 +65,9 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
 
 
 async def _predict(engine: Engine, call: Call, body: bytes, settings: Settings) -> list[Prediction]:
-    instances = await asyncio.to_thread(read_instances, body, settings.max_request_images, settings.max_image_bytes)
+    side = call.predictor.contract.input.height
+    limits = InstanceLimits(settings.max_request_images, settings.max_image_bytes, side)
+    instances = await asyncio.to_thread(read_instances, body, limits)
     images = [instance for instance in instances if isinstance(instance, bytes)]
     tensors = [instance for instance in instances if not isinstance(instance, bytes)]
     from_images = iter(await _answer(engine, call, images))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainmri.api.instances import read_instances
+from brainmri.api.instances import InstanceLimits, read_instances
 from brainmri.errors import ImageTooLarge, MalformedRequest, RequestTooLarge
 from brainmri.imaging import SIDE
 
@@ -21,7 +21,8 @@ def tensor(seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def read(text: str | bytes, most: int = 8) -> list[Any]:
-    return read_instances(text if isinstance(text, bytes) else text.encode(), most, MAX_BYTES)
+    limits = InstanceLimits(most, MAX_BYTES, SIDE)
+    return list(read_instances(text if isinstance(text, bytes) else text.encode(), limits))
 
 
 @pytest.mark.parametrize(
