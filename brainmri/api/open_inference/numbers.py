@@ -61,7 +61,7 @@ def take_numbers(document: bytes, token: str) -> tuple[bytes, dict[str, Numbers]
         end = _end_of_numbers(document, start) if opening else start
         if end > start:
             name = f"{token}{len(found)}"
-            found[name] = Numbers(_pack(document, start, end), document.count(b"[", start, end))
+            found[name] = Numbers(_pack(document, start, end), _count(document, b"[", start, end))
             kept += [document[done:start], f'"{name}"'.encode()]
             done = end
         at = document.find(_KEY, max(at + 1, end))
@@ -78,9 +78,13 @@ def _end_of_numbers(document: bytes, start: int) -> int:
             break
         position += len(piece)
     end = document.rfind(b"]", start, position) + 1
-    balanced = document.count(b"[", start, end) == document.count(b"]", start, end)
+    balanced = _count(document, b"[", start, end) == _count(document, b"]", start, end)
     rest = document[max(end, start) : position].translate(None, b", \t\r\n")
     return end if end > start and balanced and not rest else start
+
+
+def _count(document: bytes, sign: bytes, start: int, end: int) -> int:
+    return sum(document.count(sign, at, min(at + _PIECE, end)) for at in range(start, end, _PIECE))
 
 
 def _pack(document: bytes, start: int, end: int) -> bytes:
