@@ -240,6 +240,80 @@ def resize_study(
         )
 
 
+@app.command("novelty-study")
+def novelty_study(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a released bundle.")],
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    threads: Threads = THREADS,
+) -> None:
+    """Compare scores of novelty on validation slices, photographs and the near set (decision 0007)."""
+    from training.novelty_study import compare_scores, table
+    from training.outliers import load_outliers
+    from training.outputs import Outputs
+    from training.pipeline import bundle_of_split
+
+    space = Workspace(work)
+    outputs = Outputs(bundle_of_split(bundle, space), threads, space.outputs)
+    _say(table(compare_scores(outputs, space.arrays(data, _bar("decoding")), load_outliers(data))))
+
+
+@app.command()
+def reproduce(
+    recipe: RecipeName,
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    models: Annotated[Path, typer.Option(help="Receives the bundle when --version is given.")] = DEFAULT_MODELS,
+    version: Annotated[str | None, typer.Option(help="Register the model under this version.")] = None,
+    threads: Threads = THREADS,
+    smoke: Annotated[bool, typer.Option("--smoke", help="A few steps on a part of the data, in minutes.")] = False,
+) -> None:
+    """Go from the dataset's folder to the figures of a release: every stage, resumed where it was interrupted.
+
+    With --smoke only that everything works is shown, in folders of its own (WORK/smoke), and registered there.
+    """
+    from training.pipeline import differences_from_release
+    from training.recipe import load_recipe
+    from training.reproduce import SMOKE_VERSION, Job, reproduce
+
+    chosen = load_recipe(recipe)
+    if smoke:
+        job = Job(chosen, data, work / "smoke", threads, SMOKE_VERSION, work / "smoke" / "models", smoke=True)
+    else:
+        job = Job(chosen, data, work, threads, version, models)
+    result = reproduce(job, _say, _bar("reading"))
+    _report(result.metrics)
+    if not smoke:
+        for line in differences_from_release(result.metrics, models, chosen.name, Workspace(work)):
+            _say(line)
+
+
+@app.command()
+def ablation(
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each variant.")] = 3,
+    out: Annotated[Path, typer.Option(help="Receives the table.")] = Path("docs/ablations.md"),
+) -> None:
+    """Train small variants, one choice changed in each, and write the table; an interrupted one is resumed.
+
+    About ten minutes a variant of three epochs on two cores with KERAS_BACKEND=torch; five variants.
+    """
+    import time
+
+    from training.dataset import find_dataset
+    from training.tables import write_atomically
+
+    space = Workspace(work)
+    arrays = space.arrays(data, _bar("decoding"))
+    from training.ablation import ablate, base_recipe, table
+
+    base, start = base_recipe(epochs), time.monotonic()
+    rows = ablate(base, arrays, space.origin(), space, find_dataset(data), _say)
+    write_atomically(out, table(rows, base, time.monotonic() - start).encode())
+    _say(f"table in {out}")
+
+
 def _report(figures: dict[str, Any]) -> None:
     for name in ("given", "leak_free", "grouped"):
         row = figures[name]

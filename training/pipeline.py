@@ -110,6 +110,18 @@ def bundle_of_split(folder: Path, space: Workspace) -> Bundle:
     return bundle
 
 
+def differences_from_release(measured: dict[str, Any], models: Path, recipe_name: str, space: Workspace) -> list[str]:
+    """Returns how figures differ from those released for the same recipe and split; one line says so if not at all."""
+    folder = models / MODEL_NAME
+    if not (folder / METRICS).is_file():
+        return [f"{folder} holds no release to compare with"]
+    made = load_bundle(folder).contract.provenance
+    if (made.recipe, made.split_sha256) != (recipe_name, space.origin().split_sha256):
+        return [f"{folder} was made by another recipe or from another split; its figures are not compared"]
+    published = json.loads((folder / METRICS).read_text())
+    return differences(measured, published) or [f"as published in {folder / METRICS}"]
+
+
 def differences(measured: dict[str, Any], published: dict[str, Any]) -> list[str]:
     """Returns a sentence for every headline figure that moved by more than `TOLERANCE`."""
     lines = []

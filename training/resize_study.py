@@ -5,7 +5,7 @@ matters), and cropped to the head's bounding box, which makes real slices that a
 stretched bilinear inputs, so the study tells what departing from that rule costs, not which rule to train with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,9 @@ def crop_to_head(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
-def study(runtime: Runtime, temperature: float, arrays: Arrays, dataset: Path) -> list[dict[str, Any]]:
+def study(
+    runtime: Runtime, temperature: float, arrays: Arrays, dataset: Path, filters: Iterable[str] = FILTERS
+) -> list[dict[str, Any]]:
     """Returns one row (images, rule, filter, macro-F1, log loss) for each combination, on validation slices."""
     rows = arrays.subset(VALIDATION)
     whole = [decode((dataset / arrays.rows[number].name).read_bytes()) for number in rows]
@@ -62,19 +64,25 @@ def study(runtime: Runtime, temperature: float, arrays: Arrays, dataset: Path) -
     results = []
     for name, images in (("as supplied", whole), ("cropped to the head", cropped)):
         for rule in (stretch, pad):
-            for filter_name, resampling in FILTERS.items():
-                logits = _infer(runtime, images, rule, resampling)
+            for filter_name in filters:
+                logits = _infer(runtime, images, rule, FILTERS[filter_name])
                 likely = probabilities(logits, temperature)
+                predicted, labels = likely.argmax(axis=1), arrays.labels[rows]
                 results.append(
                     {
                         "images": name,
                         "rule": rule.__name__,
                         "filter": filter_name,
-                        "macro_f1": metrics.macro_f1(likely.argmax(axis=1), arrays.labels[rows]),
-                        "log_loss": metrics.log_loss(likely, arrays.labels[rows]),
+                        "macro_f1": metrics.macro_f1(predicted, labels),
+                        "macro_f1_ci95": _interval(predicted, labels, arrays.groups[rows]),
+                        "log_loss": metrics.log_loss(likely, labels),
                     }
                 )
     return results
+
+
+def _interval(predicted: NDArray[np.intp], labels: NDArray[np.intp], groups: NDArray[np.intp]) -> list[float]:
+    return metrics.bootstrap_interval(lambda i: metrics.macro_f1(predicted[i], labels[i]), groups)
 
 
 def _infer(
