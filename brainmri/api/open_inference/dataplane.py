@@ -6,12 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from brainmri.api.open_inference.binary import pack_elements
-from brainmri.api.open_inference.classification import classify
-from brainmri.api.open_inference.models import LABEL, NOVELTY, PROBABILITIES, Kind, ServedModel, TensorSpec
+from brainmri.api.open_inference.models import Kind, ServedModel, TensorSpec
+from brainmri.api.open_inference.outputs import OutputTensor, WantedOutput, all_outputs, check_outputs, make_output
 from brainmri.api.open_inference.statistics import statistics_of
 from brainmri.api.open_inference.tensors import Tensor, check_tensor, files, pixels
 from brainmri.errors import BrainMRIError, InvalidInput, MalformedRequest, Overloaded
@@ -23,14 +19,6 @@ from brainmri.settings import Settings
 
 _CHEAP = 16384
 """Numbers or characters that are converted on the event loop, in well under a millisecond."""
-
-
-@dataclass(frozen=True)
-class WantedOutput:
-    """An output that the client asks for; `classes` above 0 asks for the best classes in words."""
-
-    name: str
-    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,34 +38,6 @@ class InferRequest:
     outputs: Sequence[WantedOutput] = ()
     timeout_us: int = 0
     priority: Priority = Priority.INTERACTIVE
-
-
-@dataclass(frozen=True)
-class OutputTensor:
-    """An output: float32 `[B, n]`, or rows of BYTES elements."""
-
-    name: str
-    values: NDArray[np.float32] | list[list[bytes]]
-
-    @property
-    def datatype(self) -> str:
-        """Datatype in the protocol."""
-        return "FP32" if isinstance(self.values, np.ndarray) else "BYTES"
-
-    @property
-    def shape(self) -> list[int]:
-        """`[B, n]`."""
-        return [len(self.values), len(self.values[0])]
-
-    def elements(self) -> list[bytes]:
-        """Returns the BYTES elements in order."""
-        return [element for row in self.values for element in row]
-
-    def raw(self) -> bytes:
-        """Returns the tensor in the protocol's binary form."""
-        if isinstance(self.values, np.ndarray):
-            return self.values.astype("<f4", copy=False).tobytes()
-        return pack_elements(self.elements())
 
 
 class DataPlane:
@@ -137,11 +97,11 @@ class DataPlane:
         statistics.succeeded(predictions, time.perf_counter() - start)
         for prediction in predictions:
             self._metrics.observe_prediction(prediction)
-        return [_output(wanted, model, predictions) for wanted in request.outputs or _all_of(model)]
+        return [make_output(wanted, model, predictions) for wanted in request.outputs or all_outputs(model)]
 
     async def _predict(self, request: InferRequest, deadline: Deadline) -> list[Prediction]:
         model, priority = request.model, request.priority
-        _check_outputs(request)
+        check_outputs(request.outputs, model)
         tensor = _only_input(request.inputs, model.input)
         check_tensor(tensor, model.input, self.settings.max_request_images)
         cheap = tensor.cost <= _CHEAP
@@ -190,35 +150,3 @@ def _all_or_error(results: Sequence[Prediction | BrainMRIError]) -> list[Predict
         if isinstance(result, BrainMRIError):
             raise result
     return [result for result in results if isinstance(result, Prediction)]
-
-
-def _all_of(model: ServedModel) -> list[WantedOutput]:
-    return [WantedOutput(output.name) for output in model.outputs]
-
-
-def _check_outputs(request: InferRequest) -> None:
-    known = [output.name for output in request.model.outputs]
-    for wanted in request.outputs:
-        if wanted.name not in known:
-            raise MalformedRequest(
-                f"The model has no output {wanted.name[:80]!r}. Ask for one of {', '.join(known)}.",
-                limit=", ".join(known),
-            )
-        if wanted.classes is not None and wanted.name != PROBABILITIES:
-            raise MalformedRequest(f"Only the output {PROBABILITIES!r} can be classified, not {wanted.name!r}.")
-        if wanted.classes is not None and wanted.classes < 1:
-            raise MalformedRequest(f"The parameter classification is {wanted.classes}; it must be at least 1.")
-
-
-def _output(wanted: WantedOutput, model: ServedModel, predictions: Sequence[Prediction]) -> OutputTensor:
-    if wanted.name == LABEL:
-        # Never empty: who abstains says why, `not_a_brain_mri`.
-        texts = [prediction.label or prediction.verdict for prediction in predictions]
-        return OutputTensor(LABEL, [[text.encode()] for text in texts])
-    if wanted.name == NOVELTY:
-        scores = [np.nan if prediction.novelty is None else prediction.novelty for prediction in predictions]
-        return OutputTensor(NOVELTY, np.array(scores, np.float32)[:, np.newaxis])
-    rows = np.array([list(prediction.probabilities.values()) for prediction in predictions], np.float32)
-    if wanted.classes is None:
-        return OutputTensor(PROBABILITIES, rows)
-    return OutputTensor(PROBABILITIES, classify(rows, model.predictor.contract.labels, wanted.classes))

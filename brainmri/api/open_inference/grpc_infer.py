@@ -5,8 +5,9 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2
 
-from brainmri.api.open_inference.dataplane import InferRequest, OutputTensor, WantedOutput, priority_of
+from brainmri.api.open_inference.dataplane import InferRequest, priority_of
 from brainmri.api.open_inference.models import ServedModel
+from brainmri.api.open_inference.outputs import OutputTensor, WantedOutput
 from brainmri.api.open_inference.tensors import Tensor
 from brainmri.errors import MalformedRequest
 

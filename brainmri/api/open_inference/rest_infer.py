@@ -7,57 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError
-
 from brainmri.api.open_inference.binary import split_tail
-from brainmri.api.open_inference.dataplane import InferRequest, OutputTensor, WantedOutput, priority_of
+from brainmri.api.open_inference.dataplane import InferRequest, priority_of
 from brainmri.api.open_inference.models import INPUT, Kind, ServedModel
 from brainmri.api.open_inference.numbers import Numbers, take_numbers
+from brainmri.api.open_inference.outputs import OutputTensor, WantedOutput
+from brainmri.api.open_inference.rest_header import Header, Input, parse_header
 from brainmri.api.open_inference.tensors import Tensor
 from brainmri.errors import MalformedRequest
 
 LARGE_JSON = 65536
 """Bytes of JSON from which on it is parsed in a thread."""
-
-_MOST_VALUES = 100_000
-"""Values in a document besides pixels; parsing them holds the interpreter's lock, for 10 ms at most."""
-
-
-class _InputParameters(BaseModel):
-    binary_data_size: StrictInt | None = Field(default=None, ge=0)
-    shared_memory_region: object = None
-
-
-class _Input(BaseModel):
-    name: str
-    datatype: str
-    shape: list[StrictInt]
-    parameters: _InputParameters = _InputParameters()
-    data: list[Any] | str | None = None
-
-
-class _OutputParameters(BaseModel):
-    binary_data: StrictBool | None = None
-    classification: StrictInt | None = None
-    shared_memory_region: object = None
-
-
-class _Output(BaseModel):
-    name: str
-    parameters: _OutputParameters = _OutputParameters()
-
-
-class _Parameters(BaseModel):
-    binary_data_output: StrictBool = False
-    timeout: StrictInt = 0
-    priority: StrictInt = 0
-
-
-class _Header(BaseModel):
-    id: str | None = None
-    parameters: _Parameters = _Parameters()
-    inputs: list[_Input]
-    outputs: list[_Output] = []
 
 
 @dataclass(frozen=True)
@@ -98,7 +58,7 @@ def parse_request(model: ServedModel, body: bytes, header_length: int | None) ->
     view = memoryview(body)
     token = secrets.token_hex(16)
     document, numbers = take_numbers(body if length == len(body) else bytes(view[:length]), token)
-    header = _parse_header(document)
+    header = parse_header(document)
     outputs = [WantedOutput(output.name, output.parameters.classification) for output in header.outputs]
     parameters = header.parameters
     infer = InferRequest(
@@ -115,26 +75,7 @@ def _whole_body(model: ServedModel, body: bytes) -> Tensor:
     return Tensor(INPUT, "UINT8", (max(1, len(body) // math.prod(image)), *image), raw=body)
 
 
-def _parse_header(document: bytes) -> _Header:
-    if sum(document.count(sign) for sign in (b",", b"[", b"{")) > _MOST_VALUES:
-        raise MalformedRequest(
-            f"The JSON holds more than {_MOST_VALUES} values that are no pixels. Pixels are integers from 0 to 255.",
-            limit=f"{_MOST_VALUES} values",
-        )
-    try:
-        return _Header.model_validate(json.loads(document))
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "the document"
-        raise MalformedRequest(f"The JSON of the request is invalid at {where[:200]}: {fault['msg']}.") from error
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest(
-            "The request is not JSON. Send the protocol's JSON; with tensors behind it, give its length in"
-            " Inference-Header-Content-Length; with 0 there, the body is one raw image."
-        ) from error
-
-
-def _inputs(header: _Header, numbers: Mapping[str, Numbers], tail: memoryview) -> list[Tensor]:
+def _inputs(header: Header, numbers: Mapping[str, Numbers], tail: memoryview) -> list[Tensor]:
     regions = [tensor.parameters.shared_memory_region for tensor in header.inputs]
     regions += [output.parameters.shared_memory_region for output in header.outputs]
     if any(region is not None for region in regions):
@@ -143,7 +84,7 @@ def _inputs(header: _Header, numbers: Mapping[str, Numbers], tail: memoryview) -
     return [_tensor(given, numbers, part) for given, part in zip(header.inputs, parts, strict=True)]
 
 
-def _tensor(given: _Input, numbers: Mapping[str, Numbers], part: memoryview) -> Tensor:
+def _tensor(given: Input, numbers: Mapping[str, Numbers], part: memoryview) -> Tensor:
     name, datatype, shape = given.name, given.datatype, tuple(given.shape)
     if (given.parameters.binary_data_size is None) == (given.data is None):
         raise MalformedRequest(
@@ -160,7 +101,7 @@ def _tensor(given: _Input, numbers: Mapping[str, Numbers], part: memoryview) -> 
     return Tensor(name, datatype, shape, **({"raw": found.packed} if datatype == "UINT8" else {"values": ()}))
 
 
-def _texts(given: _Input) -> Tensor:
+def _texts(given: Input) -> Tensor:
     if not isinstance(given.data, list) or given.datatype == "UINT8":
         raise MalformedRequest(
             f"The data of the input {given.name[:80]!r} must be a list of integers from 0 to 255 for UINT8, or of texts"
@@ -170,7 +111,7 @@ def _texts(given: _Input) -> Tensor:
     return Tensor(given.name, given.datatype, tuple(given.shape), texts=given.data)
 
 
-def _binary_outputs(model: ServedModel, header: _Header) -> frozenset[str]:
+def _binary_outputs(model: ServedModel, header: Header) -> frozenset[str]:
     default = header.parameters.binary_data_output
     if not header.outputs:
         return frozenset(output.name for output in model.outputs) if default else frozenset()

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainmri.api.open_inference.dataplane import DataPlane, InferRequest, OutputTensor, WantedOutput, priority_of
+from brainmri.api.open_inference.dataplane import DataPlane, InferRequest, priority_of
 from brainmri.api.open_inference.models import find_model
+from brainmri.api.open_inference.outputs import OutputTensor, WantedOutput
 from brainmri.api.open_inference.tensors import Tensor
 from brainmri.bundle import Bundle
 from brainmri.errors import MalformedRequest, Overloaded

@@ -210,12 +210,13 @@ def test_a_compressed_request(server: Served, encoding: str, pack: Callable[[byt
     assert values_of(infer(server, pack(head + data), **headers))[1] == pytest.approx(0.976005, abs=1e-6)
 
 
-def test_a_large_answer_is_compressed_for_clients_that_accept_it(server: Served) -> None:
+def test_a_large_answer_is_compressed_for_clients_that_accept_it(bundle: Bundle) -> None:
     classes = {"name": "probabilities", "parameters": {"classification": 4}}
-    body = {"inputs": [image_input(8, **binary(8 * SIDE * SIDE * 3))], "outputs": [classes] * 3}
-    tail = tensor_of(*[RED] * 8).tobytes()
-    plain = infer_binary(server, body, tail, **{"Accept-Encoding": "identity"})
-    packed = infer_binary(server, body, tail, **{"Accept-Encoding": "gzip"})
+    body = {"inputs": [image_input(20, **binary(20 * SIDE * SIDE * 3))], "outputs": [classes]}
+    tail = tensor_of(*[RED] * 20).tobytes()
+    with serve(bundle) as server:
+        plain = infer_binary(server, body, tail, **{"Accept-Encoding": "identity"})
+        packed = infer_binary(server, body, tail, **{"Accept-Encoding": "gzip"})
     assert "content-encoding" not in plain.headers
     assert packed.headers["content-encoding"] == "gzip"
     assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 4
@@ -249,6 +250,10 @@ def refusals() -> list[Any]:
         "another datatype": ({"inputs": [image_input(data=[1]) | {"datatype": "FP32"}]}, "takes 'image' UINT8"),
         "another name": ({"inputs": [image_input(data=[1]) | {"name": "x"}]}, "takes 'image' UINT8"),
         "unknown output": ({"inputs": [image_input(data=[1])], "outputs": [{"name": "x"}]}, "has no output 'x'"),
+        "one output twice": (
+            {"inputs": [image_input(data=[1])], "outputs": [{"name": "probabilities"}] * 9000},
+            "asked for twice",
+        ),
         "shared memory": (
             {"inputs": [image_input(parameters={"shared_memory_region": "a"})]},
             "Shared memory is not offered",
@@ -260,6 +265,11 @@ def refusals() -> list[Any]:
             },
             "must be at least 1",
         ),
+        "endless timeout": (
+            {"inputs": [image_input(data=[1])], "parameters": {"timeout": 10**400}},
+            "parameters.timeout",
+        ),
+        "endless shape": ({"inputs": [image_input(data=[1]) | {"shape": [10**18] * 90_000}]}, "inputs.0.shape"),
         "priority": ({"inputs": [image_input(data=[1])], "parameters": {"priority": 3}}, "must be 1"),
         "timeout": ({"inputs": [image_input(data=[1])], "parameters": {"timeout": -1}}, "must not be negative"),
     }
