@@ -41,6 +41,7 @@ engine = Engine(
         max_batch_size=settings.max_batch_size,
         max_queue_images=settings.max_queue_images,
         batch_wait_s=settings.batch_wait_ms / 1e3,
+        lanes=settings.lanes,
     ),
     settings.max_request_images,
     metrics,

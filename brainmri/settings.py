@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(default=8, ge=1, le=1024)
     """Most images in one inference."""
 
+    lanes: int = Field(default=1, ge=1, le=64)
+    """Inferences at the same time, among which OpenVINO shares its threads. More give more images a second when every
+    core has work anyway, and make a single caller wait longer."""
+
     batch_wait_ms: float = Field(default=0, ge=0, le=1000)
     """How long an idle lane waits for company, in milliseconds. 0 is best on a CPU; a GPU may gain from 1 to 5."""
 

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from brainmri import cli, store
+from brainmri.bundle import write_bundle
 from brainmri.cli import main
-from tests.tiny import write_tiny_bundle
+from brainmri.contract import Contract
+from brainmri.lifecycle.wanted import Wanted, WantedFile
+from tests.tiny import contract_parts, write_openvino, write_tiny_bundle
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -21,7 +25,12 @@ def run(
     """Runs the console script; gives exit status, stdout and stderr."""
     write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
     monkeypatch.setenv("BRAINMRI_BUNDLES", str(tmp_path / "models"))
+    monkeypatch.setenv("BRAINMRI_LOG_FORMAT", "text")
     monkeypatch.setenv("COLUMNS", "200")
+    for variable in ("BRAINMRI_HTTP_PORT", "BRAINMRI_GRPC_PORT"):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            monkeypatch.setenv(variable, str(probe.getsockname()[1]))
 
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["brainmri", *map(str, arguments)])
@@ -74,6 +83,78 @@ def test_an_expected_error_is_one_line_and_exit_status_2(run: Run, monkeypatch: 
 
 
 @pytest.fixture
+def wanted(run: Run, bentoml_home: Path, tmp_path: Path) -> Iterator[WantedFile]:
+    """What a running server serves: version 0.0.1; 0.0.2 is in the store too."""
+    for version in ("0.0.1", "0.0.2"):
+        store.import_bundle(write_tiny_bundle(tmp_path / version, tmp_path, version=version).folder)
+    file = WantedFile(bentoml_home)
+    file.write(Wanted(("brain_mri_xception:0.0.1",)))
+    yield file
+    shutil.rmtree(bentoml_home / "brainmri")
+
+
+def test_activating_tells_the_server_and_the_user_how_to_look(run: Run, wanted: WantedFile) -> None:
+    status, out, err = run("models", "activate", "brain_mri_xception:latest")
+    assert (status, err) == (0, "")
+    assert out.startswith("Workers load brain_mri_xception:0.0.2 now")
+    assert "GET /model shows which one answers" in out
+    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",), "brain_mri_xception:0.0.2")
+
+
+def wrong_hash(stored: Path, _: Path) -> None:
+    (stored / "openvino-f32" / "model.bin").write_bytes(b"altered")
+
+
+def truncated(stored: Path, _: Path) -> None:
+    path = stored / "openvino-f32" / "model.xml"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def wrong_shape(stored: Path, scratch: Path) -> None:
+    artefacts = {"openvino-f32": write_openvino(scratch / "three", classes=3)}
+    contract = Contract.from_parts(**contract_parts(version="0.0.2"))
+    bundle = write_bundle(scratch / "wrong", contract, artefacts, {}, "")
+    shutil.copytree(bundle.folder, stored, dirs_exist_ok=True)
+
+
+def other_preprocessing(stored: Path, scratch: Path) -> None:
+    spec = {**contract_parts()["input"], "preprocessing_version": "pad-lanczos-299-v9"}
+    bundle = write_tiny_bundle(scratch / "wrong", scratch, version="0.0.2", input=spec)
+    shutil.copytree(bundle.folder, stored, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (wrong_hash, "was altered"),
+        (truncated, "was altered"),
+        (wrong_shape, "lacks outputs of shape"),
+        (other_preprocessing, "was trained with the preprocessing"),
+    ],
+)
+def test_a_broken_bundle_is_not_activated(
+    run: Run,
+    wanted: WantedFile,
+    bentoml_home: Path,
+    tmp_path: Path,
+    damage: Callable[[Path, Path], None],
+    sentence: str,
+) -> None:
+    damage(bentoml_home / "models" / "brain_mri_xception" / "0.0.2", tmp_path)
+    status, out, err = run("models", "activate", "brain_mri_xception:0.0.2")
+    assert (status, out) == (2, "")
+    assert err.startswith("brainmri: ")
+    assert sentence in err
+    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+
+
+def test_a_model_that_is_not_in_the_store_is_not_activated(run: Run, wanted: WantedFile) -> None:
+    status, _, err = run("models", "activate", "brain_mri_xception:9.9.9")
+    assert (status, err.startswith("brainmri: The store has no model 'brain_mri_xception:9.9.9'.")) == (2, True)
+    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+
+
+@pytest.fixture
 def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command line that `brainmri serve` would become."""
     command: list[str] = []
@@ -82,16 +163,22 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         command.extend(arguments)
 
     monkeypatch.setattr(os, "execv", stop)
+    # So that what the command changes is changed back.
+    for name in ("BRAINMRI_ASKED_MODELS", "BRAINMRI_BUNDLES", "BENTOML_CONTAINERIZED"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.setenv("BRAINMRI_MODELS", "brain_mri_xception:latest")
     return command
 
 
 def test_serve_names_the_released_version_to_the_server(run: Run, tmp_path: Path, replaced: list[str]) -> None:
     store.import_bundle(write_tiny_bundle(tmp_path / "later", tmp_path, version="0.0.2").folder)
+    port = os.environ["BRAINMRI_HTTP_PORT"]
     status, _, err = run("serve")
-    assert (status, err) == (0, "Serving brain_mri_xception:0.0.1 at http://127.0.0.1:3000\n")
+    assert status == 0
+    assert err.endswith(f"brainmri.cli: Serving brain_mri_xception:0.0.1 at http://127.0.0.1:{port}\n")
     assert os.environ["BRAINMRI_MODELS"] == "brain_mri_xception:0.0.1"
-    assert replaced[-4:] == ["--host", "127.0.0.1", "--port", "3000"]
+    assert os.environ["BRAINMRI_ASKED_MODELS"] == "brain_mri_xception:latest"
+    assert replaced[-6:] == ["--host", "127.0.0.1", "--port", port, "--timeout-graceful-shutdown", "19"]
 
 
 def test_serve_runs_the_service_of_this_checkout_wherever_it_is_called(

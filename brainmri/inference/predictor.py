@@ -104,10 +104,16 @@ class Predictor:
 
     @classmethod
     def open(
-        cls, bundle: Bundle, choice: Choice, threads: int, limits: DecodeLimits, policy: Policy = "abstain"
+        cls,
+        bundle: Bundle,
+        choice: Choice,
+        threads: int,
+        limits: DecodeLimits,
+        policy: Policy = "abstain",
+        streams: int = 1,
     ) -> "Predictor":
         """Loads a verified bundle with the detector of its runtime; see `open_runtime` for arguments and errors."""
-        runtime = open_runtime(bundle, choice, threads)
+        runtime = open_runtime(bundle, choice, threads, streams)
         detector = open_detector(bundle, runtime.info.name)
         return cls(bundle.contract, runtime, limits, bundle.card(), detector=detector, policy=policy)
 

@@ -50,7 +50,7 @@ class RuntimeInfo:
     Attributes:
         name: Runtime and precision of the artefact, such as `openvino-int8`.
         precision: Such as `int8`, `f16`.
-        threads: CPU threads that one inference uses.
+        threads: CPU threads that it uses.
         batch_sizes: The batch sizes that it has compiled, ascending; empty if any size is as good.
     """
 
@@ -108,13 +108,14 @@ def not_installed(name: Literal["openvino", "tensorflow"]) -> RuntimeUnavailable
     return RuntimeUnavailable(f"The runtime {name} is not installed. Install it with: {_INSTALL[name]}")
 
 
-def open_runtime(bundle: Bundle, choice: Choice = "auto", threads: int = 1) -> Runtime:
+def open_runtime(bundle: Bundle, choice: Choice = "auto", threads: int = 1, streams: int = 1) -> Runtime:
     """Loads the network of a verified bundle.
 
     Args:
         bundle: Where the artefacts are.
         choice: Which runtime; `auto` takes OpenVINO when the bundle carries it.
-        threads: CPU threads for one inference, at least 1.
+        threads: CPU threads of the runtime, at least 1.
+        streams: Inferences at a time, among which OpenVINO shares the threads, at least 1; TensorFlow has one.
 
     Raises:
         RuntimeUnavailable: The bundle has no artefact for the runtime, or its package is not installed.
@@ -127,7 +128,7 @@ def open_runtime(bundle: Bundle, choice: Choice = "auto", threads: int = 1) -> R
     if name == "openvino":
         from brainmri.inference.openvino_runtime import OpenVINORuntime  # noqa: PLC0415
 
-        return OpenVINORuntime(bundle, artefact, threads)
+        return OpenVINORuntime(bundle, artefact, threads, streams)
     from brainmri.inference.tensorflow_runtime import TensorFlowRuntime  # noqa: PLC0415
 
     return TensorFlowRuntime(bundle, artefact, threads)

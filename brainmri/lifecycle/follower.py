@@ -112,8 +112,9 @@ class Follower:
                 opened[contract.tag] = known
                 continue
             limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+            threads, streams = settings.inference_threads(), settings.lanes
             opened[contract.tag] = Predictor.open(
-                bundle, settings.runtime, settings.inference_threads(), limits, settings.novelty_policy
+                bundle, settings.runtime, threads, limits, settings.novelty_policy, streams
             )
         return list(opened.values())
 

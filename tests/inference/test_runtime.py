@@ -28,8 +28,9 @@ def test_openvino_answers_a_batch_of_any_size(tiny_bundle: Bundle) -> None:
         assert output.logits.dtype == output.features.dtype == np.float32
 
 
-def test_threads_do_not_mix_their_answers(tiny_bundle: Bundle) -> None:
-    runtime = open_runtime(tiny_bundle)
+@pytest.mark.parametrize("streams", [1, 2])
+def test_threads_do_not_mix_their_answers(tiny_bundle: Bundle, streams: int) -> None:
+    runtime = open_runtime(tiny_bundle, threads=2, streams=streams)
     seen: dict[int, set[float]] = {}
 
     def ask(value: int) -> None:
@@ -42,6 +43,19 @@ def test_threads_do_not_mix_their_answers(tiny_bundle: Bundle) -> None:
     for thread in threads:
         thread.join()
     assert seen == {10: {10}, 200: {200}}
+
+
+def test_images_that_may_not_be_written_are_taken(tiny_bundle: Bundle) -> None:
+    # As they come out of a request's bytes.
+    images = np.frombuffer(bytes([51]) * (299 * 299 * 3), np.uint8).reshape(1, 299, 299, 3)
+    np.testing.assert_allclose(open_runtime(tiny_bundle).infer(images).features, [[51, 51, 51]], rtol=1e-5)
+
+
+def test_images_that_are_not_in_one_piece_are_taken(tiny_bundle: Bundle) -> None:
+    images = np.zeros((2, 299, 299, 3), np.uint8)
+    images[1, ..., 2] = 102
+    features = open_runtime(tiny_bundle).infer(images[::-1, :, ::-1]).features
+    np.testing.assert_allclose(features, [[0, 0, 102], [0, 0, 0]], rtol=1e-5)
 
 
 def test_an_answer_is_not_overwritten_by_the_next(tiny_bundle: Bundle) -> None:
