@@ -1,5 +1,7 @@
 """One request that no client sent, so that the first real one finds everything imported and compiled."""
 
+import asyncio
+
 from starlette.types import ASGIApp, Message
 
 from brainmri.api.schemas import prediction_body
@@ -21,8 +23,13 @@ async def rehearse(app: ASGIApp, engine: Engine) -> None:
     """
     sent: list[Message] = []
 
+    unread = [_BODY]
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": _BODY, "more_body": False}
+        if not unread:
+            # Nobody leaves: whoever watches for that waits until it is cancelled, as with a real client.
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": unread.pop(), "more_body": False}
 
     async def send(message: Message) -> None:
         sent.append(message)
