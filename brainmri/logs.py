@@ -5,6 +5,7 @@ Nothing about an image goes into it but sizes and times: no pixels, no file name
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -45,6 +46,8 @@ def configure(log_format: Literal["json", "text"], level: str) -> None:
     logging.getLogger("brainmri").setLevel(level)
     logging.getLogger(_QUOTING).addFilter(_without_traceback)
     logging.captureWarnings(capture=True)
+    # gRPC's core writes lines of its own form to stderr; who looks for a fault in it sets this to ERROR or DEBUG.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from brainmri import metric_specs as specs
 from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, Unauthenticated
 from brainmri.exposition import exposition
-from brainmri.request_record import current_record
+from brainmri.request_record import current_record, is_rpc_probe
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -38,9 +38,6 @@ _CALLERS_FAULT = frozenset(
     }
 )
 """gRPC codes that count as 4xx; the others but OK are 5xx."""
-
-_PROBES = ("/ServerLive", "/ServerReady", "/ModelReady")
-_PROBE_SERVICES = ("grpc.health.", "grpc.reflection.")
 
 
 class Metrics:
@@ -94,7 +91,7 @@ class Metrics:
             seconds: From its arrival to its answer.
         """
         method = method.lstrip("/")
-        if method.startswith(_PROBE_SERVICES) or method.endswith(_PROBES):
+        if is_rpc_probe(method):
             return
         self._rpcs.labels(method, code).inc()
         status = 200 if code == "OK" else 400 if code in _CALLERS_FAULT else 500

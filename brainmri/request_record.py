@@ -23,6 +23,9 @@ Protocol = Literal["http", "open_inference_rest", "grpc"]
 current_record: ContextVar[RequestRecord | None] = ContextVar("current_record", default=None)
 """The request that is being answered, seen by everything that runs for it."""
 
+_PROBES = ("/ServerLive", "/ServerReady", "/ModelReady")
+_PROBE_SERVICES = ("grpc.health.", "grpc.reflection.")
+
 _access = logging.getLogger("brainmri.access")
 
 
@@ -104,13 +107,15 @@ class RequestRecord:
             self._answered_ns = time.time_ns()
 
     def close(self, status: int | str, *, failed: bool) -> None:
-        """Writes the line in the log, and the span.
+        """Writes the line in the log, and the span; neither for a probe over gRPC.
 
         Args:
             status: HTTP status, or name of the gRPC code.
             failed: Whether the fault is the server's.
         """
         self.status = status
+        if self.protocol == "grpc" and is_rpc_probe(self.route):
+            return
         name = f"{self.method} {self.route}".strip()
         if _access.isEnabledFor(logging.INFO):
             _access.info(name, extra={"fields": self._fields()})
@@ -153,3 +158,8 @@ class RequestRecord:
             "brainmri.images": self.images,
         }
         return {**call, **{name: value for name, value in ours.items() if value is not None}}
+
+
+def is_rpc_probe(method: str) -> bool:
+    """Tells whether a gRPC method, without a leading slash, only asks how or what the service is."""
+    return method.startswith(_PROBE_SERVICES) or method.endswith(_PROBES)

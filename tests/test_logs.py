@@ -120,6 +120,15 @@ def test_the_access_line_tells_model_sizes_and_the_slowest_image_and_nothing_abo
     assert not re.search("glioma|875|125", JsonFormatter().format(entry))
 
 
+def test_probes_over_grpc_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "brainmri")
+    for method in ("grpc.health.v1.Health/Check", "inference.GRPCInferenceService/ModelReady"):
+        with RequestRecord.opened("grpc", "r-1") as record:
+            record.route = method
+            record.close("OK", failed=False)
+    assert caplog.records == []
+
+
 def test_nothing_is_put_together_for_a_line_that_nobody_reads(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "brainmri")
     with RequestRecord.opened("http", "r-1") as record:
