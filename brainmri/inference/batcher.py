@@ -11,7 +11,6 @@ in time; and it is not run when its caller has gone or its deadline has passed m
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +57,7 @@ class Batcher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._reports: asyncio.Task[None] | None = None
+        self._waking = False
 
     def start(self) -> None:
         """Starts the lanes, for the running event loop."""
@@ -102,7 +102,7 @@ class Batcher:
             raise self._overloaded(refusal, budget_s)
         self._accepted += 1
         self._idle.clear()
-        return Ticket(self._lanes, Hold(predictor, images, deadline, priority), self._release)
+        return Ticket(self, self._lanes, Hold(predictor, images, deadline, priority))
 
     async def infer(
         self,
@@ -147,12 +147,33 @@ class Batcher:
         self._observe_load()
         return not self._accepted
 
-    def _release(self, expired: bool) -> None:
+    def put(self, job: Job) -> None:
+        """Puts a job into the queue; for tickets, which have a place for it.
+
+        Raises:
+            NotReady: A lane has died.
+        """
+        self._lanes.put(job)
+        if not self._waking:
+            # At the end of this pass of the event loop: what came together goes into one batch.
+            self._waking = True
+            self._loop.call_soon(self._wake)
+
+    def release(self, expired: bool) -> None:
+        """Ends a request that was accepted; for tickets.
+
+        Args:
+            expired: Whether its deadline passed before its answer.
+        """
         if expired:
             self._observer.count_refusal("expired")
         self._accepted -= 1
         if not self._accepted:
             self._idle.set()
+
+    def _wake(self) -> None:
+        self._waking = False
+        self._lanes.wake()
 
     def _overloaded(self, refusal: Refusal, budget_s: float) -> Overloaded:
         retry_after_s = max(refusal.clear_in_s, _SHORTEST_RETRY_S)
@@ -197,16 +218,16 @@ class Ticket:
     """Places in the queue that one request holds; its context gives back what was not used. Made by `Batcher.admit`.
 
     Args:
+        batcher: Whose queue it is.
         lanes: What runs the images.
         hold: The request whose places they are.
-        release: Called when the context is left.
     """
 
-    def __init__(self, lanes: Lanes, hold: Hold, release: Callable[[bool], None]) -> None:
+    def __init__(self, batcher: Batcher, lanes: Lanes, hold: Hold) -> None:
+        self._batcher = batcher
         self._lanes = lanes
         self._hold = hold
         self._unused = hold.images
-        self._release = release
 
     def __enter__(self) -> "Ticket":
         """Returns itself."""
@@ -216,7 +237,7 @@ class Ticket:
         """Gives back the places that were not used, and lets the batcher end."""
         self._lanes.give_back(self._hold.priority, self._hold.predictor, self._unused)
         gone = kind is not None and issubclass(kind, asyncio.CancelledError | DeadlineExceeded)
-        self._release(gone and self._hold.deadline.remaining_s <= 0)
+        self._batcher.release(gone and self._hold.deadline.remaining_s <= 0)
 
     async def infer(self, images: NDArray[np.uint8]) -> Answer:
         """Runs some of the images that were promised a place; call it once for each part of them.
@@ -232,7 +253,7 @@ class Ticket:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         job = Job(self._hold.predictor, images, self._hold.deadline, self._hold.priority, future, time.monotonic())
         self._unused -= len(images)
-        self._lanes.put(job)
+        self._batcher.put(job)
         try:
             return await future
         except asyncio.CancelledError:

@@ -72,7 +72,7 @@ class Lanes:
             self._schedule.backlog.reserve(priority, predictor, -images)
 
     def put(self, job: Job) -> None:
-        """Puts a job onto the places that were promised to it.
+        """Puts a job onto the places that were promised to it; a lane that is idle sees it after `wake`.
 
         Raises:
             NotReady: A lane has died.
@@ -82,6 +82,10 @@ class Lanes:
             if self.dead:
                 self._schedule.backlog.discard(job)
                 raise _died()
+
+    def wake(self) -> None:
+        """Lets an idle lane take what waits."""
+        with self._changed:
             self._changed.notify()
 
     def discard(self, job: Job) -> None:

@@ -83,6 +83,18 @@ def test_an_idle_lane_takes_a_single_image_at_once() -> None:
     asyncio.run(talk())
 
 
+def test_what_comes_in_one_pass_of_the_event_loop_goes_into_one_batch() -> None:
+    async def talk() -> None:
+        runtime = StandIn()
+        predictor = predictor_of(runtime)
+        async with running(max_batch_size=8) as batcher:
+            answers = await asyncio.gather(*(ask(batcher, predictor, number) for number in range(10)))
+        assert answers == [[number] for number in range(10)]
+        assert runtime.batches == [[*range(8)], [8, 9]]
+
+    asyncio.run(talk())
+
+
 def test_what_comes_while_the_lane_is_busy_gathers_into_full_batches_in_order() -> None:
     async def talk() -> None:
         runtime, counts = StandIn(held=True), Counts()
@@ -545,8 +557,8 @@ def test_a_hundred_thousand_requests_without_one_crossed_answer() -> None:
     async def talk() -> int:
         runtime = StandIn()
         predictor = predictor_of(runtime)
-        async with running(max_batch_size=32, max_queue_images=1000, lanes=2) as batcher:
-            callers = [caller(batcher, predictor, range(first, 100_000, 500)) for first in range(500)]
+        async with running(max_batch_size=128, max_queue_images=1000, lanes=2) as batcher:
+            callers = [caller(batcher, predictor, range(first, 100_000, 1000)) for first in range(1000)]
             return sum(await asyncio.gather(*callers))
 
     assert asyncio.run(talk()) == 100_000
