@@ -54,6 +54,7 @@ def main(
         found = kinds(images, reference, server)
         steps = {**_references(images, seconds, reference), **_services(found, seconds, load, server)}
         measured = Rounds()
+        typer.echo("The service is ready; the rounds begin.", err=True)
         for number in range(rounds):
             # Another order each round, so that no measurement always follows the same one.
             for name in random.Random(number).sample(list(steps), len(steps)):  # noqa: S311 -- no secret

@@ -86,6 +86,7 @@ def serve(bundles: Path, settings: Mapping[str, str] | None = None) -> Iterator[
             **(settings or {}),
         }
         log = Path(folder) / "log"
+        before = signal.signal(signal.SIGTERM, _end)
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "brainmri", "serve"],
@@ -100,6 +101,12 @@ def serve(bundles: Path, settings: Mapping[str, str] | None = None) -> Iterator[
             yield server
         finally:
             _stop(process, log)
+            signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _: object) -> None:
+    # Leaves the `with` block, so that no server stays behind.
+    raise SystemExit(128 + number)
 
 
 def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
