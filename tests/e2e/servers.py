@@ -106,7 +106,9 @@ def serving(folder: Path, **settings: str | int) -> Iterator[Server]:
     environ = environment(folder, **settings)
     with (folder / "log").open("wb") as output:
         command = [sys.executable, "-P", "-m", "brainmri", "serve"]
-        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
     url = f"http://127.0.0.1:{environ['BRAINMRI_HTTP_PORT']}"
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         server = Server(folder, environ, process, client)
@@ -114,10 +116,20 @@ def serving(folder: Path, **settings: str | int) -> Iterator[Server]:
             wait_until_ready(server)
             yield server
         finally:
-            process.send_signal(signal.SIGTERM)
-            status = process.wait(timeout=END_S)
+            status = end(process)
     assert status == 0, server.log
     assert "Traceback" not in server.log, server.log
+
+
+def end(process: subprocess.Popen[bytes]) -> int:
+    """Asks a server to end, and returns its exit status; one that does not end is killed with its workers."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(timeout=END_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def wait_until_ready(server: Server) -> None:

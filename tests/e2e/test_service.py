@@ -105,7 +105,7 @@ def test_metrics_count_what_was_answered(server: httpx.Client, png: Callable[...
         found = [float(row.rsplit(" ", 1)[1]) for row in text.splitlines() if row.startswith(line + " ")]
         return found[0] if found else 0.0
 
-    answered = 'brainmri_requests_total{route="/predict",status="2xx"}'
+    answered = 'brainmri_requests_total{protocol="http",route="/predict",status="2xx"}'
     glioma = 'brainmri_predictions_total{label="glioma"}'
     stages = 'brainmri_stage_seconds_count{stage="inference"}'
     before = [value(line) for line in (answered, glioma, stages)]
