@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import socket
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,10 +15,11 @@ from rich.table import Column, Table
 from brainmri import logs, store
 from brainmri.api.schemas import error_body, prediction_body
 from brainmri.contract import LABELS, NOTICE
-from brainmri.errors import BrainMRIError, ImageUnreadable, InvalidSettings
+from brainmri.errors import BrainMRIError, ImageUnreadable
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.predictor import Prediction, Predictor
 from brainmri.keys_cli import keys
+from brainmri.lifecycle.ports import require_free
 from brainmri.models_cli import models
 from brainmri.settings import Settings, load_settings
 
@@ -55,9 +55,9 @@ def serve(
     bundles = [store.ensure(tag, folder) for tag in settings.models]
     tags = ",".join(bundle.contract.tag for bundle in bundles)
     where, number = host or settings.http_host, port or settings.http_port
-    _require_free(where, number, "BRAINMRI_HTTP_PORT")
+    require_free(where, number, "BRAINMRI_HTTP_PORT")
     if settings.grpc_port:
-        _require_free(settings.grpc_host, settings.grpc_port, "BRAINMRI_GRPC_PORT")
+        require_free(settings.grpc_host, settings.grpc_port, "BRAINMRI_GRPC_PORT")
     logs.configure(settings.log_format, settings.log_level)
     logging.getLogger(__name__).info("Serving %s at http://%s:%d", tags, where, number)
     # -P: nothing in the working directory is imported.
@@ -93,20 +93,6 @@ def predict(
         _print_table(rows)
     if any(isinstance(answer, BrainMRIError) for _, answer in rows):
         raise typer.Exit(1)
-
-
-def _require_free(host: str, port: int, variable: str) -> None:
-    """Asks before BentoML does, which would answer with a traceback."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # As servers do: connections that an earlier server has closed do not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise InvalidSettings(
-            f"{host}:{port} cannot be listened on: {error.strerror}. Set {variable} to a free port of this machine."
-        ) from error
 
 
 def _predict(files: Iterable[Path]) -> Iterator[tuple[Path, Prediction | BrainMRIError]]:

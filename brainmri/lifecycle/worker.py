@@ -23,6 +23,7 @@ from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
 from brainmri.lifecycle.follower import Follower, configure
 from brainmri.lifecycle.heartbeats import BEAT_S, Heartbeats
+from brainmri.lifecycle.ports import require_free
 from brainmri.lifecycle.wanted import Wanted, WantedFile
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
@@ -75,14 +76,16 @@ class Worker:
         return self._engine.alive and not self._failed and (alone or self._heartbeats.all_alive())
 
     async def start(self) -> None:
-        """Starts gRPC and begins to load; both interfaces answer not ready until that is done.
-
-        Raises:
-            InvalidSettings: The gRPC port cannot be opened.
-        """
+        """Starts gRPC and begins to load; both interfaces answer not ready until that is done."""
         self._listen_to_signals()
-        await self._grpc.start()
         self._heartbeats.join()
+        try:
+            await self._grpc.start()
+        except BrainMRIError as error:
+            # Raising here would let BentoML start one worker after the other, each with a traceback.
+            _logger.error("The gRPC interface cannot be started: %s", error.message)
+            self._failed = True
+            return
         self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._load_and_follow())]
 
     async def stop(self) -> None:
@@ -150,11 +153,13 @@ class Worker:
 
 
 def prepare_parent(settings: Settings) -> None:
-    """Checks in the server's parent process, once, that the models can be served, and writes down which.
+    """Checks in the server's parent process, once, what can be checked there, and writes down what is to be served.
 
     Raises:
-        BrainMRIError: They cannot.
+        BrainMRIError: A model cannot be served, or the gRPC port is taken.
     """
+    if settings.grpc_port:
+        require_free(settings.grpc_host, settings.grpc_port, "BRAINMRI_GRPC_PORT")
     bundles = [store.resolve(tag) for tag in settings.models]
     for bundle in bundles:
         Predictor.check(bundle, settings.runtime)

@@ -1,0 +1,50 @@
+import asyncio
+import logging
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from brainmri.api.http import create_app
+from brainmri.bundle import Bundle
+from brainmri.imaging import DecodeLimits
+from brainmri.inference.engine import Engine
+from brainmri.inference.predictor import Predictor
+from brainmri.lifecycle.rehearsal import rehearse
+from brainmri.metrics import Metrics
+from brainmri.settings import Settings
+from tests.inference.stand_in import WAIT_S
+
+
+def test_a_rehearsal_decodes_and_answers_and_is_counted_and_logged_nowhere(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    predictor = Predictor.open(tiny_bundle, "auto", 1, DecodeLimits())
+    read, seen = predictor.read, list[bytes]()
+
+    def noted_read(data: bytes) -> object:
+        seen.append(data)
+        return read(data)
+
+    async def talk() -> None:
+        engine = Engine(1, observer=metrics)
+        app = create_app(engine, metrics, Settings(), middleware=())
+
+        async def rehearsal() -> None:
+            monkeypatch.setattr(predictor, "read", noted_read)
+            await rehearse(app, engine)
+
+        await engine.start(lambda: [predictor], rehearsal)
+        await engine.drain(WAIT_S)
+
+    before = metrics.exposition()
+    with caplog.at_level(logging.DEBUG, "brainmri"):
+        asyncio.run(talk())
+    # The upload that is refused, then a picture.
+    assert seen[0] == b"no image"
+    assert seen[1].startswith(b"\xff\xd8")
+    counted = [line for line in before.splitlines() if not line.startswith((b"#", b"brainmri_process_"))]
+    after = metrics.exposition().splitlines()
+    assert [line for line in counted if line not in after] == []
+    assert [record for record in caplog.records if record.name.startswith("brainmri")] == []
