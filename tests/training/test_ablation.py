@@ -39,18 +39,20 @@ def test_without_augmentation_nothing_varies() -> None:
 
 
 def test_the_table_has_a_row_for_every_choice_and_a_second_run_trains_nothing(
-    arrays: Arrays, dataset: Path, folder: Path
+    arrays: Arrays, dataset: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Two networks show what five would.
+    monkeypatch.setattr("training.ablation.variants", lambda base: variants(base)[:2])
     space, said = Workspace(folder), list[str]()
     rows = ablate(BASE, arrays, ORIGIN, space, find_dataset(dataset), said.append)
-    assert [row.choice for row in rows if row.trained] == [choice for choice, _, _ in variants(BASE)]
+    assert [row.choice for row in rows if row.trained] == ["base", "augmentation"]
     assert {row.choice for row in rows if not row.trained} == {"pooling at test time", "resize rule at test time"}
     for row in rows:
         low, high = row.macro_f1_ci95
         assert 0 <= low <= high <= 1
         assert row.log_loss > 0
     states = {path: path.stat().st_mtime_ns for path in folder.glob("*/state.npz")}
-    assert len(states) == len(variants(BASE))
+    assert len(states) == 2
     assert ablate(BASE, arrays, ORIGIN, space, find_dataset(dataset), said.append) == rows
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/state.npz")} == states
     page = table(rows, BASE, 90.0)

@@ -57,6 +57,8 @@ def test_the_recipe_asks_for_imagenet_and_trains_the_head_first() -> None:
     assert recipe.phases[-1].downsample == 1
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_head_learns_on_the_given_body_and_then_the_body_moves(
     weights_file: Path, arrays: Arrays, tmp_path: Path
 ) -> None:
@@ -70,6 +72,7 @@ def test_the_head_learns_on_the_given_body_and_then_the_body_moves(
     assert sum(not np.array_equal(before, after) for before, after in zip(given, after_all, strict=True)) > 30
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")  # Keras says this before it refuses
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.weights.h5"
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(path)

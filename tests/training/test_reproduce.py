@@ -32,8 +32,9 @@ def job(dataset: Path, folder: Path, **changes: Any) -> Job:
 def reproduced(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where a run was interrupted after its first phase, and then reproduced."""
     folder = tmp_path_factory.mktemp("reproduced")
-    first_phase = RECIPE.shortened(1)
-    reproduce(job(dataset, folder, recipe=first_phase, version=None), lambda line: None)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("training.reproduce.evaluate_run", _interrupt)
+        reproduce(job(dataset, folder, recipe=RECIPE.shortened(1)), lambda line: None)
     (folder / "before.json").write_text(json.dumps(load_progress(folder / "runs" / "tiny").history))  # type: ignore[union-attr]
     said: list[str] = []
     reproduce(job(dataset, folder), said.append)
@@ -88,13 +89,13 @@ def test_a_split_of_the_users_own_is_kept(reproduced: Path, dataset: Path, tmp_p
     rule = SplitRule(seed=5, validation=0.2, holdout=0.2)
     ours = write_split(space.data, split(read_manifest(space.manifest), rule), rule, "a" * 64)
     said: list[str] = []
-    with pytest.raises(StopIteration):
-        reproduce(job(dataset, tmp_path), said.append, track=lambda items: _stop())
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(job(dataset, tmp_path), said.append, track=_interrupt)
     assert ours[:12] in said[0]
 
 
-def _stop() -> Any:
-    raise StopIteration
+def _interrupt(*arguments: object) -> Any:
+    raise KeyboardInterrupt
 
 
 def test_a_smoke_recipe_is_the_same_network_on_few_pixels_under_another_name() -> None:

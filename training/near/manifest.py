@@ -88,10 +88,7 @@ def freeze(dataset: Path, rows: list[SplitRow], manifest: Path = MANIFEST, seed:
 
     Only for a new edition of the near set: published figures belong to the edition they were measured on.
     """
-    plain = [
-        NearRow(image.name, image.kind, image.origin, "", image.sha256)
-        for image in _fixed()
-    ]
+    plain = [NearRow(image.name, image.kind, image.origin, "", image.sha256) for image in _fixed()]
     altered = []
     for unfinished in _choose_slices(rows, np.random.default_rng(seed)):
         image = _altered(dataset, unfinished)
