@@ -1,6 +1,6 @@
 # A fresh machine needs python3, make and git; everything else is installed below this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format lock train evaluate clean
+.PHONY: help setup serve test check format lock train evaluate clean bench-e2e bench-overload bench-soak
 
 # --- uv: the one on PATH, else a pinned one in .uv/ -----------------------------------------------
 UV_VERSION := 0.13.8
@@ -33,7 +33,7 @@ DATA ?= $(BRAINMRI_DATA)
 ARGS ?=
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(UV) ## Install what development, tests and training need (.venv-dev)
 	@$(DEVELOPMENT) $(UV) sync --frozen $(DEVELOPMENT_GROUPS)
@@ -65,6 +65,15 @@ train: setup ## Audit, split and train: RECIPE=NAME DATA=FOLDER; ARGS=--resume c
 
 evaluate: setup ## Evaluate a trained run: RECIPE=NAME DATA=FOLDER
 	@$(RUN) python -m training evaluate $(RECIPE) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+bench-e2e: setup ## Measure the service against its runtime in process; docs/benchmarks.md
+	@$(RUN) python -m benchmarks.end_to_end $(ARGS)
+
+bench-overload: setup ## Measure five times the capacity, and corrupt images among good ones
+	@$(RUN) python -m benchmarks.overload $(ARGS)
+
+bench-soak: setup ## Measure half an hour of mixed load
+	@$(RUN) python -m benchmarks.soak $(ARGS)
 
 clean: ## Remove the environments, caches and reports; runs and data stay
 	@rm -rf .venv .venv-dev .uv .mypy_cache .pytest_cache .ruff_cache htmlcov coverage.xml .coverage .coverage.*
