@@ -112,7 +112,7 @@ def mixed(server: Server, items: dict[str, list[Item]], images_per_s: float) -> 
         method: str = "",
         manner: Manner = "whole",
     ) -> Flow:
-        schedule = OpenLoop(rate_per_s, seed=len(name))
+        schedule = OpenLoop(rate_per_s, seed=list(ROUTES).index(name))
         return Flow(name, port, items[name], schedule, reader, method, manner)
 
     return [
@@ -170,7 +170,7 @@ def _tell_counters(report: Report, flows: Sequence[Flow], load: Load, before: st
 def _tell_memory(report: Report, samples: Sequence[Sample], seconds: float) -> None:
     early_s = min(300.0, seconds / 3)
     early, late = around(samples, early_s), around(samples, seconds)
-    minute = f"{early_s / 60:g}"
+    minute = f"{early_s / 60:.2g}"
     report.add("## Memory")
     report.add(f"MiB at minute {minute}: {early:.1f}; at the end: {late:.1f}; every tenth reading:")
     report.add(
