@@ -32,9 +32,10 @@ def job(dataset: Path, folder: Path, **changes: Any) -> Job:
 def reproduced(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where a run was interrupted after its first phase, and then reproduced."""
     folder = tmp_path_factory.mktemp("reproduced")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.reproduce.evaluate_run", _interrupt)
-        reproduce(job(dataset, folder, recipe=RECIPE.shortened(1)), lambda line: None)
+        with pytest.raises(KeyboardInterrupt):
+            reproduce(job(dataset, folder, recipe=RECIPE.shortened(1)), lambda line: None)
     (folder / "before.json").write_text(json.dumps(load_progress(folder / "runs" / "tiny").history))  # type: ignore[union-attr]
     said: list[str] = []
     reproduce(job(dataset, folder), said.append)
