@@ -136,12 +136,15 @@ class Batcher:
             Whether everything that was accepted has been answered.
         """
         self._draining = True
+        end = Deadline.after(grace_s)
         try:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()
         except TimeoutError:
             _logger.error("%d requests were not answered within %g s of shutting down", self._accepted, grace_s)
         self._lanes.stop()
+        # A lane may still run what nobody waits for any more; it delivers to the event loop, which must not be closed.
+        await asyncio.to_thread(self._lanes.join, max(end.remaining_s, 0.0))
         if self._reports is not None:
             self._reports.cancel()
         self._observe_load()

@@ -54,6 +54,13 @@ class Lanes:
             self._stopped = True
             self._changed.notify_all()
 
+    def join(self, seconds: float) -> None:
+        """Waits for the threads to end after `stop`, but no longer than so many seconds for all of them."""
+        end = time.monotonic() + seconds
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(end - time.monotonic(), 0.0))
+
     @property
     def alive(self) -> bool:
         """Whether no lane has died and none is stuck in a batch."""

@@ -26,7 +26,7 @@ RELEASED = Path(__file__).resolve().parents[2] / "models" / "brain_mri_xception"
 
 INT8_BATCHED = 1e-5
 """Tolerance of the released int8 network for more than one image. Measured with 64 slices of the test set, in batches
-of 2, 3 and 8, one and two threads, against one by one: 0 (OpenVINO 2026, AVX512-VNNI). The room is for other CPUs."""
+of 2, 3 and 8 against one by one: 0 (OpenVINO 2026, AVX2). The room is for other CPUs."""
 
 Answers = NDArray[np.float64]
 Interface = Callable[[Served, Sequence[bytes]], Answers]

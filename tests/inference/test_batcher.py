@@ -482,6 +482,24 @@ def test_draining_ends_after_the_grace_even_if_the_network_hangs() -> None:
     asyncio.run(talk())
 
 
+def test_draining_waits_for_a_batch_whose_caller_has_gone() -> None:
+    async def talk() -> None:
+        runtime = StandIn(held=True)
+        batcher = Batcher(Batching())
+        batcher.start()
+        task = await held_by(batcher, runtime, predictor_of(runtime))
+        task.cancel()
+        draining = asyncio.create_task(batcher.drain(WAIT_S))
+        await asyncio.wait((draining,), timeout=0.2)
+        # The lane would deliver to an event loop that is closed.
+        assert not draining.done()
+        runtime.let()
+        assert await draining is True
+        assert batcher.alive
+
+    asyncio.run(talk())
+
+
 def test_a_lane_that_dies_shows_and_its_callers_are_told() -> None:
     async def talk() -> None:
         runtime = StandIn(held=True, poison=[0])

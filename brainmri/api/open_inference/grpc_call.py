@@ -73,7 +73,7 @@ def with_key(method: Method, keys: KeyRing) -> Method:
 
 
 def with_place(method: Method, plane: DataPlane) -> Method:
-    """Refuses calls beyond the number that may be under way, of both protocols together."""
+    """Refuses calls beyond the number that may be under way over gRPC."""
 
     async def intercepted(message: Any, rpc: Rpc) -> Any:
         with plane.slot():
