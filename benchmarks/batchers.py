@@ -197,7 +197,8 @@ async def arrivals(serve: Serve, image: NDArray[np.uint8], times_s: Sequence[flo
     seen, begun = Seen(), time.perf_counter()
     requests = []
     for at in times_s:
-        await asyncio.sleep(max(begun + at - time.perf_counter(), 0))
+        if (wait_s := begun + at - time.perf_counter()) > 0:
+            await asyncio.sleep(wait_s)
         requests.append(asyncio.ensure_future(seen.note(serve(image))))
     await asyncio.gather(*requests)
     seen.seconds = time.perf_counter() - begun
