@@ -1,0 +1,44 @@
+"""Options and output that the commands of training share."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+_console = Console(stderr=True, highlight=False)
+
+Data = Annotated[
+    Path, typer.Option(envvar="BRAINMRI_DATA", help="Folder with brain-mri/{Training,Testing}/<label>/, or those two.")
+]
+Work = Annotated[Path, typer.Option(help="Folder for manifest, split, decoded images and runs.")]
+RecipeName = Annotated[str, typer.Argument(help="Name of a recipe in training/recipes/, or the path of a YAML file.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads for each runtime.")]
+DEFAULT_DATA, DEFAULT_WORK, DEFAULT_MODELS = Path("data"), Path("runs"), Path("models")
+THREADS = os.cpu_count() or 1
+
+
+def report(figures: dict[str, Any]) -> None:
+    """Says the headline figures of a metrics.json."""
+    for name in ("given", "leak_free", "grouped"):
+        row = figures[name]
+        low, high = row["macro_f1_ci95"]
+        say(
+            f"{name:9} {row['images']:5d} images  accuracy {row['accuracy']:.4f}"
+            f"  macro-F1 {row['macro_f1']:.4f} ({low:.4f} to {high:.4f})  ECE {row['ece']:.4f}"
+        )
+    for name in ("far", "near"):
+        if (row := figures.get("novelty", {}).get(name)) is not None:
+            say(f"{name:9} {row['images']:5d} images  AUROC {row['auroc']:.4f}  FPR at 95 % TPR {row['fpr95']:.4f}")
+
+
+def bar(what: str) -> Any:
+    """Returns what wraps an iteration in a progress bar."""
+    return lambda items: track(items, description=what, console=_console)
+
+
+def say(line: str) -> None:
+    """Writes one line to stderr."""
+    _console.print(line, markup=False, soft_wrap=True)
