@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from brainmri.errors import InvalidSettings
-from brainmri.settings import available_cpus, load_settings
+from brainmri.settings import Settings, available_cpus, load_settings
+from brainmri.settings_document import document
 
 
 def test_defaults_listen_on_loopback_only() -> None:
@@ -44,3 +45,10 @@ def test_threads_follow_the_older_quota_files(tmp_path: Path, monkeypatch: pytes
     assert available_cpus(tmp_path) == 3
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
     assert available_cpus(tmp_path) == 64
+
+
+def test_the_table_in_the_documentation_is_that_of_the_code() -> None:
+    shown = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+    assert shown == document(), "Write it again: python -m brainmri.settings_document > docs/configuration.md"
+    rows = {line.split("`")[1] for line in shown.splitlines() if line.startswith("| `BRAINMRI_")}
+    assert rows == {f"BRAINMRI_{name.upper()}" for name in Settings.model_fields} - {"BRAINMRI_ASKED_MODELS"}
