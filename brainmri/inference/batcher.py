@@ -45,12 +45,12 @@ class Batcher:
 
     Args:
         batching: How to batch.
-        observer: What counts; nothing if None.
+        observer: What counts; nothing if None. May be replaced.
     """
 
     def __init__(self, batching: Batching, observer: Observer | None = None) -> None:
         self._batching = batching
-        self._observer = observer or Unobserved()
+        self.observer = observer or Unobserved()
         self._lanes = Lanes(batching, self._deliver)
         self._accepted = 0
         self._draining = False
@@ -90,15 +90,15 @@ class Batcher:
             DeadlineExceeded: The deadline has passed.
         """
         if self._draining or self._lanes.dead:
-            self._observer.count_refusal("draining")
+            self.observer.count_refusal("draining")
             raise NotReady("The service is shutting down or restarting. Try again in a few seconds.")
         budget_s = deadline.remaining_s
         if budget_s <= 0:
-            self._observer.count_refusal("expired")
+            self.observer.count_refusal("expired")
             raise deadline.exceeded()
         refusal = self._lanes.reserve(priority, predictor, images, budget_s)
         if refusal is not None:
-            self._observer.count_refusal(refusal.reason)
+            self.observer.count_refusal(refusal.reason)
             raise self._overloaded(refusal, budget_s)
         self._accepted += 1
         self._idle.clear()
@@ -169,7 +169,7 @@ class Batcher:
             expired: Whether its deadline passed before its answer.
         """
         if expired:
-            self._observer.count_refusal("expired")
+            self.observer.count_refusal("expired")
         self._accepted -= 1
         if not self._accepted:
             self._idle.set()
@@ -193,7 +193,7 @@ class Batcher:
 
     def _deliver(self, answers: Answers, images: int) -> None:
         if images:
-            self._observer.observe_batch(images)
+            self.observer.observe_batch(images)
         self._loop.call_soon_threadsafe(self._resolve, answers)
 
     @staticmethod
@@ -213,8 +213,8 @@ class Batcher:
 
     def _observe_load(self) -> None:
         waiting, age_s, in_flight = self._lanes.load()
-        self._observer.set_queue(waiting, age_s)
-        self._observer.set_in_flight(in_flight)
+        self.observer.set_queue(waiting, age_s)
+        self.observer.set_in_flight(in_flight)
 
 
 class Ticket:

@@ -42,7 +42,8 @@ class Engine:
         self._bulk_decoders = asyncio.Semaphore(decode_workers)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._batching = batching
-        self._batcher = Batcher(batching, observer)
+        self._observer = observer
+        self._batcher = Batcher(batching)
         self._max_request_images = max_request_images
         self._rehearsed = self._retiring = False
         self.models = Models()
@@ -66,7 +67,8 @@ class Engine:
 
         Args:
             load: Opens the models, the default first; its errors pass through.
-            rehearse: Warms what lies in front of the engine, which answers already but is not ready yet.
+            rehearse: Warms what lies in front of the engine, which answers already but is not ready yet. What it
+                asks for is not counted.
 
         Raises:
             InvalidBundle: A network fails on a black image.
@@ -76,6 +78,8 @@ class Engine:
         await self._warm_decoders()
         if rehearse is not None:
             await rehearse()
+        if self._observer is not None:
+            self._batcher.observer = self._observer
         self._rehearsed = True
 
     async def swap(self, load: Callable[[], Sequence[Predictor]]) -> None:
