@@ -1,6 +1,8 @@
 """What the same runtime does without a server: the best that serving can reach on this machine."""
 
+import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -57,12 +59,14 @@ class Reference:
         predictor: Loaded and warm.
         decoders: Threads that decode.
         batch: Images in one inference, at least 1.
+        lanes: Inferences at a time, as many as the predictor has streams.
     """
 
-    def __init__(self, predictor: Predictor, decoders: Executor, batch: int) -> None:
+    def __init__(self, predictor: Predictor, decoders: Executor, batch: int, lanes: int) -> None:
         self._predictor = predictor
         self._decoders = decoders
         self._batch = batch
+        self._lanes = lanes
 
     def predict(self, images: Sequence[bytes]) -> list[Prediction]:
         """Answers for each file, one at a time."""
@@ -73,29 +77,26 @@ class Reference:
         return [self._predictor.read(image) for image in images]
 
     def uploads(self, images: Sequence[bytes], seconds: float) -> Pace:
-        """Decodes ahead in the pool while the network runs on full batches."""
-        ahead: list[Future[NDArray[np.uint8]]] = []
-        taken = 0
+        """Decodes ahead in the pool while each lane runs the network on full batches."""
 
-        def step() -> None:
-            nonlocal taken
-            while len(ahead) < 4 * self._batch:
-                ahead.append(self._decoders.submit(self._predictor.read, images[taken % len(images)]))
-                taken += 1
-            tensors = [future.result() for future in ahead[: self._batch]]
-            del ahead[: self._batch]
-            self._predictor.infer(np.stack(tensors))
+        def lane() -> Callable[[], None]:
+            files = itertools.cycle(images)
+            ahead: deque[Future[NDArray[np.uint8]]] = deque()
 
-        pace = self._pace(step, seconds)
-        for future in ahead:
-            future.result()
-        return pace
+            def step() -> None:
+                while len(ahead) < 4 * self._batch:
+                    ahead.append(self._decoders.submit(self._predictor.read, next(files)))
+                self._predictor.infer(np.stack([ahead.popleft().result() for _ in range(self._batch)]))
+
+            return step
+
+        return self._pace(lane, seconds)
 
     def tensor_batches(self, images: Sequence[bytes], seconds: float) -> Pace:
         """Runs the network on full batches that were decoded before."""
-        tensors = self.tensors(images[: self._batch])
-        batch = np.stack([tensors[number % len(tensors)] for number in range(self._batch)])
-        return self._pace(lambda: self._predictor.infer(batch), seconds)
+        tensors = itertools.cycle(self.tensors(images[: self._batch]))
+        batch = np.stack([next(tensors) for _ in range(self._batch)])
+        return self._pace(lambda: lambda: self._predictor.infer(batch), seconds)
 
     def one_by_one(self, images: Sequence[bytes], seconds: float) -> Latency:
         """Decodes and infers one image after the other, as for a single client."""
@@ -108,13 +109,22 @@ class Reference:
         )
         return Latency(decode, inference, total)
 
-    def _pace(self, step: Callable[[], object], seconds: float) -> Pace:
-        step()
-        start, cpu, steps = time.perf_counter(), time.process_time(), 0
-        while (elapsed := time.perf_counter() - start) < seconds:
+    def _pace(self, lane: Callable[[], Callable[[], object]], seconds: float) -> Pace:
+        steps = [lane() for _ in range(self._lanes)]
+        for step in steps:
             step()
-            steps += 1
-        images = steps * self._batch
+        start, cpu = time.perf_counter(), time.process_time()
+
+        def run(step: Callable[[], object]) -> int:
+            count = 0
+            while time.perf_counter() - start < seconds:
+                step()
+                count += 1
+            return count
+
+        with ThreadPoolExecutor(self._lanes) as threads:
+            images = sum(threads.map(run, steps)) * self._batch
+        elapsed = time.perf_counter() - start
         return Pace(images / elapsed, (time.process_time() - cpu) * 1e3 / images)
 
 
@@ -154,11 +164,17 @@ def reference_process(bundle: Path) -> Iterator[ReferenceProcess]:
 
 
 def _start(folder: Path, settings: Settings) -> None:
-    limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    predictor = Predictor.open(load_bundle(folder), settings.runtime, settings.inference_threads(), limits)
+    predictor = Predictor.open(
+        load_bundle(folder),
+        settings.runtime,
+        settings.inference_threads(),
+        DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        settings.novelty_policy,
+        settings.lanes,
+    )
     predictor.warm_up()
     decoders = ThreadPoolExecutor(settings.decode_threads())
-    _opened.append(Reference(predictor, decoders, settings.max_batch_size))
+    _opened.append(Reference(predictor, decoders, settings.max_batch_size, settings.lanes))
 
 
 def _run(work: Callable[..., Any], *args: object, **named: object) -> Any:
