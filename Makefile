@@ -28,7 +28,7 @@ unexport VIRTUAL_ENV
 RUN := $(DEVELOPMENT) $(UV) run --no-sync
 
 # --- what a caller may set -----------------------------------------------------------------------------
-RECIPE ?= first
+RECIPE ?= released
 DATA ?= $(BRAINMRI_DATA)
 ARGS ?=
 

@@ -70,7 +70,8 @@ def _saved_progress(folder: Path, fresh: Progress, recipe: Recipe) -> Progress:
         _log.info("nothing to resume in %s: starting afresh", folder)
         return fresh
     require_same(folder, saved, recipe, split_sha256=fresh.split_sha256)
-    saved.recipe_sha256 = fresh.recipe_sha256
+    # The contract tells the code that ended the training.
+    saved.recipe_sha256, saved.code_revision = fresh.recipe_sha256, fresh.code_revision
     if saved.max_steps != fresh.max_steps:
         raise DatasetError(f"{folder} was trained with --max-steps {saved.max_steps}. Resume with the same.")
     return saved

@@ -259,7 +259,7 @@ def test_an_altered_split_is_refused(
     assert "was altered" in refusal(monkeypatch, capsys, "evaluate", work / "tiny.yaml", "--work", tmp_path)
 
 
-@pytest.mark.parametrize("command", [["split"], ["train", "first"], ["evaluate", "first"]])
+@pytest.mark.parametrize("command", [["split"], ["train", "released"], ["evaluate", "released"]])
 def test_a_stage_without_its_predecessor_names_it(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

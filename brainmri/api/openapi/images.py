@@ -28,7 +28,7 @@ EXAMPLE_PREDICTION = PredictionBody(
     verdict="glioma",
     in_distribution=True,
     novelty=0.12,
-    model=ModelBody(name="brain_mri_xception", version="0.1.0", runtime="openvino-int8"),
+    model=ModelBody(name="brain_mri_xception", version="0.2.0", runtime="openvino-int8"),
     request_id=EXAMPLE_ID,
     timings_ms=TimingsBody(decode=2.1, queue=0.3, inference=24.0, total=26.4),
     notice=NOTICE,
@@ -60,7 +60,7 @@ def _form(name: str, schema: dict[str, Any]) -> Node:
 def _choice(name: str) -> list[Node]:
     return [
         parameter(name, "query", "Bundle name or serving name; the default model if absent.", _TEXT, "brain_mri"),
-        parameter("version", "query", "Version; the first one of that name if absent.", _TEXT, "0.1.0"),
+        parameter("version", "query", "Version; the first one of that name if absent.", _TEXT, "0.2.0"),
     ]
 
 
