@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.errors import BrainMRIError, InferenceFailed, MalformedRequest
+from brainmri.errors import BrainMRIError, InferenceFailed, MalformedRequest, NotReady
 from brainmri.inference.backlog import Answer
 from brainmri.inference.batcher import Batcher, Ticket
 from brainmri.inference.deadline import Deadline, Priority
@@ -18,6 +19,9 @@ from brainmri.inference.observer import Observer
 from brainmri.inference.predictor import Prediction, Predictor
 from brainmri.inference.schedule import Batching
 from brainmri.inference.warm_up import sample_image, warm_up
+
+_rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
+"""Set in the task of the rehearsal: what it asks for is answered before the engine is ready."""
 
 
 class Engine:
@@ -67,8 +71,8 @@ class Engine:
 
         Args:
             load: Opens the models, the default first; its errors pass through.
-            rehearse: Warms what lies in front of the engine, which answers already but is not ready yet. What it
-                asks for is not counted.
+            rehearse: Warms what lies in front of the engine, which answers nobody else yet: callers that filled the
+                queue would make it fail. What it asks for is not counted.
 
         Raises:
             InvalidBundle: A network fails on a black image.
@@ -77,7 +81,11 @@ class Engine:
         await self.swap(load)
         await self._warm_decoders()
         if rehearse is not None:
-            await rehearse()
+            mark = _rehearsing.set(True)
+            try:
+                await rehearse()
+            finally:
+                _rehearsing.reset(mark)
         if self._observer is not None:
             self._batcher.observer = self._observer
         self._rehearsed = True
@@ -119,13 +127,13 @@ class Engine:
             priority: Interactive work goes before bulk work.
 
         Raises:
-            NotReady: No model is loaded, or the engine is draining.
+            NotReady: No model is loaded and warm, or the engine is draining.
             Overloaded: The queue is full, or the predicted wait exceeds the deadline.
             DeadlineExceeded: The deadline has passed.
             InvalidInput: The image is refused.
             InferenceFailed: The network failed on this image.
         """
-        predictor = predictor or self.models.default
+        predictor = self._answering(predictor)
         with self._batcher.admit(predictor, 1, deadline, priority) as ticket:
             return await self._predict(data, deadline, predictor, priority, ticket)
 
@@ -145,7 +153,7 @@ class Engine:
             NotReady, Overloaded, DeadlineExceeded: As in `predict`, before any image was decoded.
             MalformedRequest: More images than a request may hold.
         """
-        predictor = predictor or self.models.default
+        predictor = self._answering(predictor)
         if not data:
             return []
         self._check_count(len(data))
@@ -157,7 +165,10 @@ class Engine:
                 return error
 
         with self._batcher.admit(predictor, len(data), deadline, priority) as ticket:
-            return list(await asyncio.gather(*(one(item, ticket) for item in data)))
+            # All of them end before the ticket gives its places back, also when one fails with a fault of ours.
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(item, ticket)) for item in data]
+            return [task.result() for task in tasks]
 
     async def infer(
         self,
@@ -173,7 +184,7 @@ class Engine:
             MalformedRequest: Another shape or dtype, or more images than a request may hold.
         """
         start = time.perf_counter()
-        predictor = predictor or self.models.default
+        predictor = self._answering(predictor)
         _check_images(predictor, images)
         self._check_count(len(images))
         async with _until(deadline):
@@ -228,6 +239,12 @@ class Engine:
 
         # A caller that goes before a thread is free takes its image along: cancelling removes it from the pool.
         return await asyncio.get_running_loop().run_in_executor(self._decoders, read)
+
+    def _answering(self, predictor: Predictor | None) -> Predictor:
+        predictor = predictor or self.models.default
+        if not self._rehearsed and not _rehearsing.get():
+            raise NotReady("The model is warming up. Try again in a few seconds, or ask /readyz first.")
+        return predictor
 
     def _check_count(self, images: int) -> None:
         if images > self._max_request_images:

@@ -124,6 +124,36 @@ def test_it_answers_its_rehearsal_before_it_is_ready(predictor: Predictor, png: 
     assert asyncio.run(ask()) == [False, "glioma", True]
 
 
+def test_callers_that_come_during_the_rehearsal_are_refused_and_cannot_make_it_fail(
+    predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> bool:
+        engine = Engine(1, Batching(max_queue_images=1))
+        rehearsal = asyncio.Event()
+        begun = asyncio.Event()
+
+        async def rehearse() -> None:
+            begun.set()
+            await rehearsal.wait()
+            await engine.predict(png(), SOON)
+
+        starting = asyncio.create_task(engine.start(lambda: [predictor], rehearse))
+        await begun.wait()
+        read = SlowRead(predictor, monkeypatch)
+        image = np.zeros((1, 299, 299, 3), np.uint8)
+        early = (engine.predict(png(), SOON), engine.predict_many([png()], SOON), engine.infer(image, SOON))
+        refused = asyncio.gather(*early, return_exceptions=True)
+        await asyncio.sleep(0)
+        rehearsal.set()
+        read.let()
+        assert [type(error) for error in await refused] == [NotReady] * 3
+        await starting
+        await engine.drain(WAIT_S)
+        return read.seen == [png()]
+
+    assert asyncio.run(ask())
+
+
 def test_every_batch_size_is_warm_before_it_is_ready(tiny_bundle: Bundle) -> None:
     class Sizes(Broken):
         def infer(self, images: NDArray[np.uint8]) -> Output:
@@ -253,6 +283,31 @@ def test_many_are_accepted_or_refused_together(predictor: Predictor, png: Png, m
             read.let()
             assert len(await first) == 2
             assert len(read.seen) == 2
+
+    asyncio.run(ask())
+
+
+def test_a_fault_in_one_item_ends_the_others_before_their_places_are_given_back(
+    predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> None:
+        async with running(predictor, decode_workers=2, max_queue_images=3) as engine:
+            read, go = predictor.read, threading.Event()
+
+            def faulty(data: bytes) -> NDArray[np.uint8]:
+                if data == b"fault":
+                    raise RuntimeError("a fault of ours")
+                assert go.wait(WAIT_S)
+                return read(data)
+
+            monkeypatch.setattr(predictor, "read", faulty)
+            with pytest.raises(ExceptionGroup) as fault:
+                await engine.predict_many([b"fault", png(), png()], SOON)
+            assert [str(error) for error in fault.value.exceptions] == ["a fault of ours"]
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            assert [task for task in others if "one" in task.get_coro().__qualname__] == []  # type: ignore[union-attr]
+            go.set()
+            assert len(await engine.predict_many([png()] * 3, SOON)) == 3
 
     asyncio.run(ask())
 
