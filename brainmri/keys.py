@@ -22,6 +22,9 @@ ALGORITHM = "sha256"
 MAX_FILE_BYTES = 64 * 2**10
 """About 400 keys; reading that many takes a millisecond, and the server reads on its event loop."""
 
+MAX_KEY_CHARACTERS = 256
+"""Longest key that is compared: one that a caller makes up must not cost much hashing. Ours have 52."""
+
 _PREFIX = "brainmri_"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEX = re.compile(r"[0-9a-f]{32,128}")

@@ -21,6 +21,10 @@ UNMATCHED = "unmatched"
 CLIENT_LEFT = 499
 """What proxies log for a caller that did not wait for its answer; not in any RFC."""
 
+MAX_HEADER_BYTES = 64 * 2**10
+"""Most bytes of all headers together; browsers and proxies send a few thousand. The HTTP server has no limit."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROBE = re.compile(r"/(livez|readyz|healthz|metrics|v2/health/(live|ready)|v2/models/[^/]+(/versions/[^/]+)?/ready)")
 _logger = logging.getLogger(__name__)
@@ -30,7 +34,8 @@ class RequestMiddleware:
     """Gives each request an id and a record; counts and logs its answer.
 
     Whatever answers with an error leaves it in the state as `error`. Bodies pass through piece by piece. Probes are
-    neither counted nor logged; unknown paths are not counted.
+    neither counted nor logged; unknown paths are not counted. A path with a control character is refused: routes take
+    `/a%0A` for `/a`, and what guards a path by its name would not.
 
     Args:
         app: What answers.
@@ -69,7 +74,7 @@ class RequestMiddleware:
                 await send(message)
 
             try:
-                await self._app(scope, counted_receive, counted_send)
+                await (_refusal(scope) or self._app)(scope, counted_receive, counted_send)
             except Exception:
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
                 raise
@@ -127,10 +132,24 @@ def sane_request_id(given: str) -> str:
     return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
+def _refusal(scope: Scope) -> JSONResponse | None:
+    """Returns the answer to a request that nothing behind this may see."""
+    if _CONTROL.search(scope["path"]):
+        return _plain_error(scope, 404, "not_found", "No path here has a control character. Check the URL.")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+        message = f"The headers have more than {MAX_HEADER_BYTES} bytes. Send shorter ones."
+        return _plain_error(scope, 431, "request_headers_too_large", message)
+    return None
+
+
 def _internal_error(scope: Scope) -> JSONResponse:
     message = "The server failed unexpectedly. Try again; if it stays, report the request id."
-    body = plain_error_body("internal", message, scope["state"]["request_id"])
-    return JSONResponse(error_content(scope["path"], body), 500)
+    return _plain_error(scope, 500, "internal", message)
+
+
+def _plain_error(scope: Scope, status: int, code: str, message: str) -> JSONResponse:
+    body = plain_error_body(code, message, scope["state"]["request_id"])
+    return JSONResponse(error_content(scope["path"], body), status)
 
 
 def _template(scope: Scope) -> str:

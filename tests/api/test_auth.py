@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import hashlib
 import logging
 import os
 import stat
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from brainmri.api.auth import KeyMiddleware, KeyRing, presented_key
 from brainmri.errors import BrainMRIError, InvalidSettings, Unauthenticated
-from brainmri.keys import edit_keys, new_key, read_keys
+from brainmri.keys import MAX_KEY_CHARACTERS, HashedKey, edit_keys, new_key, read_keys
 from brainmri.keys_cli import keys as keys_app
 
 
@@ -61,6 +63,15 @@ def test_anything_else_is_refused(file: Path, change: Any) -> None:
     ring = ring_of(file)
     with pytest.raises(Unauthenticated, match="is not known"):
         ring.check(change(key))
+
+
+@pytest.mark.parametrize(("characters", "known"), [(MAX_KEY_CHARACTERS, True), (MAX_KEY_CHARACTERS + 1, False)])
+def test_a_key_beyond_the_longest_is_not_even_hashed(file: Path, characters: int, known: bool) -> None:
+    key, salt = "k" * characters, bytes(16)
+    with edit_keys(file) as keys:
+        keys["ward-3"] = HashedKey("ward-3", salt, hashlib.sha256(salt + key.encode()).digest())
+    with contextlib.nullcontext() if known else pytest.raises(Unauthenticated, match="is not known"):
+        assert ring_of(file).check(key) == "ward-3"
 
 
 @pytest.mark.parametrize("nothing", [None, ""])

@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 from brainmri.api.auth import KeyMiddleware, KeyRing
 from brainmri.api.middleware import (
     CLIENT_LEFT,
+    MAX_HEADER_BYTES,
     UNMATCHED,
     FaultMiddleware,
     RequestMiddleware,
@@ -176,6 +177,22 @@ def test_probes_are_not_logged_and_an_unknown_path_is_not_quoted(
 )
 def test_what_is_a_probe(path: str, probe: bool) -> None:
     assert is_probe(path) is probe
+
+
+@pytest.mark.parametrize("path", ["/refuse%0A", "/refuse%00", "/refuse%7F"])
+def test_a_path_with_a_control_character_reaches_no_route(
+    app: Starlette, registry: CollectorRegistry, path: str
+) -> None:
+    response = ask(app, path)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+    assert registry.get_sample_value("brainmri_refused_total", {"reason": "image_unreadable"}) is None
+
+
+@pytest.mark.parametrize(("size", "status"), [(MAX_HEADER_BYTES - 1000, 200), (MAX_HEADER_BYTES, 431)])
+def test_headers_have_a_limit_in_all(app: Starlette, size: int, status: int) -> None:
+    response = ask(app, "/echo/a", headers={"X-One": "x" * (size // 2), "X-Two": "x" * (size // 2)})
+    assert response.status_code == status
+    assert status == 200 or str(MAX_HEADER_BYTES) in response.json()["error"]["message"]
 
 
 def test_an_unexpected_exception_is_a_500_without_details_and_a_traceback_in_the_log(
