@@ -63,7 +63,8 @@ class Settings(BaseSettings):
     """How long an idle lane waits for company, in milliseconds. 0 is best on a CPU; a GPU may gain from 1 to 5."""
 
     max_queue_images: int = Field(default=256, ge=1, le=100_000)
-    """Most images that wait for the network; more are refused with 429."""
+    """Most images that wait for the network or are being decoded; more are refused with 429. Bulk work gets no place
+    once three quarters are taken."""
 
     max_request_images: int = Field(default=64, ge=1, le=10_000)
     """Most images in one request of several."""

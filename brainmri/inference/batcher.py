@@ -99,7 +99,7 @@ class Batcher:
         refusal = self._lanes.reserve(priority, predictor, images, budget_s)
         if refusal is not None:
             self.observer.count_refusal(refusal.reason)
-            raise self._overloaded(refusal, budget_s)
+            raise self._overloaded(refusal, priority, budget_s)
         self._accepted += 1
         self._idle.clear()
         return Ticket(self, self._lanes, Hold(predictor, images, deadline, priority))
@@ -178,11 +178,11 @@ class Batcher:
         self._waking = False
         self._lanes.wake()
 
-    def _overloaded(self, refusal: Refusal, budget_s: float) -> Overloaded:
+    def _overloaded(self, refusal: Refusal, priority: Priority, budget_s: float) -> Overloaded:
         retry_after_s = max(refusal.clear_in_s, _SHORTEST_RETRY_S)
         advice = f"Try again in {retry_after_s:.1f} s"
         if refusal.reason == "queue_full":
-            limit = f"{self._batching.max_queue_images} images"
+            limit = f"{self._batching.room(priority)} images"
             return Overloaded(f"The queue is full: {limit}. {advice}.", retry_after_s=retry_after_s, limit=limit)
         return Overloaded(
             f"The answer would come after more than the {budget_s:.1f} s that the request has left."

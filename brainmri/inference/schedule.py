@@ -32,6 +32,13 @@ class Batching:
     batch_wait_s: float = 0.0
     lanes: int = 1
 
+    def room(self, priority: Priority) -> int:
+        """Returns how many images may wait or be decoded when work of this priority is accepted, at least 1.
+
+        Bulk work leaves a quarter of the queue to interactive work, or else one bulk caller would shut all others out.
+        """
+        return self.max_queue_images if priority is Priority.INTERACTIVE else max(self.max_queue_images * 3 // 4, 1)
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -84,7 +91,7 @@ class Schedule:
         own_s = images * self._times.per_image(predictor, images) / self._batching.lanes
         occupied = self.backlog.occupied
         # A request larger than the queue is taken while nothing waits, or else it never would be.
-        if occupied and occupied + images > self._batching.max_queue_images:
+        if occupied and occupied + images > self._batching.room(priority):
             return Refusal("queue_full", ahead_s)
         # With nothing ahead it is always tried, so that one slow measurement cannot refuse work for ever.
         if ahead_s and (ahead_s + own_s) * _CAUTION > budget_s:

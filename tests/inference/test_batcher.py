@@ -304,6 +304,19 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     asyncio.run(talk())
 
 
+def test_bulk_work_leaves_a_quarter_of_the_queue_to_interactive_work() -> None:
+    async def talk() -> None:
+        predictor = predictor_of(StandIn())
+        async with running(max_queue_images=8) as batcher:
+            with batcher.admit(predictor, 6, SOON, Priority.BULK):
+                with pytest.raises(Overloaded, match="The queue is full: 6 images"):
+                    batcher.admit(predictor, 1, SOON, Priority.BULK)
+                with batcher.admit(predictor, 2, SOON), pytest.raises(Overloaded, match="The queue is full: 8 images"):
+                    batcher.admit(predictor, 1, SOON)
+
+    asyncio.run(talk())
+
+
 def test_images_that_are_being_decoded_have_places_in_the_queue() -> None:
     async def talk() -> None:
         predictor = predictor_of(StandIn())
