@@ -49,7 +49,7 @@ class Engine:
         self._observer = observer
         self._batcher = Batcher(batching)
         self._max_request_images = max_request_images
-        self._rehearsed = self._retiring = False
+        self._rehearsed = self._retiring = self._failed = False
         self.models = Models()
 
     @property
@@ -59,8 +59,8 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether every thread that work depends on still runs; a restart helps when it is False."""
-        return self._batcher.alive
+        """Whether no lane has died or is stuck, and nothing failed for good; a restart helps when it is False."""
+        return self._batcher.alive and not self._failed
 
     async def start(
         self,
@@ -190,6 +190,10 @@ class Engine:
         async with _until(deadline):
             answer = await self._batcher.infer(predictor, images, deadline, priority)
         return _predictions(predictor, answer, start, 0.0)
+
+    def fail(self) -> None:
+        """Says not alive from now on, because what surrounds the engine failed for good."""
+        self._failed = True
 
     def retire(self) -> None:
         """Says not ready from now on, and goes on answering until `drain`."""

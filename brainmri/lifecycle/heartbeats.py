@@ -1,4 +1,7 @@
-"""Signs of life of the workers of one server, so that the probe that reaches one of them tells about all."""
+"""Signs of life of the workers of one server, so that the probe that reaches one of them tells about all.
+
+The workers share the HTTP port, so a caller that is told "ready" by one of them may be answered by any other.
+"""
 
 import os
 import shutil
@@ -9,9 +12,11 @@ BEAT_S = 1.0
 STALE_S = 10.0
 """A worker that has been silent for this long is dead, or its event loop hangs."""
 
+_READY = "ready"
+
 
 class Heartbeats:
-    """One file for each worker, touched every second.
+    """One file for each worker, touched every second; it holds a word once the worker is ready.
 
     Args:
         home: BENTOML_HOME.
@@ -21,6 +26,7 @@ class Heartbeats:
     def __init__(self, home: Path, parent: int) -> None:
         self._folder = home / "brainmri" / "workers" / str(parent)
         self._own = self._folder / str(os.getpid())
+        self._said_ready = False
 
     def reset(self) -> None:
         """Forgets the workers of an earlier server with the same process id."""
@@ -32,11 +38,20 @@ class Heartbeats:
         for path in self._folder.iterdir():
             if not _runs(int(path.name)):
                 path.unlink(missing_ok=True)
-        self.beat()
+        self._own.write_text("")
+        self._said_ready = False
 
-    def beat(self) -> None:
-        """Says that this worker is alive."""
-        self._own.touch()
+    def beat(self, ready: bool) -> None:
+        """Says that this worker is alive.
+
+        Args:
+            ready: Whether it answers requests.
+        """
+        if ready == self._said_ready:
+            self._own.touch()
+        else:
+            self._own.write_text(_READY if ready else "")
+            self._said_ready = ready
 
     def leave(self) -> None:
         """Ends this worker in good order."""
@@ -50,6 +65,18 @@ class Heartbeats:
         except FileNotFoundError:
             # One has left between the two calls.
             return True
+
+    def all_ready(self) -> bool:
+        """Tells whether every worker that has joined and not left has said that it is ready, at its last beat."""
+        return all(_says_ready(path) for path in self._folder.glob("*"))
+
+
+def _says_ready(path: Path) -> bool:
+    try:
+        return path.read_text() == _READY
+    except FileNotFoundError:
+        # It has left meanwhile.
+        return True
 
 
 def _runs(process_id: int) -> bool:

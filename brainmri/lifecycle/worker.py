@@ -60,20 +60,22 @@ class Worker:
         self._heartbeats = Heartbeats(store.home(), os.getppid())
         self._follower = Follower(engine, metrics, settings, WantedFile(store.home()))
         self._tasks: list[asyncio.Task[None]] = []
-        self._failed = False
         self._grpc_end: asyncio.Task[None] | None = None
         self._end_at: float | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether a model is loaded and warm, and the process is not about to end."""
-        return self._engine.ready
+        """Whether models are loaded and warm, here and in the other workers, and the process is not about to end."""
+        return self._engine.ready and (self._alone or self._heartbeats.all_ready())
 
     @property
     def alive(self) -> bool:
         """Whether a restart would not help: nothing failed for good, here or in the other workers."""
-        alone = self._settings.workers == 1
-        return self._engine.alive and not self._failed and (alone or self._heartbeats.all_alive())
+        return self._engine.alive and (self._alone or self._heartbeats.all_alive())
+
+    @property
+    def _alone(self) -> bool:
+        return self._settings.workers == 1
 
     async def start(self) -> None:
         """Starts gRPC and begins to load; both interfaces answer not ready until that is done."""
@@ -84,9 +86,9 @@ class Worker:
         except BrainMRIError as error:
             # Raising here would let BentoML start one worker after the other, each with a traceback.
             _logger.error("The gRPC interface cannot be started: %s", error.message)
-            self._failed = True
+            self._engine.fail()
             return
-        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._load_and_follow())]
+        self._tasks = [asyncio.create_task(self._keep_beating()), asyncio.create_task(self._load_and_follow())]
 
     async def stop(self) -> None:
         """Answers what was accepted and ends; called when the HTTP server has answered everything that it accepted."""
@@ -104,18 +106,27 @@ class Worker:
             await self._follower.start(self._rehearse)
         except BrainMRIError as error:
             _logger.error("The models cannot be loaded: %s", error.message)
-            self._failed = True
+            self._engine.fail()
         except Exception:
             _logger.exception("The models cannot be loaded")
-            self._failed = True
+            self._engine.fail()
         else:
+            self._beat()
             await self._follower.follow()
 
-    async def _beat(self) -> None:
+    async def _keep_beating(self) -> None:
         while True:
-            if self._engine.alive and not self._failed:
-                self._heartbeats.beat()
+            self._beat()
             await asyncio.sleep(BEAT_S)
+
+    def _beat(self) -> None:
+        if not self._engine.alive:
+            return
+        try:
+            self._heartbeats.beat(self._engine.ready)
+        except OSError as error:
+            # A full disk may have room again; until then the others take this worker for dead, as they should.
+            _logger.error("The sign of life cannot be written: %s", error)
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

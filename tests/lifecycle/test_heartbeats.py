@@ -43,8 +43,30 @@ def test_one_silent_worker_shows_in_all_of_them(heartbeats: Heartbeats, workers:
 def test_its_own_silence_shows_too_until_it_beats(heartbeats: Heartbeats, workers: Path) -> None:
     silence(workers / str(os.getpid()))
     assert not heartbeats.all_alive()
-    heartbeats.beat()
+    heartbeats.beat(ready=False)
     assert heartbeats.all_alive()
+
+
+def test_they_are_ready_when_every_one_that_has_joined_says_so(heartbeats: Heartbeats, workers: Path) -> None:
+    heartbeats.beat(ready=True)
+    assert heartbeats.all_ready()
+    (workers / "2").touch()
+    assert not heartbeats.all_ready()
+    (workers / "2").write_text((workers / str(os.getpid())).read_text())
+    assert heartbeats.all_ready()
+    heartbeats.beat(ready=False)
+    assert not heartbeats.all_ready()
+    heartbeats.leave()
+    assert heartbeats.all_ready()
+
+
+def test_a_worker_that_joins_with_the_process_id_of_a_ready_one_is_not_ready(tmp_path: Path) -> None:
+    for _ in range(2):
+        heartbeats = Heartbeats(tmp_path, parent=1)
+        heartbeats.join()
+        assert not heartbeats.all_ready()
+        heartbeats.beat(ready=True)
+        assert heartbeats.all_ready()
 
 
 def test_a_worker_that_left_in_good_order_is_not_missed(heartbeats: Heartbeats, workers: Path) -> None:

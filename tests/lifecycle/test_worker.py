@@ -1,0 +1,107 @@
+import asyncio
+import errno
+import logging
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from brainmri import store
+from brainmri.api.open_inference.server import GrpcServer
+from brainmri.inference.engine import Engine
+from brainmri.lifecycle import worker as lifecycle
+from brainmri.lifecycle.heartbeats import Heartbeats
+from brainmri.lifecycle.worker import Worker
+from brainmri.metrics import Metrics
+from brainmri.settings import Settings
+from tests.inference.stand_in import until
+from tests.tiny import write_tiny_bundle
+
+TAG = "brain_mri_xception:0.0.1"
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, bentoml_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stored model, a quick heart, and the signal handlers as they were."""
+    monkeypatch.setattr(lifecycle, "BEAT_S", 0.01)
+    store.import_bundle(write_tiny_bundle(tmp_path / "bundle", tmp_path).folder)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    shutil.rmtree(bentoml_home / "models" / "brain_mri_xception")
+
+
+async def nothing() -> None:
+    """A rehearsal that rehearses nothing."""
+
+
+def folder() -> Path:
+    """Returns where the workers of this test's server keep their signs of life."""
+    return store.home() / "brainmri" / "workers" / str(os.getppid())
+
+
+@asynccontextmanager
+async def working(models: tuple[str, ...] = (TAG,), **more: object) -> AsyncIterator[tuple[Worker, Engine]]:
+    settings = Settings.model_validate({"models": models, "threads": 1, "grpc_port": 0, "shutdown_delay_s": 0, **more})
+    Heartbeats(store.home(), os.getppid()).reset()
+    engine, metrics = Engine(decode_workers=1), Metrics(CollectorRegistry())
+    worker = Worker(engine, metrics, settings, GrpcServer(engine, metrics, settings), nothing)
+    await worker.start()
+    try:
+        yield worker, engine
+    finally:
+        await worker.stop()
+
+
+def test_it_is_ready_when_every_worker_of_the_server_is() -> None:
+    async def talk() -> None:
+        async with working(workers=2) as (worker, engine):
+            other = folder() / str(os.getppid())
+            other.touch()
+            await until(lambda: engine.ready)
+            await asyncio.sleep(0.1)
+            assert not worker.ready
+            other.write_text((folder() / str(os.getpid())).read_text())
+            assert worker.ready
+            engine.retire()
+            assert not worker.ready
+
+    asyncio.run(talk())
+
+
+def test_a_model_that_cannot_be_loaded_shows_in_every_interface() -> None:
+    async def talk() -> None:
+        async with working(("brain_mri_xception:9.9.9",)) as (worker, engine):
+            await until(lambda: not worker.alive)
+            assert not engine.alive
+
+    asyncio.run(talk())
+
+
+def test_its_heart_goes_on_beating_after_a_beat_that_could_not_be_written(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    beat, full = Heartbeats.beat, True
+
+    def sometimes(self: Heartbeats, ready: bool) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        beat(self, ready)
+
+    async def talk() -> None:
+        nonlocal full
+        monkeypatch.setattr(Heartbeats, "beat", sometimes)
+        async with working(workers=2) as (worker, engine):
+            await until(lambda: engine.ready and "No space left" in caplog.text)
+            assert not worker.ready
+            full = False
+            await until(lambda: worker.ready)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(talk())
