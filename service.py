@@ -17,6 +17,7 @@ from brainmri.api.auth import KeyRing
 from brainmri.api.body_limit import BodyLimitMiddleware
 from brainmri.api.client_schema import ClientSchemaMiddleware
 from brainmri.api.http import create_app
+from brainmri.api.memory import BodyMemory
 from brainmri.api.open_inference.server import GrpcServer
 from brainmri.api.surroundings import surroundings
 from brainmri.errors import BrainMRIError, status_of
@@ -48,8 +49,9 @@ engine = Engine(
 )
 keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file)
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
-app = create_app(engine, metrics, settings, _SWAGGER, middleware=())
-grpc = GrpcServer(engine, metrics, settings, keys)
+memory = BodyMemory(settings.max_held_bytes)
+app = create_app(engine, metrics, settings, _SWAGGER, middleware=(), memory=memory)
+grpc = GrpcServer(engine, metrics, settings, keys, memory=memory)
 worker = Worker(engine, metrics, settings, grpc, lambda: rehearse(app, engine))
 
 MAX_TENSOR_BYTES = 3_000_000

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 
 from brainmri.api.failures import HANDLERS
 from brainmri.api.kserve_v1 import v1_routes
-from brainmri.api.memory import BodyMemoryMiddleware
+from brainmri.api.memory import BodyMemory, BodyMemoryMiddleware
 from brainmri.api.middleware import FaultMiddleware
 from brainmri.api.model import model_routes
 from brainmri.api.open_inference.rest import routes as open_inference_routes
@@ -28,6 +28,7 @@ def create_app(
     swagger: Path | None = None,
     *,
     middleware: Sequence[Middleware] | None = None,
+    memory: BodyMemory | None = None,
 ) -> Starlette:
     """Builds the application; it answers 503 until the engine is ready.
 
@@ -38,6 +39,7 @@ def create_app(
         swagger: Folder of the Swagger UI's files, whose initializer reads `./docs.json`; no page at `/` if None.
         middleware: What surrounds the application; `surroundings` without API keys if None. A server that has routes
             beside this application surrounds them too, and gives none here.
+        memory: What the bodies share with those of other interfaces; nothing if None.
     """
     if middleware is None:
         middleware = surroundings(settings, metrics, keys=None)
@@ -54,7 +56,7 @@ def create_app(
         middleware=[
             *middleware,
             Middleware(FaultMiddleware),
-            Middleware(BodyMemoryMiddleware, max_bytes=settings.max_held_bytes),
+            Middleware(BodyMemoryMiddleware, memory=memory or BodyMemory(settings.max_held_bytes)),
         ],
         exception_handlers=HANDLERS,
     )

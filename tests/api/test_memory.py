@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
 from brainmri.api.http import create_app
-from brainmri.api.memory import BodyMemoryMiddleware
+from brainmri.api.memory import BodyMemory, BodyMemoryMiddleware
 from brainmri.errors import NotReady, Overloaded
 from brainmri.inference.predictor import Predictor
 from brainmri.metrics import Metrics
@@ -18,7 +18,7 @@ class Uploads:
     """Runs requests against the middleware; the application reads one piece whenever it is told to."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._middleware = BodyMemoryMiddleware(self._read, max_bytes)
+        self._middleware = BodyMemoryMiddleware(self._read, BodyMemory(max_bytes))
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         while await scope["go"].get():

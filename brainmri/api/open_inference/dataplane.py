@@ -47,6 +47,11 @@ class DataPlane:
         engine: What predicts.
         settings: Limits.
         metrics: Counts each answered image.
+
+    Attributes:
+        engine: The same.
+        settings: The same.
+        slots: How many requests may be under way.
     """
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
@@ -55,7 +60,7 @@ class DataPlane:
         self._metrics = metrics
         self._statistics = statistics_of(engine)
         # Each request holds an image at least: more of them than this would only wait to be refused by the queue.
-        self._free = self._slots = settings.max_queue_images + settings.max_batch_size
+        self._free = self.slots = settings.max_queue_images + settings.max_batch_size
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -66,9 +71,9 @@ class DataPlane:
         """
         if not self._free:
             raise Overloaded(
-                f"{self._slots} requests are under way, the most that are accepted. Try again in a second.",
+                f"{self.slots} requests are under way, the most that are accepted. Try again in a second.",
                 retry_after_s=1.0,
-                limit=f"{self._slots} requests",
+                limit=f"{self.slots} requests",
             )
         self._free -= 1
         try:

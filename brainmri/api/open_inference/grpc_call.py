@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from brainmri.api.auth import KeyRing, presented_key
+from brainmri.api.memory import BodyMemory
 from brainmri.api.middleware import sane_request_id
 from brainmri.api.open_inference.dataplane import DataPlane
 from brainmri.api.open_inference.grpc_status import code_of, details_of
@@ -59,25 +60,52 @@ class Rpc:
 Method = Callable[[Any, Rpc], Awaitable[Any]]
 """Answers a message; raises `BrainMRIError`."""
 
+RawMethod = Callable[[bytes, Rpc], Awaitable[Any]]
+"""The same for a message that has not been parsed: whoever has neither key nor place costs no more than its bytes."""
 
-def with_key(method: Method, keys: KeyRing) -> Method:
-    """Refuses calls without a known API key."""
 
-    async def intercepted(message: Any, rpc: Rpc) -> Any:
-        name = keys.check(presented_key(rpc.metadata.get("authorization"), rpc.metadata.get("x-api-key")))
-        if (record := current_record.get()) is not None:
-            record.key_name = name
+def with_parsing(method: Method, message_class: Any) -> RawMethod:
+    """Parses the message, as the last step before the method."""
+
+    async def intercepted(data: bytes, rpc: Rpc) -> Any:
+        try:
+            message = message_class.FromString(data)
+        except DecodeError as error:
+            raise MalformedRequest("The message is not the protobuf of this method's request.") from error
         return await method(message, rpc)
 
     return intercepted
 
 
-def with_place(method: Method, plane: DataPlane) -> Method:
+def with_key(method: RawMethod, keys: KeyRing) -> RawMethod:
+    """Refuses calls without a known API key."""
+
+    async def intercepted(data: bytes, rpc: Rpc) -> Any:
+        name = keys.check(presented_key(rpc.metadata.get("authorization"), rpc.metadata.get("x-api-key")))
+        if (record := current_record.get()) is not None:
+            record.key_name = name
+        return await method(data, rpc)
+
+    return intercepted
+
+
+def with_memory(method: RawMethod, memory: BodyMemory) -> RawMethod:
+    """Refuses calls whose message does not fit beside the bodies of the requests under way."""
+
+    async def intercepted(data: bytes, rpc: Rpc) -> Any:
+        with memory.share() as share:
+            share.add(len(data))
+            return await method(data, rpc)
+
+    return intercepted
+
+
+def with_place(method: RawMethod, plane: DataPlane) -> RawMethod:
     """Refuses calls beyond the number that may be under way over gRPC."""
 
-    async def intercepted(message: Any, rpc: Rpc) -> Any:
+    async def intercepted(data: bytes, rpc: Rpc) -> Any:
         with plane.slot():
-            return await method(message, rpc)
+            return await method(data, rpc)
 
     return intercepted
 
@@ -108,11 +136,12 @@ class InFlight:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all calls share: what counts them, those under way, and the longest time of one in seconds."""
+    """What all calls share: what counts them, those under way, the longest time of one in seconds, their memory."""
 
     metrics: Metrics
     in_flight: InFlight
     max_time_s: float
+    memory: BodyMemory
 
 
 class RpcHandler:
@@ -123,14 +152,12 @@ class RpcHandler:
 
     Args:
         name: Full name, such as `inference.GRPCInferenceService/ModelInfer`.
-        message: Class of the request.
         method: What answers.
         surroundings: What all calls share.
     """
 
-    def __init__(self, name: str, message: Any, method: Method, surroundings: Surroundings) -> None:
+    def __init__(self, name: str, method: RawMethod, surroundings: Surroundings) -> None:
         self._name = name
-        self._message = message
         self._method = method
         self._around = surroundings
 
@@ -148,7 +175,7 @@ class RpcHandler:
     async def _answer(self, rpc: Rpc, record: RequestRecord, data: bytes) -> bytes:
         code = "CANCELLED"
         try:
-            answer: bytes = (await self._method(self._parse(data), rpc)).SerializeToString()
+            answer: bytes = (await self._method(data, rpc)).SerializeToString()
             code, record.sent_bytes = "OK", len(answer)
         except BrainMRIError as error:
             code, record.error = code_of(error).name, error
@@ -163,12 +190,6 @@ class RpcHandler:
             record.close(code, failed=code in _SERVERS_FAULT)
         rpc.context.set_trailing_metadata(((REQUEST_ID, rpc.request_id),))
         return answer
-
-    def _parse(self, data: bytes) -> Any:
-        try:
-            return self._message.FromString(data)
-        except DecodeError as error:
-            raise MalformedRequest("The message is not the protobuf of this method's request.") from error
 
 
 async def _abort(rpc: Rpc, error: BrainMRIError) -> None:

@@ -10,7 +10,16 @@ from tritonclient.grpc import service_pb2
 from brainmri.api.auth import KeyRing
 from brainmri.api.open_inference.about import all_statistics, configuration, index, metadata, server_metadata
 from brainmri.api.open_inference.dataplane import DataPlane
-from brainmri.api.open_inference.grpc_call import Method, Rpc, RpcHandler, Surroundings, with_key, with_place
+from brainmri.api.open_inference.grpc_call import (
+    Method,
+    Rpc,
+    RpcHandler,
+    Surroundings,
+    with_key,
+    with_memory,
+    with_parsing,
+    with_place,
+)
 from brainmri.api.open_inference.grpc_infer import to_request, to_response
 from brainmri.api.open_inference.models import find_model, served_models
 
@@ -20,6 +29,7 @@ SERVICE_NAME = str(_DESCRIPTOR.full_name)
 _PROBES = ("ServerLive", "ServerReady", "ModelReady")
 """Methods that need no key: whoever restarts or balances has none."""
 
+_INFER = "ModelInfer"
 _NOT_OFFERED = {
     "ModelStreamInfer": "Send a ModelInfer for each request; those of one connection run side by side.",
     "RepositoryModelLoad": "Models are chosen with BRAINMRI_MODELS and `brainmri models activate`.",
@@ -101,11 +111,13 @@ def rpc_handlers(plane: DataPlane, surroundings: Surroundings, keys: KeyRing | N
         if name not in offered:
             table[name] = _refusal(descriptor)
             continue
-        method = offered[name]
+        method = with_parsing(offered[name], GetMessageClass(descriptor.input_type))
+        if name == _INFER:
+            method = with_place(method, plane)
+        method = with_memory(method, surroundings.memory)
         if keys is not None and name not in _PROBES:
             method = with_key(method, keys)
-        message = GetMessageClass(descriptor.input_type)
-        handler = RpcHandler(f"{SERVICE_NAME}/{name}", message, method, surroundings)
+        handler = RpcHandler(f"{SERVICE_NAME}/{name}", method, surroundings)
         table[name] = grpc.unary_unary_rpc_method_handler(handler.handle)
     return grpc.method_handlers_generic_handler(SERVICE_NAME, table)
 
@@ -121,7 +133,7 @@ def _methods(plane: DataPlane) -> dict[str, Method]:
         "ModelConfig": service.model_config,
         "ModelStatistics": service.model_statistics,
         "RepositoryIndex": service.repository_index,
-        "ModelInfer": with_place(service.model_infer, plane),
+        _INFER: service.model_infer,
     }
 
 

@@ -8,6 +8,7 @@ import grpc
 from grpc_reflection.v1alpha import reflection
 
 from brainmri.api.auth import KeyRing
+from brainmri.api.memory import BodyMemory
 from brainmri.api.open_inference.dataplane import DataPlane
 from brainmri.api.open_inference.grpc_call import InFlight, Surroundings
 from brainmri.api.open_inference.grpc_health import HEALTH_SERVICE_NAME, Health
@@ -29,6 +30,9 @@ KEEPALIVE_TIMEOUT_S = 20
 MIN_CLIENT_PING_INTERVAL_S = 10
 """Clients that ping more often while no call is under way are disconnected."""
 
+_MORE_RPCS = 256
+"""Calls under way beside inferences: probes, reflection, and those that are told that there is no place."""
+
 _LINGER_S = 1.0
 """What open streams (a reflection client at its prompt) are given once every call is answered."""
 
@@ -46,6 +50,7 @@ class GrpcServer:
         settings: Address, limits; port 0 switches the server off.
         keys: Who may call; anybody if None.
         max_connection_age_s: See `MAX_CONNECTION_AGE_S`.
+        memory: What the messages share with the bodies of other interfaces; nothing if None.
     """
 
     def __init__(
@@ -56,12 +61,14 @@ class GrpcServer:
         keys: KeyRing | None = None,
         *,
         max_connection_age_s: float = MAX_CONNECTION_AGE_S,
+        memory: BodyMemory | None = None,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._settings = settings
         self._keys = keys
         self._max_connection_age_s = max_connection_age_s
+        self._memory = memory or BodyMemory(settings.max_held_bytes)
         self._server: Any = None
         self._health: Health | None = None
         self._in_flight: InFlight | None = None
@@ -80,9 +87,9 @@ class GrpcServer:
         if not self.port:
             return
         self._in_flight, self._health = InFlight(), Health(self._engine)
-        self._server = grpc.aio.server(options=self._options())
         plane = DataPlane(self._engine, self._settings, self._metrics)
-        around = Surroundings(self._metrics, self._in_flight, self._settings.request_timeout_s)
+        self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=plane.slots + _MORE_RPCS)
+        around = Surroundings(self._metrics, self._in_flight, self._settings.request_timeout_s, self._memory)
         self._server.add_generic_rpc_handlers((rpc_handlers(plane, around, self._keys), self._health.handlers()))
         names = (SERVICE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from brainmri.api.auth import KeyRing
 from brainmri.api.http import create_app
+from brainmri.api.memory import BodyMemory
 from brainmri.api.open_inference.server import GrpcServer
 from brainmri.bundle import Bundle
 from brainmri.imaging import DecodeLimits
@@ -157,9 +158,10 @@ def serve(
         engine = Engine(2, batching, settings.max_request_images, metrics)
         if ready:
             await engine.start(lambda: predictors)
-        server = GrpcServer(engine, metrics, settings, keys, max_connection_age_s=age_s)
+        memory = BodyMemory(settings.max_held_bytes)
+        server = GrpcServer(engine, metrics, settings, keys, max_connection_age_s=age_s, memory=memory)
         await server.start()
-        async with _web(engine, settings, metrics) as port:
+        async with _web(engine, settings, metrics, memory) as port:
             loop = asyncio.get_running_loop()
             box.append(Served(loop, engine, metrics, gates, server, port))
             up.set()
@@ -185,9 +187,9 @@ def serve(
 
 
 @asynccontextmanager
-async def _web(engine: Engine, settings: Settings, metrics: Metrics) -> AsyncIterator[int]:
+async def _web(engine: Engine, settings: Settings, metrics: Metrics, memory: BodyMemory) -> AsyncIterator[int]:
     """Serves everything over HTTP; yields the port."""
-    app = create_app(engine, metrics, settings)
+    app = create_app(engine, metrics, settings, memory=memory)
     listener = socket.create_server(("127.0.0.1", 0))
     web = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(web.serve([listener]))

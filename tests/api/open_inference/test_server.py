@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -38,6 +39,7 @@ from tests.api.open_inference.served import (
 )
 
 RED, GREEN = COLOURS["glioma"], COLOURS["meningioma"]
+PNG = {"content-type": "image/png"}
 METHOD = "inference.GRPCInferenceService/ModelInfer"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -347,6 +349,37 @@ def test_calls_beyond_the_places_are_refused_before_they_are_looked_at(bundle: B
         assert [len(floats(call.result(timeout=10))) for call in answered] == [1] * len(answered)
 
 
+def test_messages_and_bodies_under_way_share_one_limit_on_memory(bundle: Bundle) -> None:
+    with serve(bundle, max_held_bytes=300_000) as server, connect(server) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        server.gates[0].hold()
+        first = stub.ModelInfer.future(request(RED))
+        assert server.gates[0].entered.acquire(timeout=10)
+        code, message = code_and_message(lambda: stub.ModelInfer(request(RED)))
+        over_http = httpx.post(f"http://{server.http}/predict", content=bytes(40_000), headers=PNG, trust_env=False)
+        server.gates[0].opened.set()
+        assert len(floats(first.result(timeout=10))) == 1
+        # What it held is free again.
+        assert len(floats(stub.ModelInfer(request(RED)))) == 1
+    assert (code, "would hold more than 300000 bytes" in message) == ("RESOURCE_EXHAUSTED", True)
+    assert (over_http.status_code, over_http.json()["error"]["limit"]) == (429, "300000 bytes")
+
+
+def test_calls_that_do_not_even_fit_beside_the_refused_are_not_read(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brainmri.api.open_inference.server._MORE_RPCS", -1)
+    with serve(bundle, max_queue_images=1, max_batch_size=1) as server, connect(server) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        server.gates[0].hold()
+        first = stub.ModelInfer.future(request(RED))
+        assert server.gates[0].entered.acquire(timeout=10)
+        code, _ = code_and_message(lambda: stub.ServerLive(pb.ServerLiveRequest()))
+        server.gates[0].opened.set()
+        assert len(floats(first.result(timeout=10))) == 1
+    assert code == "RESOURCE_EXHAUSTED"
+
+
 def test_the_clients_deadline_ends_the_work(bundle: Bundle) -> None:
     with serve(bundle, max_batch_size=1) as server, connect(server) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -431,6 +464,8 @@ def test_with_keys_calls_need_one_but_probes_and_reflection_do_not(bundle: Bundl
             )
         metadata = pb.ModelMetadataRequest(name="brain_mri")
         assert code_and_message(lambda: stub.ModelMetadata(metadata))[0] == "UNAUTHENTICATED"
+        # Before it is parsed: a stranger's message costs no more than its bytes.
+        assert code_and_message(lambda: channel.unary_unary(f"/{METHOD}")(b"\xff"))[0] == "UNAUTHENTICATED"
         assert stub.ServerReady(pb.ServerReadyRequest()).ready
         assert stub.ModelReady(pb.ModelReadyRequest(name="brain_mri")).ready
         assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == SERVING
