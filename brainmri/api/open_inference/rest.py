@@ -98,21 +98,23 @@ def _infer(plane: DataPlane) -> _Endpoint:
         model = _model(plane.engine, request)
         header_length = _header_length(request)
         call = Call.of(request, plane.engine, plane.settings)
+        limits = BodyLimits(
+            plane.settings.max_request_bytes, plane.settings.upload_idle_timeout_s, call.deadline, ENCODINGS
+        )
+        # A place is taken after the upload: slow clients must not keep the others out.
+        body = await read_decompressed(request, limits)
         with plane.slot():
-            parsed = await _read(request, model, header_length, plane.settings, call)
+            parsed = await _parse(request, model, body, header_length, call)
             wanted = dataclasses.replace(parsed.infer, priority=max(call.priority, parsed.infer.priority))
             outputs = await attend(request, call.deadline, plane.infer(wanted, call.deadline))
-        body, json_length = answer_body(parsed, outputs)
-        return _response(request, body, json_length)
+        return _response(request, *answer_body(parsed, outputs))
 
     return infer
 
 
-async def _read(
-    request: Request, model: ServedModel, header_length: int | None, settings: Settings, call: Call
+async def _parse(
+    request: Request, model: ServedModel, body: bytes, header_length: int | None, call: Call
 ) -> RestRequest:
-    limits = BodyLimits(settings.max_request_bytes, settings.upload_idle_timeout_s, call.deadline, ENCODINGS)
-    body = await read_decompressed(request, limits)
     if (len(body) if header_length is None else header_length) <= LARGE_JSON:
         return parse_request(model, body, header_length)
     return await attend(request, call.deadline, asyncio.to_thread(parse_request, model, body, header_length))

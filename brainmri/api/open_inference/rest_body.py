@@ -7,11 +7,15 @@ import zlib
 from starlette.requests import Request
 
 from brainmri.api.body import BodyLimits, read_body
+from brainmri.api.memory import SHARE, Share
 from brainmri.errors import MalformedRequest, RequestTooLarge
 
 ENCODINGS = ("gzip", "deflate")
 
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_PIECE = 4 * 2**20
+"""Bytes that are unpacked before they are counted."""
+
 _WORTH_COMPRESSING = 1024
 """Bytes; below it the frame of a compressed answer costs more than it saves."""
 
@@ -19,8 +23,11 @@ _WORTH_COMPRESSING = 1024
 async def read_decompressed(request: Request, limits: BodyLimits) -> bytes:
     """Returns the whole body; `limits.max_bytes` holds for what is sent and for what it unpacks to.
 
+    What it unpacks to counts as held in memory, like what was sent.
+
     Raises:
         RequestTooLarge: One of the two is larger.
+        Overloaded: It does not fit beside the bodies of the other requests.
         MalformedRequest: The body is not what its content encoding says.
         BrainMRIError: Others as in `brainmri.api.body.receive_body`.
     """
@@ -28,22 +35,31 @@ async def read_decompressed(request: Request, limits: BodyLimits) -> bytes:
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ENCODINGS:
         return body
-    return await asyncio.to_thread(_decompress, body, encoding, limits.max_bytes)
+    return await _decompress(body, encoding, limits.max_bytes, request.scope["state"][SHARE])
 
 
-def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
+async def _decompress(body: bytes, encoding: str, max_bytes: int, share: Share) -> bytes:
     unpacker = zlib.decompressobj(_WINDOW[encoding])
-    try:
-        data = unpacker.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise _not_compressed(encoding) from error
-    if len(data) > max_bytes:
-        raise RequestTooLarge(
-            f"The body unpacks to more than {max_bytes} bytes. Send it in smaller requests.", limit=f"{max_bytes} bytes"
-        )
+    data = bytearray()
+    while not unpacker.eof:
+        size = min(_PIECE, max_bytes + 1 - len(data))
+        try:
+            piece = await asyncio.to_thread(unpacker.decompress, body, size)
+        except zlib.error as error:
+            raise _not_compressed(encoding) from error
+        body = unpacker.unconsumed_tail
+        if not piece and not body:
+            break
+        share.add(len(piece))
+        data += piece
+        if len(data) > max_bytes:
+            raise RequestTooLarge(
+                f"The body unpacks to more than {max_bytes} bytes. Send it in smaller requests.",
+                limit=f"{max_bytes} bytes",
+            )
     if not unpacker.eof or unpacker.unused_data:
         raise _not_compressed(encoding)
-    return data
+    return bytes(data)
 
 
 def _not_compressed(encoding: str) -> MalformedRequest:

@@ -2,8 +2,10 @@ import asyncio
 import base64
 import gzip
 import json
+import socket
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -423,6 +425,18 @@ def test_a_full_server_answers_429_with_retry_after(bundle: Bundle) -> None:
         assert [len(runs()), len(queued())] == [1, 1]
     assert response.status_code == 429
     assert int(response.headers["retry-after"]) >= 1
+
+
+def test_slow_uploads_do_not_keep_others_out(bundle: Bundle) -> None:
+    with serve(bundle, max_queue_images=1, max_batch_size=1) as server, ExitStack() as connections:
+        for _ in range(3):
+            slow = connections.enter_context(socket.create_connection(("127.0.0.1", server.http_port), timeout=10))
+            slow.sendall(b"POST /v2/models/brain_mri/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n")
+            slow.sendall(b"Expect: 100-continue\r\n\r\n")
+            # The server asks for the body: the request is under way.
+            assert slow.recv(100).startswith(b"HTTP/1.1 100")
+        body = {"inputs": [image_input(**binary(SIDE * SIDE * 3))]}
+        assert infer_binary(server, body, tensor_of(RED).tobytes()).status_code == 200
 
 
 def test_the_timeout_parameter_and_the_header_end_a_request_with_504(bundle: Bundle) -> None:

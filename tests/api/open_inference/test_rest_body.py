@@ -1,10 +1,16 @@
+import asyncio
 import gzip
 import zlib
 
 import httpx
 import pytest
+from starlette.requests import Request
 
-from brainmri.api.open_inference.rest_body import choose_encoding, compress
+from brainmri.api.body import BodyLimits
+from brainmri.api.memory import SHARE, BodyMemory
+from brainmri.api.open_inference.rest_body import ENCODINGS, choose_encoding, compress, read_decompressed
+from brainmri.errors import Overloaded
+from brainmri.inference.deadline import Deadline
 from tests.api.open_inference.served import Served
 
 PATH = "/v2/models/brain_mri/infer"
@@ -65,3 +71,35 @@ def test_other_encodings_are_refused(server: Served) -> None:
     status, error = post(server, b"{}", "br")
     assert status == 415
     assert "'br'" in error
+
+
+def unpack(body: bytes, memory: BodyMemory) -> tuple[bytes, int]:
+    """Returns what a compressed body unpacks to, and what is held in memory then."""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def run() -> tuple[bytes, int]:
+        with memory.share() as share:
+            headers = [(b"content-encoding", b"gzip")]
+            request = Request({"type": "http", "headers": headers, "state": {SHARE: share}}, receive)
+            data = await read_decompressed(request, BodyLimits(20_000_000, 10, Deadline.after(20), ENCODINGS))
+            return data, memory.held
+
+    return asyncio.run(run())
+
+
+def test_what_a_body_unpacks_to_counts_as_held_until_the_request_ends() -> None:
+    memory = BodyMemory(50_000_000)
+    data = bytes(range(250)) * 40_000
+    assert unpack(gzip.compress(data), memory) == (data, 10_000_000)
+    assert memory.held == 0
+
+
+def test_a_small_body_that_does_not_fit_unpacked_beside_the_others_is_refused() -> None:
+    memory = BodyMemory(9_000_000)
+    with memory.share() as other:
+        other.add(1000)
+        with pytest.raises(Overloaded):
+            unpack(gzip.compress(bytes(10_000_000)), memory)
+        assert memory.held == 1000
