@@ -17,6 +17,9 @@ from brainmri.inference.predictor import Prediction
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
 
+MAX_ID_CHARACTERS = 256
+"""Longest id of a request; the answer repeats it."""
+
 _CHEAP = 16384
 """Numbers or characters that are converted on the event loop, in well under a millisecond."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2
 
-from brainmri.api.open_inference.dataplane import InferRequest, priority_of
+from brainmri.api.open_inference.dataplane import MAX_ID_CHARACTERS, InferRequest, priority_of
 from brainmri.api.open_inference.models import ServedModel
 from brainmri.api.open_inference.outputs import OutputTensor, WantedOutput
 from brainmri.api.open_inference.tensors import Tensor
@@ -16,8 +16,14 @@ def to_request(message: Any, model: ServedModel) -> InferRequest:
     """Reads a `ModelInferRequest`.
 
     Raises:
-        MalformedRequest: Inputs both raw and typed, shared memory, or a parameter with a bad value.
+        MalformedRequest: Inputs both raw and typed, shared memory, an id that is too long, or a parameter with a bad
+            value.
     """
+    if len(message.id) > MAX_ID_CHARACTERS:
+        raise MalformedRequest(
+            f"The id has {len(message.id)} characters; at most {MAX_ID_CHARACTERS} are accepted.",
+            limit=f"{MAX_ID_CHARACTERS} characters",
+        )
     parameters = message.parameters
     return InferRequest(
         model,

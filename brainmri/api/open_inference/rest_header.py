@@ -1,20 +1,24 @@
 """The JSON of an inference request over REST, and its checks."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError
 
+from brainmri.api.open_inference.dataplane import MAX_ID_CHARACTERS
 from brainmri.errors import MalformedRequest
 
 _MOST_VALUES = 100_000
 """Values in a document besides pixels; parsing them holds the interpreter's lock, for 10 ms at most."""
 
+# JSON may write integers of thousands of digits, which Python refuses to print: messages would fail.
+Int64 = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
+
 
 class InputParameters(BaseModel):
     """What says where an input's content is."""
 
-    binary_data_size: StrictInt | None = Field(default=None, ge=0)
+    binary_data_size: StrictInt | None = Field(default=None, ge=0, le=2**40)
     shared_memory_region: object = None
 
 
@@ -23,7 +27,7 @@ class Input(BaseModel):
 
     name: str
     datatype: str
-    shape: list[StrictInt] = Field(max_length=8)
+    shape: list[Int64] = Field(max_length=8)
     parameters: InputParameters = InputParameters()
     data: list[Any] | str | None = None
 
@@ -32,7 +36,7 @@ class OutputParameters(BaseModel):
     """How an output is to be answered."""
 
     binary_data: StrictBool | None = None
-    classification: StrictInt | None = None
+    classification: Int64 | None = None
     shared_memory_region: object = None
 
 
@@ -47,14 +51,14 @@ class Parameters(BaseModel):
     """Parameters of the whole request."""
 
     binary_data_output: StrictBool = False
-    timeout: StrictInt = Field(default=0, le=2**63 - 1)
-    priority: StrictInt = 0
+    timeout: Int64 = 0
+    priority: Int64 = 0
 
 
 class Header(BaseModel):
     """The whole document."""
 
-    id: str | None = None
+    id: str | None = Field(default=None, max_length=MAX_ID_CHARACTERS)
     parameters: Parameters = Parameters()
     inputs: list[Input]
     outputs: list[Output] = []

@@ -45,7 +45,12 @@ class Tensor:
         """How many numbers or characters have to be converted one by one; 0 for raw content."""
         if self.values is not None:
             return math.prod(self.shape)
-        return sum(len(text) for text in self.texts or () if isinstance(text, str))
+        return sum(len(text) for text in self.flat_texts() if isinstance(text, str))
+
+    def flat_texts(self) -> list[Any]:
+        """Returns the texts without one level of lists: shape [B, 1] may come nested."""
+        nested = (text if isinstance(text, list) else [text] for text in self.texts or ())
+        return list(chain.from_iterable(nested))
 
 
 def check_tensor(tensor: Tensor, spec: TensorSpec, max_images: int) -> int:
@@ -118,10 +123,7 @@ def files(tensor: Tensor) -> list[bytes]:
     if tensor.elements is not None:
         found = list(tensor.elements)
     else:
-        texts = list(tensor.texts or ())
-        # Shape [B, 1] may come nested.
-        flat = list(chain.from_iterable(texts)) if texts and isinstance(texts[0], list) else texts
-        found = [_decode_text(text, index) for index, text in enumerate(flat)]
+        found = [_decode_text(text, index) for index, text in enumerate(tensor.flat_texts())]
     if len(found) != count:
         raise MalformedRequest(
             f"The input holds {len(found)} elements; its shape {list(tensor.shape)} needs {count}.",

@@ -271,6 +271,8 @@ def refusals() -> list[Any]:
             {"inputs": [image_input(data=[1])], "parameters": {"timeout": 10**400}},
             "parameters.timeout",
         ),
+        "endless sizes": ({"inputs": [image_input(**binary(10**4300 - 1))] * 2}, "binary_data_size"),
+        "long id": ({"inputs": [image_input(data=[1])], "id": "x" * 257}, "at most 256 characters"),
         "endless shape": ({"inputs": [image_input(data=[1]) | {"shape": [10**18] * 90_000}]}, "inputs.0.shape"),
         "priority": ({"inputs": [image_input(data=[1])], "parameters": {"priority": 3}}, "must be 1"),
         "timeout": ({"inputs": [image_input(data=[1])], "parameters": {"timeout": -1}}, "must not be negative"),
@@ -295,7 +297,7 @@ def test_a_bad_header_length_gets_400(server: Served, given: str, sentence: str)
     assert sentence in response.json()["error"]
 
 
-@pytest.mark.parametrize("data", [[1], [], [0.5], "aGk=", [["aGk="], ["aGk="]]], ids=json.dumps)
+@pytest.mark.parametrize("data", [[1], [], [0.5], "aGk=", [["aGk="], ["aGk="]], [["aGk="], 5]], ids=json.dumps)
 def test_other_data_for_a_file_gets_400(server: Served, data: object) -> None:
     response = infer(server, {"inputs": [files_input(data=data)]}, "/models/brain_mri_image/infer")
     assert (response.status_code, list(response.json())) == (400, ["error"])

@@ -101,6 +101,21 @@ def test_other_elements_in_json_are_refused_by_number(text: object) -> None:
         files(Tensor("image", "BYTES", (2, 1), texts=["aGk=", text]))
 
 
+@pytest.mark.parametrize("texts", [[["aGk="], 5], [["aGk="], [["aGk="]]], ["aGk=", {}]])
+def test_lists_and_others_side_by_side_are_refused_by_number(texts: list[Any]) -> None:
+    with pytest.raises(MalformedRequest, match="Element 1 of the input is not base64"):
+        files(Tensor("image", "BYTES", (2, 1), texts=texts))
+
+
+def test_a_text_beside_a_list_is_one_element() -> None:
+    assert files(Tensor("image", "BYTES", (2, 1), texts=[["aGk="], "aGk="])) == [b"hi", b"hi"]
+
+
+@pytest.mark.parametrize("texts", [["x" * 50, "x" * 20], [["x" * 50], ["x" * 20]], [["x" * 50, "x" * 20]]])
+def test_the_cost_of_texts_is_the_same_however_they_are_nested(texts: list[Any]) -> None:
+    assert Tensor("image", "BYTES", (2, 1), texts=texts).cost == 70
+
+
 def test_elements_must_be_as_many_as_the_shape_says() -> None:
     with pytest.raises(MalformedRequest, match=r"holds 1 elements; its shape \[2, 1\] needs 2"):
         files(Tensor("image", "BYTES", (2, 1), elements=[b"one"]))
