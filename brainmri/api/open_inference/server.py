@@ -110,8 +110,10 @@ class GrpcServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._in_flight.wait_until_none()
-        # An answer may still be on its way out: streams are cut off after a moment, not at once.
-        await asyncio.wait((stopping,), timeout=_LINGER_S)
+                # An answer may still be on its way out: streams are cut off after a moment, not at once.
+                await asyncio.wait((stopping,), timeout=_LINGER_S)
+                # A message that was on its way in may have become a call meanwhile.
+                await self._in_flight.wait_until_none()
         await self._server.stop(None)
         await stopping
 

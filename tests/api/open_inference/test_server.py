@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from brainmri.api.auth import KeyRing
 from brainmri.api.open_inference.binary import pack_elements, unpack_elements
+from brainmri.api.open_inference.grpc_call import InFlight
 from brainmri.api.open_inference.server import GrpcServer
 from brainmri.bundle import Bundle
 from brainmri.contract import NOTICE
@@ -167,6 +168,7 @@ def both_contents() -> Any:
         (request(RED, raw_input_contents=[]), "INVALID_ARGUMENT", "holds 0 values"),
         (request(RED, raw_input_contents=[b"a", b"b"]), "INVALID_ARGUMENT", "1 inputs, 2 raw_input_contents"),
         (request(RED, inputs=[], raw_input_contents=[]), "INVALID_ARGUMENT", "has 0 inputs"),
+        (request(RED, id="x" * 257), "INVALID_ARGUMENT", "at most 256 are accepted"),
         (both_contents(), "INVALID_ARGUMENT", "1 typed contents"),
         (shared_memory(), "INVALID_ARGUMENT", "Shared memory is not offered"),
         (request(*[RED] * 9), "RESOURCE_EXHAUSTED", "one request may hold 8 images"),
@@ -503,6 +505,33 @@ def test_draining_ends_within_its_grace_also_when_a_call_does_not(bundle: Bundle
         assert server.gates[0].entered.acquire(timeout=10)
         drain(server, 0.2)()
         assert call.exception(timeout=10) is not None
+
+
+def test_draining_answers_a_call_whose_message_was_still_on_its_way(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneMore(InFlight):
+        """A call is accepted right after all others were answered, and takes longer than the lingering."""
+
+        answered = False
+        late: asyncio.TimerHandle | None = None
+
+        async def wait_until_none(self) -> None:
+            await super().wait_until_none()
+            if self.late is None:
+                self.enter()
+                self.late = asyncio.get_running_loop().call_later(0.5, self.answer)
+                made.append(self)
+
+        def answer(self) -> None:
+            self.answered = True
+            self.leave()
+
+    made: list[OneMore] = []
+    monkeypatch.setattr("brainmri.api.open_inference.server.InFlight", OneMore)
+    with serve(bundle) as server:
+        drain(server, 20)()
+        assert [call.answered for call in made] == [True]
 
 
 def test_an_open_reflection_stream_does_not_hold_up_draining(bundle: Bundle) -> None:
