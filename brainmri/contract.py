@@ -142,7 +142,7 @@ class Contract(_Frozen):
     network_side: int = Field(ge=32, le=299)
     """Side in pixels that the network sees after the in-graph average pooling."""
     feature_size: int = Field(ge=1)
-    """Length D of the feature vector."""
+    """Length D of the feature vector, which the novelty detector takes."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Divides the logits of a runtime that `calibrations` does not name; of the served one otherwise, for people."""
     artefacts: tuple[Artefact, ...] = ()

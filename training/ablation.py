@@ -17,7 +17,7 @@ from brainmri.inference.runtime import Output, RuntimeInfo
 from training import metrics
 from training.arrays import Arrays
 from training.augment import Augmentation
-from training.export import trained_model
+from training.export import trained_model, trained_network
 from training.fit import fit
 from training.model import FEATURES, LOGITS
 from training.origin import Origin
@@ -88,26 +88,26 @@ def ablate(
     rows = []
     for choice, value, recipe in variants(base):
         fit(recipe, arrays, origin, space.run(recipe.name), resume=True)
-        model = trained_model(recipe, space.run(recipe.name))
+        model = trained_network(recipe, space.run(recipe.name))
         rows.append(_judge(choice, value, True, predict(model, arrays), arrays))
         say(f"{choice}: {value}: macro-F1 {rows[-1].macro_f1:.4f}")
-    model = trained_model(base, space.run(base.name))
+    model = trained_network(base, space.run(base.name))
     for power in (2.0, 4.0, np.inf):
         value = "maximum" if power == np.inf else f"power mean of exponent {power:g}"
         rows.append(_judge("pooling at test time", value, False, pooled(model, arrays, power), arrays))
-    return rows + resize_rows(model, arrays, dataset)
+    return rows + resize_rows(trained_model(base, space.run(base.name)), arrays, dataset)
 
 
 def predict(model: keras.Model, arrays: Arrays) -> NDArray[np.float32]:
     """Returns the logits `[N, 4]` of the validation images."""
-    return _batched(lambda images: model.predict_on_batch(images)[LOGITS], arrays)
+    return _batched(model.predict_on_batch, arrays)
 
 
 def pooled(model: keras.Model, arrays: Arrays, power: float) -> NDArray[np.float32]:
     """Returns the logits of the validation images when features are pooled by a power mean instead of the mean.
 
     Args:
-        model: From `trained_model`.
+        model: From `trained_network`.
         arrays: The decoded dataset.
         power: Exponent of the mean (GeM, Radenovic 2018, arXiv:1711.02512); infinity takes the maximum.
     """

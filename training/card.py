@@ -73,8 +73,8 @@ def _failures(metrics: dict[str, Any]) -> str:
     text = (
         "## Failure cases\n\n"
         f"On the grouped hold-out: {worst or 'none'}. `figures/mistakes_grouped.png` lists the most confident mistakes"
-        " by file name with all four probabilities, `figures/features_grouped.png` shows where classes overlap;"
-        " `predictions.csv` holds the answer to every held-out image. Pictures of the dataset are not shown."
+        " by file name with all four probabilities, `figures/features_grouped.png` shows what the novelty detector"
+        " sees; `predictions.csv` holds the answer to every held-out image. Pictures of the dataset are not shown."
     )
     if "novelty" in metrics:
         kinds = sorted(metrics["novelty"]["near"]["per_kind"].items(), key=lambda item: -item[1]["passed"])

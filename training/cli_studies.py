@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from training.console import DEFAULT_DATA, DEFAULT_WORK, THREADS, Data, Threads, Work, bar, report, say
+from training.console import DEFAULT_DATA, DEFAULT_WORK, THREADS, Data, RecipeName, Threads, Work, bar, report, say
 from training.workspace import Workspace
 
 
@@ -16,6 +16,7 @@ def add_studies(app: typer.Typer) -> None:
         ("evaluate-bundle", evaluate_bundle),
         ("resize-study", resize_study),
         ("novelty-study", novelty_study),
+        ("novelty-layers", novelty_layers),
         ("ablation", ablation),
         ("freeze-near-set", freeze_near_set),
     ):
@@ -79,6 +80,23 @@ def novelty_study(
     space = Workspace(work)
     outputs = Outputs(bundle_of_split(bundle, space), threads, space.outputs)
     say(table(compare_scores(outputs, space.arrays(data, bar("decoding")), load_outliers(data))))
+
+
+def novelty_layers(
+    recipe: RecipeName,
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+) -> None:
+    """Compare layers of a trained Xception as the source of the novelty detector's features (decision 0007)."""
+    from training.drafts import trained_run
+    from training.novelty_layers import compare_layers, table
+    from training.outliers import load_outliers
+    from training.recipe import load_recipe
+
+    chosen, space = load_recipe(recipe), Workspace(work)
+    trained_run(chosen, space)
+    arrays = space.arrays(data, bar("decoding"))
+    say(table(compare_layers(chosen, space.run(chosen.name), arrays, load_outliers(data))))
 
 
 def ablation(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from brainmri.contract import LABELS
 from training.arrays import Arrays
 from training.checkpoint import load_best
-from training.model import FEATURES, LOGITS, build_model, use_serving_layout, with_features
+from training.model import FEATURES, LOGITS, NOVELTY_FEATURES, build_model, use_serving_layout, with_features
 from training.recipe import Recipe
 from training.split import TRAIN
 
@@ -23,8 +23,8 @@ KERAS, OPENVINO_INT8 = "keras-f16", "openvino-int8"
 CALIBRATION_IMAGES = 300
 
 
-def trained_model(recipe: Recipe, run: Path) -> keras.Model:
-    """Returns the model for serving, outputs `logits` and `features`, with the last phase's best weights in float32.
+def trained_network(recipe: Recipe, run: Path) -> keras.Model:
+    """Returns the trained model with the last phase's best weights in float32, in the layout that serves.
 
     Raises:
         DatasetError: The run has no trained weights.
@@ -33,7 +33,12 @@ def trained_model(recipe: Recipe, run: Path) -> keras.Model:
     use_serving_layout()
     model = build_model(recipe.architecture, recipe.phases[-1].downsample)
     model.set_weights(load_best(run, len(recipe.phases) - 1))
-    return with_features(model)
+    return model
+
+
+def trained_model(recipe: Recipe, run: Path) -> keras.Model:
+    """Returns `trained_network` for serving, with the outputs `logits` and `features`."""
+    return with_features(trained_network(recipe, run))
 
 
 def export(recipe: Recipe, run: Path, arrays: Arrays) -> tuple[dict[str, Path], int]:
@@ -57,7 +62,7 @@ def export(recipe: Recipe, run: Path, arrays: Arrays) -> tuple[dict[str, Path], 
     write_keras(model, folders[KERAS])
     network = to_openvino(model, run / "artefacts" / "saved_model")
     write_int8(network, calibration_images(arrays, recipe.seed), folders[OPENVINO_INT8])
-    return folders, model.get_layer(FEATURES).output.shape[-1]
+    return folders, model.get_layer(NOVELTY_FEATURES).output.shape[-1]
 
 
 def write_keras(model: keras.Model, folder: Path) -> None:

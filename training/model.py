@@ -13,6 +13,9 @@ from brainmri.errors import DatasetError
 from brainmri.imaging import SIDE
 
 FEATURES, LOGITS, BODY = "features", "logits", "body"
+NOVELTY_FEATURES = "novelty_features"
+_MIDDLE = {"xception": "block13_sepconv1_act", "tiny_xception": "middle"}
+"""Layer that takes in what the middle flow gives out; Xception's is the first activation of its exit flow."""
 
 BATCH_NORM_MOMENTUM = 0.95
 """Keras's 0.99 is for long runs: from random weights it leaves validation meaningless for a thousand steps, because
@@ -63,9 +66,19 @@ def use_serving_layout() -> None:
 
 
 def with_features(model: keras.Model) -> keras.Model:
-    """Returns the model for serving: the same weights, outputs `logits` `[B, 4]` and `features` `[B, D]`."""
-    outputs = {LOGITS: model.output, FEATURES: model.get_layer(FEATURES).output}
-    return keras.Model(model.input, outputs, name=model.name)
+    """Returns the model for serving: the same weights, outputs `logits` `[B, 4]` and `features` `[B, D]`.
+
+    Features are for the novelty detector: the mean over the picture of what the middle flow ends with. The layer that
+    feeds the head has learnt to forget what does not tell the four labels apart (decision 0007).
+    """
+    body = model.get_layer(BODY)
+    stem = model.layers[model.layers.index(body) - 1].output
+    both = keras.Model(body.input, [body.get_layer(_MIDDLE[model.name]).output, body.output], name=BODY)
+    middle, x = both(stem)
+    for layer in model.layers[model.layers.index(body) + 1 :]:
+        x = layer(x)
+    features = keras.layers.GlobalAveragePooling2D(dtype="float32", name=NOVELTY_FEATURES)(middle)
+    return keras.Model(model.input, {LOGITS: x, FEATURES: features}, name=model.name)
 
 
 def set_trainable(model: keras.Model, part: str) -> None:
@@ -130,7 +143,7 @@ def _tiny_body() -> keras.Model:
     x = layers.SeparableConv2D(16, 3, padding="same", use_bias=False)(x)
     x = normalise(x)
     x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
-    x = layers.add([x, residual])
+    x = layers.Activation("relu", name="middle")(layers.add([x, residual]))
     x = layers.SeparableConv2D(32, 3, strides=1, padding="same", use_bias=False)(x)
     x = layers.Activation("relu")(normalise(x))
     return keras.Model(image, x, name=BODY)

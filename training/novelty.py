@@ -14,7 +14,7 @@ from training.outputs import Outputs, RuntimeChoice
 from training.split import TRAIN, VALIDATION
 from training.tables import write_atomically
 
-COMPONENTS = 512
+COMPONENTS = 256
 """Principal components that keep their own variance; decision 0007."""
 
 KEEPS = 0.975
@@ -76,6 +76,19 @@ def fit_parameters(features: NDArray[np.float32], components: int) -> dict[str, 
         "weights": (1 / variances[:kept]).astype(np.float32),
         "rest": np.array(1 / variances[kept:].mean(), np.float32),
     }
+
+
+def fit_detector(features: NDArray[np.float32], components: int) -> NoveltyDetector:
+    """Returns a detector fitted on training features `[N, D]` whose scores are not normalised, for comparisons."""
+    parameters = fit_parameters(features, components)
+    return NoveltyDetector(
+        parameters["mean"],
+        parameters["scale"],
+        parameters["basis"],
+        parameters["weights"],
+        parameters["rest"].item(),
+        unit=1.0,
+    )
 
 
 def _write(path: Path, parameters: dict[str, NDArray[np.floating]], unit: float) -> NoveltyDetector:

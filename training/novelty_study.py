@@ -6,8 +6,6 @@ that figures published for the chosen score are a little favoured by the choice.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,10 @@ from scipy.special import logsumexp
 from sklearn.covariance import LedoitWolf
 
 from brainmri.inference.calibration import probabilities
-from brainmri.inference.novelty import NoveltyDetector
 from brainmri.inference.runtime import Output
 from training.arrays import Arrays
 from training.detection import detection
-from training.novelty import KEEPS, fit_parameters, one_of_each_group
+from training.novelty import KEEPS, fit_detector, fit_parameters, one_of_each_group
 from training.outliers import Outliers
 from training.outputs import SERVING, Outputs
 from training.split import TRAIN, VALIDATION
@@ -66,7 +63,8 @@ def compare_scores(outputs: Outputs, arrays: Arrays, outliers: Outliers) -> list
 def _scores(train: Output, labels: NDArray[np.intp], temperature: float) -> list[tuple[str, int, Score]]:
     features = train.features.astype(np.float64)
     detectors = [
-        (f"square roots, {kept} components, shared rest", *_detector(train.features, kept)) for kept in (128, 256, 512)
+        (f"square roots, {kept} components, shared rest", *_detector(train.features, kept))
+        for kept in (64, 128, 256, 512)
     ]
     bank = features.astype(np.float16).nbytes
     return [
@@ -82,10 +80,8 @@ def _scores(train: Output, labels: NDArray[np.intp], temperature: float) -> list
 
 
 def _detector(features: NDArray[np.float32], kept: int) -> tuple[int, Score]:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "detector.npz"
-        np.savez(path, **fit_parameters(features, kept), unit=np.float32(1))  # type: ignore[arg-type]
-        detector, size = NoveltyDetector.read(path), path.stat().st_size
+    detector = fit_detector(features, kept)
+    size = sum(array.nbytes for array in fit_parameters(features, kept).values())
     return size, lambda output: detector.score(output.features)
 
 

@@ -1,9 +1,9 @@
 """Is this a brain-MRI slice at all? The distance of pooled features from those of the training slices.
 
 NumPy only. The detector is a Mahalanobis distance whose covariance keeps the variances along the leading principal
-components and shares one variance among all the others (probabilistic PCA, Tipping and Bishop 1999): a shrinkage that
-needs a quarter of the full matrix. Square roots of the features come first, because pooled ReLU features scatter more
-where they are larger. Decision 0007 compares it with others.
+components and shares one variance among all the others (probabilistic PCA, Tipping and Bishop 1999). Square roots of
+the features come first, because pooled ReLU features scatter more where they are larger. Decision 0007 compares it with
+others.
 """
 
 import zipfile

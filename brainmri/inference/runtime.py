@@ -24,7 +24,7 @@ class Output:
 
     Attributes:
         logits: float32 `[B, 4]`, in the order of the contract's labels, before temperature scaling.
-        features: float32 `[B, D]`, the layer that feeds the head.
+        features: float32 `[B, D]`, pooled over the picture, for the novelty detector.
     """
 
     logits: NDArray[np.float32]

@@ -6,7 +6,7 @@ import pytest
 from training.ablation import ablate, base_recipe, pooled, predict, table, variants
 from training.arrays import Arrays
 from training.dataset import find_dataset
-from training.export import trained_model
+from training.export import trained_network
 from training.origin import Origin
 from training.recipe import Phase, Recipe
 from training.workspace import Workspace
@@ -61,6 +61,6 @@ def test_the_table_has_a_row_for_every_choice_and_a_second_run_trains_nothing(
 
 
 def test_a_power_mean_of_exponent_one_is_the_networks_own_pooling(arrays: Arrays, dataset: Path, folder: Path) -> None:
-    model = trained_model(BASE, Workspace(folder).run(BASE.name))
+    model = trained_network(BASE, Workspace(folder).run(BASE.name))
     np.testing.assert_allclose(pooled(model, arrays, 1.0), predict(model, arrays), rtol=1e-3, atol=1e-4)
     assert not np.allclose(pooled(model, arrays, np.inf), predict(model, arrays), rtol=1e-2)

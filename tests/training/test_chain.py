@@ -95,7 +95,7 @@ def test_each_runtime_is_calibrated_with_a_detector_of_its_own(work: Path) -> No
         assert calibration.novelty.threshold > 1
         detector = open_detector(bundle, calibration.runtime)
         assert detector is not None
-        assert detector.feature_size == bundle.contract.feature_size == 32
+        assert detector.feature_size == bundle.contract.feature_size == 16
     assert served.novelty != reference.novelty
 
 
@@ -184,7 +184,7 @@ def test_the_int8_network_answers_as_the_keras_one(work: Path, arrays: Arrays) -
     difference = compare(served.logits, reference.logits, arrays.labels[:24], temperature=1.0)
     # Measured 0.07 and 0.08 in two runs: few channels, quantised on some forty images.
     assert difference["largest_probability_difference"] < 0.15
-    assert served.features.shape == reference.features.shape == (24, 32)
+    assert served.features.shape == reference.features.shape == (24, 16)
 
 
 def test_evaluating_the_released_bundle_again_gives_its_figures(work: Path, dataset: Path) -> None:

@@ -173,7 +173,24 @@ def test_the_serving_model_takes_uint8_and_gives_the_same_logits_and_the_feature
     images = np.asarray(arrays.pixels[:3])
     outputs = with_features(model).predict_on_batch(images)
     assert np.allclose(outputs["logits"], model.predict_on_batch(images), atol=1e-6)
-    assert outputs["features"].shape == (3, 32)
+    assert outputs["features"].shape == (3, 16)
+
+
+def test_features_are_the_mean_of_what_the_middle_flow_ends_with() -> None:
+    model = build_model("xception", 4, seed=3)
+    serving = with_features(model)
+    images = np.random.default_rng(0).integers(0, 256, (1, 299, 299, 3), dtype=np.uint8)
+    body = model.get_layer(BODY)
+    # Twelve residual sums: the last but one ends the middle flow.
+    sums = [layer for layer in body.layers if isinstance(layer, keras.layers.Add)]
+    grids = keras.Model(body.input, sums[-2].output)
+    stem = keras.Model(model.input, model.get_layer("downsample").output)
+    grid = grids.predict_on_batch(stem.predict_on_batch(images))
+    expected = np.maximum(grid, 0).mean(axis=(1, 2))
+    outputs = serving.predict_on_batch(images)
+    assert expected.shape == (1, 728)
+    np.testing.assert_allclose(outputs["features"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs["logits"], model.predict_on_batch(images), rtol=1e-4, atol=1e-5)
 
 
 def test_downsampling_averages_in_the_graph() -> None:
