@@ -19,6 +19,7 @@ from brainmri.api.client_schema import ClientSchemaMiddleware
 from brainmri.api.http import create_app
 from brainmri.api.memory import BodyMemory
 from brainmri.api.open_inference.server import GrpcServer
+from brainmri.api.retry_after import RetryAfterMiddleware
 from brainmri.api.surroundings import surroundings
 from brainmri.errors import BrainMRIError, status_of
 from brainmri.imaging import SIDE
@@ -108,9 +109,9 @@ class BrainMRI:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Finishes what has begun."""
-        await worker.stop()
+        left_s = await worker.stop()
         if (traces := tracing.process_tracing()) is not None:
-            traces.close()
+            traces.close(left_s)
 
     @bentoml.api(batchable=True, max_batch_size=min(settings.max_batch_size, settings.max_request_images))  # type: ignore[untyped-decorator]
     async def probabilities(self, images: Tensors) -> Probabilities:
@@ -138,5 +139,11 @@ class BrainMRI:
 
 for _middleware in surroundings(settings, metrics, keys):
     BrainMRI.add_asgi_middleware(_middleware.cls, **_middleware.kwargs)  # type: ignore[attr-defined]
-BrainMRI.add_asgi_middleware(BodyLimitMiddleware, path="/probabilities", max_bytes=MAX_TENSOR_BYTES)  # type: ignore[attr-defined]
+BrainMRI.add_asgi_middleware(RetryAfterMiddleware)  # type: ignore[attr-defined]
+BrainMRI.add_asgi_middleware(  # type: ignore[attr-defined]
+    BodyLimitMiddleware,
+    path="/probabilities",
+    max_bytes=MAX_TENSOR_BYTES,
+    max_requests=settings.max_queue_images + settings.max_batch_size,
+)
 BrainMRI.add_asgi_middleware(ClientSchemaMiddleware, schema=BrainMRI.schema)  # type: ignore[attr-defined]
