@@ -17,7 +17,7 @@ from brainmri.api.call import Call, attend
 from brainmri.api.instances import InstanceLimits, of_instance, read_instances
 from brainmri.api.predict import json_response
 from brainmri.api.schemas import V1Model, V1Models, V1Prediction, V1Version, prediction_body
-from brainmri.errors import BrainMRIError
+from brainmri.errors import BrainMRIError, NotReady
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Prediction
 from brainmri.metrics import Metrics
@@ -46,6 +46,8 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
         contract = engine.models.get(name, request.path_params.get("version", "")).contract
+        if not engine.ready:
+            raise NotReady("The server is starting or draining. Ask another replica, or try again in a few seconds.")
         status = {"error_code": "OK", "error_message": ""}
         version = V1Version(version=contract.version, state="AVAILABLE", status=status)
         return json_response(V1Model(name=name, ready=True, model_version_status=[version]))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
 from tests.api.conftest import MAX_REQUEST_BYTES, Ask
 from tests.api.test_call import second_model
@@ -101,6 +102,23 @@ def test_the_state_of_a_model(ask: Ask, path: str) -> None:
     assert ask("GET", path).json() == body
     missing = ask("GET", path.replace("brain_mri", "other"))
     assert (missing.status_code, "No model" in error_of(missing)) == (404, True)
+
+
+def test_a_model_of_a_server_that_is_about_to_end_is_not_ready(
+    ask: Ask, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Engine.start
+
+    async def start_and_retire(engine: Engine, load: Any) -> None:
+        await start(engine, load)
+        engine.retire()
+
+    monkeypatch.setattr(Engine, "start", start_and_retire)
+    response = ask("GET", "/v1/models/brain_mri")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert error_of(response).startswith("The server is starting or draining.")
+    # What still comes is answered.
+    assert ask("POST", PREDICT, json={"instances": [b64(png())]}).status_code == 200
 
 
 def test_the_models_are_listed_once_by_their_serving_name(ask: Ask, predictor: Predictor) -> None:
