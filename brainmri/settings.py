@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from brainmri.errors import InvalidSettings
@@ -73,7 +73,8 @@ class Settings(BaseSettings):
     """Largest body of a request of several images or tensors, and largest gRPC message, in bytes."""
 
     max_held_bytes: int = Field(default=512 * 2**20, ge=1)
-    """Most bytes that the bodies of all HTTP requests under way hold in one worker; more are refused with 429."""
+    """Most bytes that the bodies of all requests under way hold in one worker; more are refused with 429. A request
+    that is alone has only the limits of its own."""
 
     max_image_bytes: int = Field(default=16 * 2**20, ge=1)
     """Largest encoded image, in bytes."""
@@ -90,8 +91,9 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(default=20, gt=0, le=3600)
     """Longest time between SIGTERM and the end: everything accepted is answered in it, in seconds."""
 
-    shutdown_delay_s: float = Field(default=1, ge=0, le=3600)
-    """How long after SIGTERM new requests are still answered while /readyz says 503 already, in seconds."""
+    shutdown_delay_s: float = Field(default=1, ge=0, le=3600, validate_default=True)
+    """How long after SIGTERM new requests are still answered while /readyz says 503 already, in seconds; less than the
+    grace, of which it is a part."""
 
     api_keys_file: Path | None = None
     """File of hashed API keys (`brainmri keys add`); read again when it changes. None asks for no key."""
@@ -114,6 +116,14 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("shutdown_delay_s")
+    @classmethod
+    def _leave_time_to_end(cls, delay_s: float, info: ValidationInfo) -> float:
+        grace_s = info.data.get("shutdown_grace_s", math.inf)
+        if delay_s >= grace_s:
+            raise ValueError(f"it must be less than BRAINMRI_SHUTDOWN_GRACE_S={grace_s:g}")
+        return delay_s
 
     def decode_threads(self) -> int:
         """Returns the number of threads of each worker that decode, at least 1."""

@@ -7,6 +7,7 @@ stages are written then too, from the times that the answer carries, so the way 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import threading
@@ -117,11 +118,15 @@ class Tracing:
                 span.set_status(StatusCode.ERROR)
         span.end()
 
-    def close(self) -> None:
-        """Sends what is left, for `CLOSE_S` at most; without a collector the exporter would try for longer."""
+    def close(self, within_s: float = math.inf) -> None:
+        """Sends what is left, for `CLOSE_S` at most; without a collector the exporter would try for longer.
+
+        Args:
+            within_s: The most time that there is, in seconds.
+        """
         sending = threading.Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
-        sending.join(CLOSE_S)
+        sending.join(min(CLOSE_S, within_s))
 
 
 @functools.cache

@@ -28,6 +28,16 @@ def test_a_bad_variable_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
+@pytest.mark.parametrize("settings", [{"delay": "20"}, {"grace": "1"}, {"delay": "5", "grace": "4"}])
+def test_a_delay_that_leaves_no_time_to_end_is_refused(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in settings.items():
+        monkeypatch.setenv(f"BRAINMRI_SHUTDOWN_{name.upper()}_S", seconds)
+    with pytest.raises(InvalidSettings, match=r"_DELAY_S=\d+.*must be less than BRAINMRI_SHUTDOWN_GRACE_S=\d+"):
+        load_settings()
+
+
 @pytest.mark.parametrize(("quota", "cpus"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64)])
 def test_threads_follow_the_cpu_quota_of_the_container(
     quota: str, cpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -61,7 +61,12 @@ class Follower:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), POLL_S)
             self._woken.clear()
-            if (stamp := self._file.stamp()) not in (None, self._seen):
+            try:
+                stamp = self._file.stamp()
+            except OSError as error:
+                _logger.error("What is to be served cannot be read, the models stay as they are: %s", error)
+                continue
+            if stamp not in (None, self._seen):
                 self._seen = stamp
                 await self._swap()
 

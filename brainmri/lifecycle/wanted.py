@@ -48,7 +48,11 @@ class WantedFile:
         self._path = home / "brainmri" / "wanted.json"
 
     def stamp(self) -> Stamp | None:
-        """Returns what changes with every write; None without a file."""
+        """Returns what changes with every write; None without a file.
+
+        Raises:
+            OSError: The folder cannot be read.
+        """
         try:
             stat = self._path.stat()
         except FileNotFoundError:

@@ -62,6 +62,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc_end: asyncio.Task[None] | None = None
         self._end_at: float | None = None
+        self._last: threading.Timer | None = None
 
     @property
     def ready(self) -> bool:
@@ -90,16 +91,24 @@ class Worker:
             return
         self._tasks = [asyncio.create_task(self._keep_beating()), asyncio.create_task(self._load_and_follow())]
 
-    async def stop(self) -> None:
-        """Answers what was accepted and ends; called when the HTTP server has answered everything that it accepted."""
+    async def stop(self) -> float:
+        """Answers what was accepted and ends; called when the HTTP server has answered everything that it accepted.
+
+        Returns:
+            How much of the grace is left, in seconds.
+        """
         self._retire()
-        assert self._grpc_end is not None  # noqa: S101 -- set by the line above
+        assert self._grpc_end is not None  # noqa: S101 -- set by the first line
+        assert self._last is not None  # noqa: S101 -- likewise
         await self._grpc_end
         await self._engine.drain(self._remaining_s())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._heartbeats.leave()
+        # All is answered: what closes after this, such as traces, is no reason to say that something was cut off.
+        self._last.cancel()
+        return self._remaining_s()
 
     async def _load_and_follow(self) -> None:
         try:
@@ -150,9 +159,9 @@ class Worker:
         self._end_at = time.monotonic() + self._settings.shutdown_grace_s
         self._engine.retire()
         self._grpc_end = asyncio.create_task(self._end_grpc())
-        last = threading.Timer(self._settings.shutdown_grace_s, _abandon)
-        last.daemon = True
-        last.start()
+        self._last = threading.Timer(self._settings.shutdown_grace_s, _abandon)
+        self._last.daemon = True
+        self._last.start()
 
     async def _end_grpc(self) -> None:
         await asyncio.sleep(min(self._settings.shutdown_delay_s, self._remaining_s()))

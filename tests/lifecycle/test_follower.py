@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import logging
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,7 @@ from brainmri.errors import ModelNotFound
 from brainmri.inference.engine import Engine
 from brainmri.lifecycle import follower
 from brainmri.lifecycle.follower import Follower, configure
-from brainmri.lifecycle.wanted import Wanted, WantedFile
+from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
 from tests.inference.stand_in import WAIT_S, until
@@ -134,6 +135,31 @@ def test_a_broken_bundle_is_refused_with_its_sentence_and_the_old_one_goes_on(
     with caplog.at_level(logging.ERROR):
         assert asyncio.run(talk()) == ["0.0.1"]
     assert sentence in caplog.text
+
+
+def test_a_change_is_followed_after_a_while_in_which_the_file_could_not_be_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stamp, broken = WantedFile.stamp, False
+
+    def sometimes(self: WantedFile) -> Stamp | None:
+        if broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return stamp(self)
+
+    async def talk() -> None:
+        nonlocal broken
+        monkeypatch.setattr(WantedFile, "stamp", sometimes)
+        file = WantedFile(tmp_path)
+        async with following(file) as engine:
+            broken = True
+            await until(lambda: "Input/output error" in caplog.text)
+            file.write(Wanted((f"{NAME}:0.0.2",)))
+            broken = False
+            await until(lambda: served(engine) == ["0.0.2"])
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(talk())
 
 
 def test_a_worker_that_starts_with_a_broken_activated_model_serves_the_configured_one(

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -105,3 +106,21 @@ def test_its_heart_goes_on_beating_after_a_beat_that_could_not_be_written(
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(talk())
+
+
+def test_what_closes_after_its_end_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off: list[None] = []
+    monkeypatch.setattr(lifecycle, "_abandon", lambda: cut_off.append(None))
+
+    async def talk() -> float:
+        async with working(shutdown_grace_s=2) as (worker, engine):
+            await until(lambda: engine.ready)
+            begun = time.monotonic()
+            left_s = await worker.stop()
+            assert left_s <= 2
+            # Past the grace: traces are being sent.
+            await asyncio.sleep(begun + 2.5 - time.monotonic())
+        return left_s
+
+    assert asyncio.run(talk()) > 0
+    assert cut_off == []
