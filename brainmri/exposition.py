@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -35,7 +36,9 @@ def exposition(registry: CollectorRegistry) -> bytes:
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         workers, dead = _workers(Path(folder))
         for pid in dead:
-            mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+            # Another scrape may remove the same files at the same time.
+            with contextlib.suppress(FileNotFoundError):
+                mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
     shown = CollectorRegistry()

@@ -78,12 +78,19 @@ class TextFormatter(logging.Formatter):
         pairs = " ".join(
             f"{name}={json.dumps(value, default=str)}" for name, value in {**_ids(), **_fields(record)}.items()
         )
-        # A message may quote a caller, who must not be able to forge a line.
-        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        message = _harmless(record.getMessage())
         text = f"{_utc(record.created)} {record.levelname} {record.name}: {message} {pairs}".rstrip()
         if record.exc_info:
-            text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            lines = "".join(traceback.format_exception(*record.exc_info)).rstrip().split("\n")
+            text += "".join("\n" + _harmless(line) for line in lines)
         return text
+
+
+def _harmless(text: str) -> str:
+    # A message may quote a caller, who must not be able to forge a line or to steer the terminal that shows it.
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

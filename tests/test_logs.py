@@ -60,6 +60,16 @@ def test_a_message_with_line_breaks_is_one_line(formatter: logging.Formatter) ->
     assert "second" in text
 
 
+def test_the_text_for_people_holds_nothing_that_steers_a_terminal_or_breaks_a_line() -> None:
+    try:
+        raise ValueError("\x1b[2J caf\u00e9")
+    except ValueError:
+        record = line("\x1b[31mred\u2028forged\x85too \u202e caf\u00e9", exc_info=sys.exc_info())
+    text = TextFormatter().format(record)
+    assert "\\x1b[31mred\\u2028forged\\x85too \\u202e caf\u00e9" in text.splitlines()[0]
+    assert text.splitlines()[-1] == "ValueError: \\x1b[2J caf\u00e9"
+
+
 def test_an_exception_is_in_the_line_of_its_message() -> None:
     try:
         raise ValueError("why")

@@ -153,6 +153,20 @@ def test_only_a_callers_fault_is_counted_by_its_code(
     assert shown(metrics, "brainmri_refused_total", reason=error.code) == counted
 
 
+def test_a_scrape_goes_on_when_another_one_removes_a_dead_workers_files_first(
+    metrics: Metrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(path: str) -> None:
+        Path(path).unlink()
+        raise FileNotFoundError(path)
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    (tmp_path / "gauge_livesum_4194999.db").touch()
+    monkeypatch.setattr("os.remove", lose)
+    assert b"brainmri_process_resident" in metrics.exposition()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_the_batcher_tells(metrics: Metrics) -> None:
     metrics.observe_batch(1)
     metrics.observe_batch(8)

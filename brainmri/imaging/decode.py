@@ -88,7 +88,8 @@ def decode(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uin
             file.allow(MAX_READS_TO_LOAD)
             image.load()
             return pixels_of(image)
-    except InvalidInput:
+    except (InvalidInput, MemoryError):
+        # A lack of memory is the server's fault, not the image's.
         raise
     except UnidentifiedImageError as error:
         raise ImageUnreadable(

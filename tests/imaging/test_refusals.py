@@ -41,6 +41,15 @@ def test_what_is_no_image_is_unreadable(name: str) -> None:
         decode(NOT_IMAGES[name])
 
 
+def test_a_lack_of_memory_is_not_the_images_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", fail)
+    with pytest.raises(MemoryError):
+        decode(encode(grey(), "PNG"))
+
+
 @pytest.mark.parametrize("file_format", ["PPM", "ICO", "JPEG2000", "TGA", "EPS", "PDF"])
 def test_other_image_formats_are_named_as_unsupported(file_format: str) -> None:
     with pytest.raises(ImageUnreadable, match="JPEG, PNG, BMP, TIFF, WEBP, GIF") as caught:
