@@ -16,9 +16,9 @@ from brainmri.inference.batcher import Batcher, Ticket
 from brainmri.inference.deadline import Deadline, Priority
 from brainmri.inference.models import Models
 from brainmri.inference.observer import Observer
-from brainmri.inference.predictor import Prediction, Predictor
+from brainmri.inference.predictor import Prediction, Predictor, sample_image, stage_timings
 from brainmri.inference.schedule import Batching
-from brainmri.inference.warm_up import sample_image, warm_up
+from brainmri.inference.warm_up import warm_up
 
 _rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 """Set in the task of the rehearsal: what it asks for is answered before the engine is ready."""
@@ -286,12 +286,7 @@ def _predictions(predictor: Predictor, answer: Answer, start: float, decode_s: f
         start: When the request came, by `time.perf_counter`, in seconds.
         decode_s: How long decoding took, in seconds; all other time before the network was waiting.
     """
-    timings = {
-        "decode": decode_s * 1e3,
-        "queue": (answer.begun - start - decode_s) * 1e3,
-        "inference": (answer.done - answer.begun) * 1e3,
-        "total": (answer.done - start) * 1e3,
-    }
+    timings = stage_timings(start, start + decode_s, answer.begun, answer.done)
     try:
         return [predictor.answer(answer.output, row, timings) for row in range(len(answer.output.logits))]
     except ValueError as error:

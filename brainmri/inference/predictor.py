@@ -182,12 +182,17 @@ class Predictor:
 
         Measured: the first decode takes 57 ms more than the second, the first refusal 110 ms.
         """
-        file = io.BytesIO()
-        Image.new("L", (SIDE, SIDE)).save(file, "JPEG")
-        tensor = to_tensor(decode(file.getvalue()))
+        tensor = to_tensor(decode(sample_image()))
         with contextlib.suppress(ImageUnreadable):
             decode(b"not an image")
         self.answer(self.infer(tensor[np.newaxis]), 0, {})
+
+
+def sample_image() -> bytes:
+    """Returns a black JPEG of the network's size."""
+    file = io.BytesIO()
+    Image.new("L", (SIDE, SIDE)).save(file, "JPEG")
+    return file.getvalue()
 
 
 def _require_preprocessing(contract: Contract) -> None:

@@ -1,9 +1,6 @@
 """Makes a freshly loaded model as quick as it will stay, and shows that it works at all."""
 
-import io
-
 import numpy as np
-from PIL import Image
 
 from brainmri.errors import InvalidBundle
 from brainmri.imaging import SIDE
@@ -29,10 +26,3 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
         raise InvalidBundle(
             f"The network of {predictor.contract.tag} fails on a black image: {error}. Export the model again."
         ) from error
-
-
-def sample_image() -> bytes:
-    """Returns a black JPEG of the network's size."""
-    file = io.BytesIO()
-    Image.new("L", (SIDE, SIDE)).save(file, "JPEG")
-    return file.getvalue()

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message
 from brainmri.api.schemas import prediction_body
 from brainmri.inference.deadline import Deadline
 from brainmri.inference.engine import Engine
-from brainmri.inference.warm_up import sample_image
+from brainmri.inference.predictor import sample_image
 
 _IMAGES = 5
 _PATIENCE_S = 60.0
