@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmri.api.answers import located
 from brainmri.api.form import file_too_large
 from brainmri.api.json_reader import JsonReader
-from brainmri.errors import BrainMRIError, MalformedRequest, RequestTooLarge
+from brainmri.errors import InvalidInput, MalformedRequest, RequestTooLarge
 
 Instance = bytes | NDArray[np.uint8]
 """An encoded image, or a tensor, uint8 `[299, 299, 3]`."""
@@ -68,8 +69,8 @@ def read_instances(body: bytes, limits: InstanceLimits) -> list[Instance]:
             )
         try:
             instances.append(_instance(reader, limits))
-        except BrainMRIError as error:
-            raise of_instance(len(instances), error) from error
+        except InvalidInput as error:
+            raise located(error, f"Instance {len(instances)}") from error
 
     def take_member(name: str) -> None:
         if name == "instances":
@@ -84,13 +85,6 @@ def read_instances(body: bytes, limits: InstanceLimits) -> list[Instance]:
     if not instances:
         raise MalformedRequest('The body holds no instance. Send {"instances": [{"b64": "..."}]}.')
     return instances
-
-
-def of_instance(number: int, error: BrainMRIError) -> BrainMRIError:
-    """Returns `error` with a message that names the instance, counted from 0."""
-    error.message = f"Instance {number}: {error.message}"
-    error.args = (error.message,)
-    return error
 
 
 def _instance(reader: JsonReader, limits: InstanceLimits, *, named: bool = False) -> Instance:

@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from brainmri.api.answers import all_or_error
 from brainmri.api.body import BodyLimits, read_body
 from brainmri.api.call import Call, attend
-from brainmri.api.instances import InstanceLimits, of_instance, read_instances
+from brainmri.api.instances import InstanceLimits, read_instances
 from brainmri.api.predict import json_response
 from brainmri.api.schemas import V1Model, V1Models, V1Prediction, V1Version, prediction_body
 from brainmri.errors import BrainMRIError, NotReady
@@ -67,6 +68,7 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
 
 
 async def _predict(engine: Engine, call: Call, body: bytes, settings: Settings) -> list[Prediction]:
+    """Answers for the encoded images, then for the tensors: the second may be refused when the first have been run."""
     side = call.predictor.contract.input.height
     limits = InstanceLimits(settings.max_request_images, settings.max_image_bytes, side)
     instances = await asyncio.to_thread(read_instances, body, limits)
@@ -75,7 +77,7 @@ async def _predict(engine: Engine, call: Call, body: bytes, settings: Settings) 
     from_images = iter(await _answer(engine, call, images))
     from_tensors = iter(await _infer(engine, call, tensors))
     answers = [next(from_images if isinstance(instance, bytes) else from_tensors) for instance in instances]
-    return _all_answered(answers)
+    return all_or_error(answers, "Instance {}".format)
 
 
 async def _answer(engine: Engine, call: Call, images: list[bytes]) -> Sequence[Prediction | BrainMRIError]:
@@ -88,13 +90,3 @@ async def _infer(engine: Engine, call: Call, tensors: list[NDArray[np.uint8]]) -
     if not tensors:
         return []
     return await engine.infer(np.stack(tensors), call.deadline, predictor=call.predictor, priority=call.priority)
-
-
-def _all_answered(answers: Sequence[Prediction | BrainMRIError]) -> list[Prediction]:
-    """Raises the first error: the protocol has none for a single instance."""
-    predictions = []
-    for number, answer in enumerate(answers):
-        if isinstance(answer, BrainMRIError):
-            raise of_instance(number, answer)
-        predictions.append(answer)
-    return predictions

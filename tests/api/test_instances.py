@@ -94,8 +94,11 @@ def test_another_body_is_refused(text: str | bytes) -> None:
 
 @pytest.mark.parametrize("bad", ["YWJ", "YW Jj", "YWJj\\n", "YW-_", "Y=Jj", "YWJj====", "=YWJ", "\\u0059WJj", "é" * 4])
 def test_base64_is_taken_strictly(bad: str) -> None:
-    with pytest.raises(MalformedRequest, match="Instance 1: The body holds text that is not base64"):
+    with pytest.raises(MalformedRequest, match="Instance 1: The body holds text that is not base64") as caught:
         read('{"instances":[{"b64":"YWJj"},{"b64":"' + bad + '"}]}')
+    cause = caught.value.__cause__
+    assert isinstance(cause, MalformedRequest)
+    assert caught.value.message == f"Instance 1: {cause.message}"
 
 
 def test_padding_between_two_pieces_is_refused() -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from brainmri.api.answers import all_or_error
 from brainmri.api.open_inference.models import Kind, ServedModel, TensorSpec
 from brainmri.api.open_inference.outputs import OutputTensor, WantedOutput, all_outputs, check_outputs, make_output
 from brainmri.api.open_inference.statistics import statistics_of
 from brainmri.api.open_inference.tensors import Tensor, check_tensor, files, pixels
-from brainmri.errors import BrainMRIError, InvalidInput, MalformedRequest, Overloaded
+from brainmri.errors import BrainMRIError, MalformedRequest, Overloaded
 from brainmri.inference.deadline import Deadline, Priority
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Prediction
@@ -118,7 +119,7 @@ class DataPlane:
             return await self.engine.infer(images, deadline, predictor=model.predictor, priority=priority)
         encoded = files(tensor) if cheap else await asyncio.to_thread(files, tensor)
         results = await self.engine.predict_many(encoded, deadline, predictor=model.predictor, priority=priority)
-        return _all_or_error(results)
+        return all_or_error(results, "Element {} of the input".format)
 
 
 def priority_of(level: int) -> Priority:
@@ -148,13 +149,3 @@ def _only_input(inputs: Sequence[Tensor], spec: TensorSpec) -> Tensor:
             f"The request has {len(inputs)} inputs; the model takes one, {spec.name!r}.", limit="1 input"
         )
     return inputs[0]
-
-
-def _all_or_error(results: Sequence[Prediction | BrainMRIError]) -> list[Prediction]:
-    """Returns the predictions, or raises the first error: the protocol has no error for one element."""
-    for index, result in enumerate(results):
-        if isinstance(result, InvalidInput):
-            raise type(result)(f"Element {index} of the input: {result.message}", limit=result.limit)
-        if isinstance(result, BrainMRIError):
-            raise result
-    return [result for result in results if isinstance(result, Prediction)]
