@@ -158,7 +158,7 @@ def _guarded(parser: MultipartParser, form: FormLimits) -> Callable[[bytes], obj
 
 
 def file_too_large(size: int, max_bytes: int) -> ImageTooLarge:
-    """Returns the error for an image of `size` bytes or more."""
+    """Returns the error for an image that was not read to its end, of `size` bytes or more."""
     return ImageTooLarge(
         f"The image has {size} bytes or more; an image may have at most {max_bytes}. Send a smaller file.",
         limit=f"{max_bytes} bytes",
