@@ -35,9 +35,13 @@ class BrainMRIError(Exception):
     Args:
         message: One or two sentences for the caller: what was wrong and what to do.
         limit: The limit that was broken, with its unit, when there is one.
+
+    Attributes:
+        counted: Whether whoever raised it has counted it among the refusals, with a reason more exact than its code.
     """
 
     code: ClassVar[str] = "internal"
+    counted = False
 
     def __init__(self, message: str, *, limit: str | None = None) -> None:
         super().__init__(message)

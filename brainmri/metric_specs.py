@@ -71,7 +71,8 @@ REFUSED = Spec(
     "brainmri_refused",
     "counter",
     "Requests, or items of one, that were not run, by reason: queue_full, deadline (the predicted wait exceeds it),"
-    " draining, expired (it passed while waiting), or the code of the caller's error, such as image_unreadable.",
+    " draining, expired (it passed while waiting), or the code of the error: not_ready (still loading), overloaded (too"
+    " many bodies or calls under way), or the caller's, such as image_unreadable.",
     ("reason",),
 )
 PREDICTIONS = Spec(

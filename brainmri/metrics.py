@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from brainmri import metric_specs as specs
-from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, Unauthenticated
+from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, NotReady, Overloaded, Unauthenticated
 from brainmri.exposition import exposition
 from brainmri.request_record import current_record, is_rpc_probe
 
@@ -121,11 +121,13 @@ class Metrics:
         self._refused.labels(reason).inc()
 
     def count_error(self, error: BrainMRIError) -> None:
-        """Counts an error answer, of a request or of one item, if it is the caller's fault.
+        """Counts an error answer, of a request or of one item, if nothing was run for it.
 
-        What the batcher refuses (`Overloaded`, `DeadlineExceeded`, `NotReady`) it has counted itself, by reason.
+        What the batcher refuses it has counted itself, by reason. So it has every accepted image whose deadline passed;
+        a deadline that passed before that, during the upload, is no refusal.
         """
-        if isinstance(error, InvalidInput | Unauthenticated | ModelNotFound):
+        refusal = isinstance(error, InvalidInput | Unauthenticated | ModelNotFound | NotReady | Overloaded)
+        if refusal and not error.counted:
             self.count_refusal(error.code)
 
     def set_queue(self, images: int, oldest_age_s: float) -> None:

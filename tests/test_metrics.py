@@ -139,16 +139,17 @@ def test_a_probe_over_grpc_makes_no_series(metrics: Metrics, method: str) -> Non
         (ImageUnreadable("?"), 1),
         (Unauthenticated("?"), 1),
         (ModelNotFound("?"), 1),
-        # The batcher has counted these.
-        (Overloaded("?", retry_after_s=1), None),
+        (Overloaded("?", retry_after_s=1), 1),
+        (NotReady("?"), 1),
+        # The batcher counts these.
         (DeadlineExceeded("?"), None),
-        (NotReady("?"), None),
         (BrainMRIError("?"), None),
     ],
 )
-def test_only_a_callers_fault_is_counted_by_its_code(
-    metrics: Metrics, error: BrainMRIError, counted: int | None
-) -> None:
+def test_what_was_not_run_is_counted_by_its_code(metrics: Metrics, error: BrainMRIError, counted: int | None) -> None:
+    metrics.count_error(error)
+    assert shown(metrics, "brainmri_refused_total", reason=error.code) == counted
+    error.counted = True
     metrics.count_error(error)
     assert shown(metrics, "brainmri_refused_total", reason=error.code) == counted
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.errors import DeadlineExceeded, NotReady, Overloaded
+from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady, Overloaded
 from brainmri.inference.backlog import Answer, Job
 from brainmri.inference.deadline import Deadline, Priority
 from brainmri.inference.lanes import Answers, Lanes
@@ -90,16 +90,15 @@ class Batcher:
             DeadlineExceeded: The deadline has passed.
         """
         if self._draining or self._lanes.dead:
-            self.observer.count_refusal("draining")
-            raise NotReady("The service is shutting down or restarting. Try again in a few seconds.")
+            raise self._counted(
+                "draining", NotReady("The service is shutting down or restarting. Try again in a few seconds.")
+            )
         budget_s = deadline.remaining_s
         if budget_s <= 0:
-            self.observer.count_refusal("expired")
-            raise deadline.exceeded()
+            raise self._counted("expired", deadline.exceeded())
         refusal = self._lanes.reserve(priority, predictor, images, budget_s)
         if refusal is not None:
-            self.observer.count_refusal(refusal.reason)
-            raise self._overloaded(refusal, priority, budget_s)
+            raise self._counted(refusal.reason, self._overloaded(refusal, priority, budget_s))
         self._accepted += 1
         self._idle.clear()
         return Ticket(self, self._lanes, Hold(predictor, images, deadline, priority))
@@ -169,10 +168,19 @@ class Batcher:
             expired: Whether its deadline passed before its answer.
         """
         if expired:
-            self.observer.count_refusal("expired")
+            self.count_expired()
         self._accepted -= 1
         if not self._accepted:
             self._idle.set()
+
+    def count_expired(self) -> None:
+        """Counts accepted work whose deadline passed; requests count themselves, an item of several does not."""
+        self.observer.count_refusal("expired")
+
+    def _counted(self, reason: str, error: BrainMRIError) -> BrainMRIError:
+        self.observer.count_refusal(reason)
+        error.counted = True
+        return error
 
     def _wake(self) -> None:
         self._waking = False

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.errors import BrainMRIError, InferenceFailed, MalformedRequest, NotReady
+from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady
 from brainmri.inference.backlog import Answer
 from brainmri.inference.batcher import Batcher, Ticket
 from brainmri.inference.deadline import Deadline, Priority
@@ -162,6 +162,8 @@ class Engine:
             try:
                 return await self._predict(item, deadline, predictor, priority, ticket)
             except BrainMRIError as error:
+                if isinstance(error, DeadlineExceeded):
+                    self._batcher.count_expired()
                 return error
 
         with self._batcher.admit(predictor, len(data), deadline, priority) as ticket:

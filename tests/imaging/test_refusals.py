@@ -42,12 +42,13 @@ def test_what_is_no_image_is_unreadable(name: str) -> None:
 
 
 def test_a_lack_of_memory_is_not_the_images_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Image.Image) -> None:
+    def fail(_: ImageFile.ImageFile) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Image.Image, "load", fail)
+    file = encode(grey(), "PNG")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     with pytest.raises(MemoryError):
-        decode(encode(grey(), "PNG"))
+        decode(file)
 
 
 @pytest.mark.parametrize("file_format", ["PPM", "ICO", "JPEG2000", "TGA", "EPS", "PDF"])

@@ -295,6 +295,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
             with pytest.raises(Overloaded, match="The queue is full: 3 images") as refusal:
                 await ask(batcher, predictor, 4)
             assert refusal.value.limit == "3 images"
+            assert refusal.value.counted
             assert refusal.value.retry_after_s > 0
             runtime.let(100)
             await asyncio.gather(first, *tasks)

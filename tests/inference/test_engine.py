@@ -24,6 +24,7 @@ from brainmri.errors import (
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.deadline import Deadline, Priority
 from brainmri.inference.engine import Engine
+from brainmri.inference.observer import Unobserved
 from brainmri.inference.predictor import Prediction, Predictor
 from brainmri.inference.runtime import Output, RuntimeInfo
 from brainmri.inference.schedule import Batching
@@ -315,8 +316,11 @@ def test_a_fault_in_one_item_ends_the_others_before_their_places_are_given_back(
 def test_items_that_are_not_done_in_time_say_so_and_the_others_are_answered(
     predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    refusals: list[str] = []
+
     async def ask() -> list[Prediction | BrainMRIError]:
         async with running(predictor, decode_workers=1) as engine:
+            monkeypatch.setattr(Unobserved, "count_refusal", lambda _, reason: refusals.append(reason))
             read = SlowRead(predictor, monkeypatch)
             read.let(1)
             answers = await engine.predict_many([png()] * 3, Deadline.after(1))
@@ -327,6 +331,7 @@ def test_items_that_are_not_done_in_time_say_so_and_the_others_are_answered(
     assert isinstance(first, Prediction)
     assert isinstance(second, DeadlineExceeded)
     assert isinstance(third, DeadlineExceeded)
+    assert refusals == ["expired", "expired"]
 
 
 def test_an_image_whose_caller_has_gone_or_is_late_is_not_decoded(
