@@ -34,7 +34,7 @@ _MORE_RPCS = 256
 """Calls under way beside inferences: probes, reflection, and those that are told that there is no place."""
 
 _LINGER_S = 1.0
-"""What open streams (a reflection client at its prompt) are given once every call is answered."""
+"""What open streams (a reflection client at its prompt) are given, twice, once every call is answered."""
 
 
 class GrpcServer:
@@ -106,14 +106,16 @@ class GrpcServer:
         if self._server is None or self._health is None or self._in_flight is None:
             return
         await self._health.drain()
+        end = asyncio.get_running_loop().time() + grace_s
         stopping = asyncio.ensure_future(self._server.stop(grace_s))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
-                await self._in_flight.wait_until_none()
-                # An answer may still be on its way out: streams are cut off after a moment, not at once.
-                await asyncio.wait((stopping,), timeout=_LINGER_S)
-                # A message that was on its way in may have become a call meanwhile.
-                await self._in_flight.wait_until_none()
+        # Twice: a message that was on its way in may become a call while answers are on their way out.
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(end):
+                    await self._in_flight.wait_until_none()
+            # Streams are cut off after a moment, not at once; and never just when the grace ends, where `stopping`
+            # cuts them off itself: two stops at one instant crash grpcio 1.85.
+            await asyncio.wait((stopping,), timeout=_LINGER_S)
         await self._server.stop(None)
         await stopping
 
