@@ -46,6 +46,7 @@ def environment(folder: Path, **settings: str | int) -> dict[str, str]:
         "grpc_port": free_port(),
         "max_image_bytes": 300_000,
         "request_timeout_s": 10,
+        "upload_idle_timeout_s": 5,
         "threads": 1,
         "log_format": "text",
         **settings,

@@ -1,6 +1,7 @@
 """A real server: `brainmri serve` in a process of its own, with its own home and port."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -168,7 +169,7 @@ def test_an_upload_that_stalls_is_answered_408_in_the_one_shape(server: httpx.Cl
     with closing(begin_upload(server.base_url, 100)) as connection:
         response = connection.getresponse()
         error = json.loads(response.read())["error"]
-    assert (response.status, error["code"], error["limit"]) == (408, "upload_stalled", "10 s")
+    assert (response.status, error["code"], error["limit"]) == (408, "upload_stalled", "5 s")
 
 
 def test_requests_in_flight_at_sigterm_are_answered(tmp_path: Path, png: Callable[..., bytes]) -> None:
@@ -255,4 +256,4 @@ def test_a_body_of_bentomls_route_is_limited(
 def test_a_tensor_of_another_shape_is_refused_and_not_quoted_in_the_log(server: httpx.Client, folder: Path) -> None:
     response = server.post("/probabilities", json={"images": [[213, 214, 215]]})
     assert response.status_code == 400
-    assert "213" not in (folder / "log").read_text()
+    assert not re.search(r"213,\s*214", (folder / "log").read_text())
