@@ -26,7 +26,7 @@ def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(DatasetError, match=r"no recipe 'best'.*Known: .*first"):
+    with pytest.raises(DatasetError, match=r"no recipe 'best'.*Known: .*released"):
         load_recipe("best")
 
 
