@@ -90,12 +90,10 @@ def reproduce(job: Job, say: Callable[[str], None], track: Callable[..., Iterabl
 
 
 def shrink(recipe: Recipe) -> Recipe:
-    """Returns the recipe with one epoch a phase, at most 75 pixels and 8 images a step, under another name."""
-    phases = tuple(
-        Phase(**phase.model_dump() | {"epochs": 1, "downsample": 4, "batch_size": 8, "warmup_steps": 1})
-        for phase in recipe.phases[:2]
-    )
-    return recipe.model_copy(update={"name": f"{recipe.name}-smoke", "weights": "none", "phases": phases})
+    """Returns the recipe with one phase of one epoch at 74 pixels and 8 images a step, under another name."""
+    small = {"epochs": 1, "downsample": 4, "batch_size": 8, "warmup_steps": 1}
+    phase = Phase(**recipe.phases[0].model_dump() | small)
+    return recipe.model_copy(update={"name": f"{recipe.name}-smoke", "weights": "none", "phases": (phase,)})
 
 
 def _slices(job: Job) -> list[SliceFile]:
