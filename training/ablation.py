@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmri.inference.calibration import probabilities
 from brainmri.inference.runtime import Output, RuntimeInfo
 from training import metrics
 from training.arrays import Arrays
@@ -183,7 +184,6 @@ def table(rows: list[AblationRow], base: Recipe, seconds: float) -> str:
 def _judge(choice: str, value: str, trained: bool, logits: NDArray[np.float32], arrays: Arrays) -> AblationRow:
     rows = arrays.subset(VALIDATION)
     labels, predicted = arrays.labels[rows], logits.argmax(axis=1)
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return AblationRow(
         choice=choice,
         value=value,
@@ -192,7 +192,7 @@ def _judge(choice: str, value: str, trained: bool, logits: NDArray[np.float32], 
         macro_f1_ci95=metrics.bootstrap_interval(
             lambda i: metrics.macro_f1(predicted[i], labels[i]), arrays.groups[rows]
         ),
-        log_loss=metrics.log_loss(powers / powers.sum(axis=1, keepdims=True), labels),
+        log_loss=metrics.log_loss(probabilities(logits, 1.0), labels),
     )
 
 
