@@ -9,6 +9,8 @@
     |   |-- RequestTooLarge          the body or its number of images beyond the limit
     |   |-- UnsupportedEncoding      a compressed body where none is taken
     |   |-- UploadStalled            the next piece of the upload did not come in time
+    |   |-- ArchiveRefused           not a readable zip or tar, or one that holds what none may hold
+    |   |   `-- ArchiveTooLarge      too many members, or too much once unpacked
     |   `-- MalformedRequest         missing field, several files, wrong content type
     |-- Unauthenticated              an API key is required and none that is known was sent
     |-- Overloaded                   the queue is full, or the predicted wait exceeds the deadline
@@ -95,6 +97,18 @@ class UploadStalled(InvalidInput):
     """The pause between two pieces of an upload was too long."""
 
     code = "upload_stalled"
+
+
+class ArchiveRefused(InvalidInput):
+    """The archive cannot be read, or holds something that no archive of images needs: a link, a path outside of it."""
+
+    code = "archive_refused"
+
+
+class ArchiveTooLarge(ArchiveRefused):
+    """The archive has too many members, or would be too large once unpacked."""
+
+    code = "archive_too_large"
 
 
 class MalformedRequest(InvalidInput):
@@ -189,6 +203,8 @@ STATUS: dict[type[BrainMRIError], Status] = {
     RequestTooLarge: Status(413, "RESOURCE_EXHAUSTED"),
     UnsupportedEncoding: Status(415, "INVALID_ARGUMENT"),
     UploadStalled: Status(408, "DEADLINE_EXCEEDED"),
+    ArchiveTooLarge: Status(413, "RESOURCE_EXHAUSTED"),
+    ArchiveRefused: Status(400, "INVALID_ARGUMENT"),
     MalformedRequest: Status(400, "INVALID_ARGUMENT"),
     InvalidInput: Status(400, "INVALID_ARGUMENT"),
     Unauthenticated: Status(401, "UNAUTHENTICATED"),

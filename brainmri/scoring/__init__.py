@@ -1,0 +1,1 @@
+"""Bulk scoring: many images in, one row for each out."""
