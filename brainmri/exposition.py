@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainmri.metric_specs import CPU, MODEL, OLDEST, RESIDENT, THREADS
+from brainmri.metric_specs import CPU, MEMORY_LIMIT, MODEL, OLDEST, RESIDENT, THREADS
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _PROC = Path("/proc")
+_CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED_BYTES = 1 << 60
+"""Control groups of version 1 without a limit hold a number beyond this."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -112,4 +115,20 @@ def _process_families(pids: Iterable[int]) -> Iterator[Metric]:
         if (fields := _stat(pid)) is not None:
             resident.add_metric([str(pid)], int(fields[21]) * _PAGE_BYTES)
             cpu.add_metric([str(pid)], (int(fields[11]) + int(fields[12])) / _TICKS)
-    yield from (resident, cpu)
+    limit = GaugeMetricFamily(MEMORY_LIMIT.name, MEMORY_LIMIT.help, labels=MEMORY_LIMIT.labels)
+    if (limit_bytes := memory_limit_bytes()) is not None:
+        limit.add_metric([], limit_bytes)
+    yield from (resident, limit, cpu)
+
+
+def memory_limit_bytes(cgroup: Path = _CGROUP) -> int | None:
+    """Returns the memory limit of the container in bytes, None without one.
+
+    Args:
+        cgroup: Where the control groups are mounted (v2 `memory.max`, or v1 `memory/memory.limit_in_bytes`).
+    """
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError):
+            limit = (cgroup / name).read_text().strip()
+            return int(limit) if limit.isdigit() and int(limit) < _UNLIMITED_BYTES else None
+    return None

@@ -67,6 +67,12 @@ OLDEST = Spec(
     across="livemin",
 )
 IN_FLIGHT = Spec("brainmri_in_flight_images", "gauge", "Images accepted and not answered yet.", across="livesum")
+READY = Spec(
+    "brainmri_ready",
+    "gauge",
+    "1 while every worker has its models loaded and warm and none is about to end, else 0; at most a second old.",
+    across="livemin",
+)
 REFUSED = Spec(
     "brainmri_refused",
     "counter",
@@ -120,6 +126,11 @@ RESIDENT = Spec(
     "Resident memory of each worker, in bytes.",
     ("pid",),
 )
+MEMORY_LIMIT = Spec(
+    "brainmri_memory_limit_bytes",
+    "gauge",
+    "Most memory that the container may use, in bytes; nothing without a limit.",
+)
 CPU = Spec(
     "brainmri_process_cpu_seconds",
     "counter",
@@ -136,6 +147,7 @@ SPECS = (
     QUEUE,
     OLDEST,
     IN_FLIGHT,
+    READY,
     REFUSED,
     PREDICTIONS,
     VERDICTS,
@@ -144,5 +156,6 @@ SPECS = (
     MODEL,
     THREADS,
     RESIDENT,
+    MEMORY_LIMIT,
     CPU,
 )

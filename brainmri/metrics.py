@@ -59,6 +59,7 @@ class Metrics:
         self._queue = self._gauge(specs.QUEUE)
         self._oldest = self._gauge(specs.OLDEST)
         self._in_flight = self._gauge(specs.IN_FLIGHT)
+        self._ready = self._gauge(specs.READY)
         self._refused = self._counter(specs.REFUSED)
         self._predictions = self._counter(specs.PREDICTIONS)
         self._verdicts = self._counter(specs.VERDICTS)
@@ -139,6 +140,10 @@ class Metrics:
     def set_in_flight(self, images: int) -> None:
         """Shows how many images are accepted and not answered yet."""
         self._in_flight.set(images)
+
+    def set_ready(self, ready: bool) -> None:
+        """Shows whether this process has its models loaded and warm and is not about to end."""
+        self._ready.set(ready)
 
     def announce_models(self, predictors: Sequence[Predictor]) -> None:
         """Shows which models this process answers with, in place of those announced before."""

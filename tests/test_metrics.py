@@ -20,6 +20,7 @@ from brainmri.errors import (
     Overloaded,
     Unauthenticated,
 )
+from brainmri.exposition import memory_limit_bytes
 from brainmri.inference.predictor import ModelIdentity, Prediction
 from brainmri.metric_specs import SPECS
 from brainmri.metrics import Metrics
@@ -223,6 +224,24 @@ def test_memory_and_cpu_of_this_process(metrics: Metrics) -> None:
     assert families["brainmri_process_cpu_seconds"].samples[0].value > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "limit"),
+    [
+        ("memory.max", "1073741824\n", 2**30),
+        ("memory.max", "max\n", None),
+        ("memory/memory.limit_in_bytes", "536870912\n", 2**29),
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n", None),
+        ("memory.stat", "anon 1\n", None),
+    ],
+)
+def test_the_memory_limit_is_that_of_the_control_group(
+    tmp_path: Path, name: str, content: str, limit: int | None
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    assert memory_limit_bytes(tmp_path) == limit
+
+
 WORKER = """
 import sys
 from brainmri.metrics import Metrics
@@ -231,6 +250,7 @@ metrics.count_request("/predict", "http", 200, 0.02)
 metrics.observe_batch(int(sys.argv[1]))
 metrics.set_in_flight(int(sys.argv[1]))
 metrics.set_queue(int(sys.argv[1]), 10 * int(sys.argv[1]))
+metrics.set_ready(sys.argv[1] != "4")
 print("ready", flush=True)
 for line in sys.stdin:
     sys.stdout.write(metrics.exposition().decode() + "end\\n")
@@ -271,6 +291,7 @@ def test_several_workers_show_one_sum_and_a_dead_one_leaves_its_counts_but_not_i
             assert value(text, "brainmri_batch_images_bucket", le="2.0") == 2
             assert value(text, "brainmri_in_flight_images") == 7
             assert value(text, "brainmri_queue_images") == 7
+            assert value(text, "brainmri_ready") == 0
             oldest = value(text, "brainmri_queue_oldest_seconds")
             assert oldest is not None
             assert 40 <= oldest < 100
@@ -281,6 +302,7 @@ def test_several_workers_show_one_sum_and_a_dead_one_leaves_its_counts_but_not_i
         assert value(text, "brainmri_batch_images_sum") == 7
         assert value(text, "brainmri_in_flight_images") == 3
         assert value(text, "brainmri_queue_images") == 3
+        assert value(text, "brainmri_ready") == 1
         assert pids(text) == {str(worker.process.pid) for worker in workers[:2]}
         assert text.index("brainmri_batch_images_bucket") < text.index("brainmri_batch_images_sum")
     finally:

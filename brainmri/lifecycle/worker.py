@@ -55,6 +55,7 @@ class Worker:
     ) -> None:
         self._rehearse = rehearse
         self._engine = engine
+        self._metrics = metrics
         self._settings = settings
         self._grpc = grpc
         self._heartbeats = Heartbeats(store.home(), os.getppid())
@@ -129,6 +130,7 @@ class Worker:
             await asyncio.sleep(BEAT_S)
 
     def _beat(self) -> None:
+        self._metrics.set_ready(self._engine.ready and self._engine.alive)
         if not self._engine.alive:
             return
         try:
@@ -158,6 +160,7 @@ class Worker:
             return
         self._end_at = time.monotonic() + self._settings.shutdown_grace_s
         self._engine.retire()
+        self._metrics.set_ready(False)
         self._grpc_end = asyncio.create_task(self._end_grpc())
         self._last = threading.Timer(self._settings.shutdown_grace_s, _abandon)
         self._last.daemon = True

@@ -48,10 +48,12 @@ def folder() -> Path:
 
 
 @asynccontextmanager
-async def working(models: tuple[str, ...] = (TAG,), **more: object) -> AsyncIterator[tuple[Worker, Engine]]:
+async def working(
+    models: tuple[str, ...] = (TAG,), metrics: Metrics | None = None, **more: object
+) -> AsyncIterator[tuple[Worker, Engine]]:
     settings = Settings.model_validate({"models": models, "threads": 1, "grpc_port": 0, "shutdown_delay_s": 0, **more})
     Heartbeats(store.home(), os.getppid()).reset()
-    engine, metrics = Engine(decode_workers=1), Metrics(CollectorRegistry())
+    engine, metrics = Engine(decode_workers=1), metrics or Metrics(CollectorRegistry())
     worker = Worker(engine, metrics, settings, GrpcServer(engine, metrics, settings), nothing)
     await worker.start()
     try:
@@ -72,6 +74,23 @@ def test_it_is_ready_when_every_worker_of_the_server_is() -> None:
             assert worker.ready
             engine.retire()
             assert not worker.ready
+
+    asyncio.run(talk())
+
+
+def test_the_metrics_show_whether_it_is_ready() -> None:
+    metrics = Metrics(CollectorRegistry())
+
+    def shown(ready: int) -> bool:
+        return f"brainmri_ready {ready}.0\n" in metrics.exposition().decode()
+
+    async def talk() -> None:
+        assert shown(0)
+        async with working(metrics=metrics) as (_, engine):
+            await until(lambda: engine.ready)
+            await until(lambda: shown(1))
+            engine.fail()
+            await until(lambda: shown(0))
 
     asyncio.run(talk())
 
