@@ -105,6 +105,12 @@ NOVELTY = Spec(
     "Novelty of each image answered: 1 is the median validation slice; nothing without a detector.",
     buckets=(0.5, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0, 2.5, 3.0, 5.0, 10.0),
 )
+JOBS = Spec(
+    "brainmri_scoring_jobs",
+    "counter",
+    "Bulk-scoring jobs that ended, by how: succeeded, failed or cancelled.",
+    ("state",),
+)
 MODEL = Spec(
     "brainmri_model_info",
     "gauge",
@@ -153,6 +159,7 @@ SPECS = (
     VERDICTS,
     CONFIDENCE,
     NOVELTY,
+    JOBS,
     MODEL,
     THREADS,
     RESIDENT,

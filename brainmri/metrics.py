@@ -10,7 +10,7 @@ import functools
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from brainmri import metric_specs as specs
 from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, NotReady, Overloaded, Unauthenticated
@@ -65,6 +65,7 @@ class Metrics:
         self._verdicts = self._counter(specs.VERDICTS)
         self._confidence = self._histogram(specs.CONFIDENCE)
         self._novelty = self._histogram(specs.NOVELTY)
+        self._jobs = self._counter(specs.JOBS)
         self._model = self._gauge(specs.MODEL)
         self._threads = self._gauge(specs.THREADS)
         self.set_queue(0, 0)
@@ -130,6 +131,10 @@ class Metrics:
         refusal = isinstance(error, InvalidInput | Unauthenticated | ModelNotFound | NotReady | Overloaded)
         if refusal and not error.counted:
             self.count_refusal(error.code)
+
+    def count_job(self, state: Literal["succeeded", "failed", "cancelled"]) -> None:
+        """Counts a bulk-scoring job that has ended."""
+        self._jobs.labels(state).inc()
 
     def set_queue(self, images: int, oldest_age_s: float) -> None:
         """Shows how many images wait, and for how many seconds the oldest of them has waited."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -178,6 +178,14 @@ def test_what_the_batcher_tells(metrics: Metrics) -> None:
     assert shown(metrics, "brainmri_batch_images_bucket", le="6.0") == 1
     assert shown(metrics, "brainmri_refused_total", reason="queue_full") == 1
     assert shown(metrics, "brainmri_in_flight_images") == 9
+
+
+def test_a_job_is_counted_by_how_it_ended(metrics: Metrics) -> None:
+    states: tuple[Literal["succeeded", "failed"], ...] = ("succeeded", "failed", "failed")
+    for state in states:
+        metrics.count_job(state)
+    assert shown(metrics, "brainmri_scoring_jobs_total", state="succeeded") == 1
+    assert shown(metrics, "brainmri_scoring_jobs_total", state="failed") == 2
 
 
 def test_the_age_of_the_oldest_grows_while_nobody_tells(metrics: Metrics) -> None:
