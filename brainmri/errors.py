@@ -11,9 +11,15 @@
     |   |-- UploadStalled            the next piece of the upload did not come in time
     |   |-- ArchiveRefused           not a readable zip or tar, or one that holds what none may hold
     |   |   `-- ArchiveTooLarge      too many members, or too much once unpacked
+    |   |-- SourceUnreadable         a file, object or URL of bulk scoring that cannot be read
     |   `-- MalformedRequest         missing field, several files, wrong content type
     |-- Unauthenticated              an API key is required and none that is known was sent
     |-- Overloaded                   the queue is full, or the predicted wait exceeds the deadline
+    |   `-- TooManyJobs              as many bulk requests or jobs as may be
+    |-- StorageFull                  no room on disk for an upload or for results
+    |-- JobNotFound                  no such job, or another caller's
+    |-- JobUnfinished                asked for results before there are all
+    |-- JobsDisabled                 this server keeps no jobs
     |-- InferenceFailed              the network failed on this request's images
     |-- NotReady                     starting, draining, no model loaded
     |-- DeadlineExceeded             not answered in time: a slow upload, or too much before it
@@ -21,7 +27,10 @@
     |-- InvalidBundle                wrong hash, missing file, contradictory contract
     |-- RuntimeUnavailable           the chosen runtime's package or artefact is missing
     |-- InvalidSettings              a BRAINMRI_* variable with a bad value
-    `-- DatasetError                 a dataset folder, manifest or recipe that cannot be used
+    |-- DatasetError                 a dataset folder, manifest or recipe that cannot be used
+    |-- ImageCrashed                 scoring this image ends the process that does it
+    |-- ScoringRefused               a bulk run that cannot begin or go on as it was asked for
+    `-- ScoringHopeless              a bulk run that trying again does not help
 
 A message says what was wrong, what the limit is and what to do about it. `STATUS` is the only place
 where an error becomes an HTTP status or a gRPC code.
@@ -117,6 +126,12 @@ class MalformedRequest(InvalidInput):
     code = "malformed_request"
 
 
+class SourceUnreadable(InvalidInput):
+    """What bulk scoring was to read does not exist, may not be read, or failed on every try."""
+
+    code = "source_unreadable"
+
+
 class Unauthenticated(BrainMRIError):
     """The service asks for an API key; the request carries none, or one that it does not know."""
 
@@ -137,6 +152,36 @@ class Overloaded(BrainMRIError):
     def __init__(self, message: str, *, retry_after_s: float, limit: str | None = None) -> None:
         super().__init__(message, limit=limit)
         self.retry_after_s = retry_after_s
+
+
+class TooManyJobs(Overloaded):
+    """As many bulk requests are under way, or as many jobs are kept, as the server takes."""
+
+    code = "too_many_jobs"
+
+
+class StorageFull(BrainMRIError):
+    """The server's disk has no room for the upload or for the results."""
+
+    code = "storage_full"
+
+
+class JobNotFound(BrainMRIError):
+    """There is no such job, it has expired, or another API key made it."""
+
+    code = "job_not_found"
+
+
+class JobUnfinished(BrainMRIError):
+    """The job has no complete results: it waits, runs, or failed."""
+
+    code = "job_unfinished"
+
+
+class JobsDisabled(BrainMRIError):
+    """The server has no directory for jobs."""
+
+    code = "jobs_disabled"
 
 
 class InferenceFailed(BrainMRIError):
@@ -187,6 +232,24 @@ class DatasetError(BrainMRIError):
     code = "dataset_error"
 
 
+class ImageCrashed(BrainMRIError):
+    """The process that scored this image, alone, died or hung."""
+
+    code = "image_crashed"
+
+
+class ScoringRefused(BrainMRIError):
+    """A bulk run has no input, or its folder holds another run."""
+
+    code = "scoring_refused"
+
+
+class ScoringHopeless(BrainMRIError):
+    """Too many images fail, or the process that scores them dies without one of them being the cause."""
+
+    code = "scoring_hopeless"
+
+
 @dataclass(frozen=True)
 class Status:
     """How one error leaves the process."""
@@ -209,6 +272,11 @@ STATUS: dict[type[BrainMRIError], Status] = {
     InvalidInput: Status(400, "INVALID_ARGUMENT"),
     Unauthenticated: Status(401, "UNAUTHENTICATED"),
     Overloaded: Status(429, "RESOURCE_EXHAUSTED"),
+    TooManyJobs: Status(429, "RESOURCE_EXHAUSTED"),
+    StorageFull: Status(507, "RESOURCE_EXHAUSTED"),
+    JobNotFound: Status(404, "NOT_FOUND"),
+    JobUnfinished: Status(409, "FAILED_PRECONDITION"),
+    JobsDisabled: Status(501, "UNIMPLEMENTED"),
     InferenceFailed: Status(500, "INTERNAL"),
     NotReady: Status(503, "UNAVAILABLE"),
     DeadlineExceeded: Status(504, "DEADLINE_EXCEEDED"),

@@ -88,6 +88,47 @@ class Settings(BaseSettings):
     upload_idle_timeout_s: float = Field(default=10, gt=0, le=3600)
     """Longest pause between two pieces of an upload, in seconds."""
 
+    max_archive_bytes: int = Field(default=2**30, ge=1)
+    """Largest body of `/score` and `/jobs`, in bytes. It is written to disk, not held in memory."""
+
+    max_archive_images: int = Field(default=100_000, ge=1, le=10_000_000)
+    """Most entries of an archive, and most images of a form, in `/score` and `/jobs`."""
+
+    max_unpacked_bytes: int = Field(default=16 * 2**30, ge=1)
+    """Most bytes of all files of an archive together once unpacked."""
+
+    max_bulk_requests: int = Field(default=4, ge=1, le=1000)
+    """Most requests to `/score` and uploads of jobs under way in one worker; more are refused with 429."""
+
+    bulk_images: int = Field(default=2, ge=1, le=1024)
+    """Images of `/score` and of jobs that one worker has in work at a time: how long they may hold up a request to
+    `/predict`. More gives a GPU fuller batches; on a CPU 2 keeps it busy."""
+
+    bulk_timeout_s: float = Field(default=3600, gt=0, le=86_400)
+    """Longest time of one request to `/score`, and of the upload of a job, in seconds."""
+
+    spool_dir: Path | None = None
+    """Where the bodies of `/score` lie until they are answered; the system's folder for temporary files if unset. In a
+    container whose `/tmp` is in memory, name a volume."""
+
+    jobs_dir: Path | None = None
+    """Where jobs, their uploads and their results are kept, for all workers of one server. No jobs if unset."""
+
+    jobs_input_root: Path | None = None
+    """Folder whose folders and files jobs may name as their input. None may if unset."""
+
+    jobs_ttl_s: float = Field(default=86_400, gt=0, le=31_536_000)
+    """How long a job is kept after it ended, in seconds."""
+
+    max_jobs: int = Field(default=100, ge=1, le=100_000)
+    """Most jobs kept, those that ended included; more are refused with 429."""
+
+    max_jobs_per_key: int = Field(default=10, ge=1, le=100_000)
+    """Most jobs kept of one API key."""
+
+    max_jobs_bytes: int = Field(default=50 * 2**30, ge=1)
+    """Most bytes of all jobs on disk; uploads beyond are refused with 507."""
+
     shutdown_grace_s: float = Field(default=20, gt=0, le=3600)
     """Longest time between SIGTERM and the end: everything accepted is answered in it, in seconds."""
 

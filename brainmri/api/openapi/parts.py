@@ -8,6 +8,8 @@ from brainmri.api.failures import failure_headers
 from brainmri.api.middleware import REQUEST_ID
 from brainmri.api.schemas import error_body
 from brainmri.errors import (
+    ArchiveRefused,
+    ArchiveTooLarge,
     BrainMRIError,
     DeadlineExceeded,
     EmptyImage,
@@ -15,11 +17,16 @@ from brainmri.errors import (
     ImageTooLarge,
     ImageUnreadable,
     InferenceFailed,
+    JobNotFound,
+    JobsDisabled,
+    JobUnfinished,
     MalformedRequest,
     ModelNotFound,
     NotReady,
     Overloaded,
     RequestTooLarge,
+    StorageFull,
+    TooManyJobs,
     Unauthenticated,
     UnsupportedEncoding,
     UploadStalled,
@@ -43,6 +50,13 @@ ERROR_EXAMPLES: tuple[BrainMRIError, ...] = (
     RequestTooLarge("The request has more than 64 images. Send them in several requests.", limit="64 images"),
     UnsupportedEncoding("The body has the content encoding 'gzip'. Send it uncompressed.", limit="identity"),
     Overloaded("The queue is full: 256 images. Try again in 2.4 s.", retry_after_s=2.4, limit="256 images"),
+    ArchiveRefused("The archive holds the absolute path '/etc/passwd'. Pack it with relative paths."),
+    ArchiveTooLarge("The archive has more than 100000 entries. Send it in several archives.", limit="100000 entries"),
+    TooManyJobs("10 jobs of this API key are kept. Delete one, then try again.", retry_after_s=60, limit="10 jobs"),
+    StorageFull("The server has no room for 3000000000 bytes more. Send less, or try again later."),
+    JobNotFound("No job of yours has this id. It may have expired."),
+    JobUnfinished("The job is running. Ask for its results when its state is 'done'."),
+    JobsDisabled("This server keeps no jobs. Use /score, or ask whoever runs it to set BRAINMRI_JOBS_DIR."),
     InferenceFailed("The network's answer for this request is not a number."),
     NotReady("The model is not loaded. Try again in a few seconds, or ask /readyz first."),
     DeadlineExceeded("The request was not answered within 30 s.", limit="30 s"),
@@ -52,14 +66,17 @@ ERROR_EXAMPLES: tuple[BrainMRIError, ...] = (
 _DESCRIPTIONS = {
     400: "The request or the image is refused as it was sent.",
     401: "An API key is required, and none that is known was sent.",
-    404: "No model of this name and version is served.",
+    404: "No model of this name and version is served, or there is no such job.",
     408: "The upload paused for too long; the connection is closed.",
+    409: "The job has no complete results.",
     413: "Too many bytes, pixels or images.",
     415: "The body is compressed in a way that is not taken.",
     429: "More work is waiting than can be done in time; nothing was run.",
     500: "The network or the server failed; report the request id.",
+    501: "This server keeps no jobs.",
     503: "No model is loaded yet, or the server is draining.",
     504: "Not answered in time.",
+    507: "The server's disk has no room for it.",
 }
 _HEADERS: dict[str, tuple[str, Node]] = {
     "Retry-After": ("When to try again, in seconds.", {"type": "integer", "minimum": 1}),
@@ -73,6 +90,10 @@ READING = (401, 404, 500, 503)
 
 PREDICTING = (400, 401, 404, 408, 413, 415, 429, 500, 503, 504)
 """Errors of a request that uploads images."""
+
+
+UPLOADING = (*PREDICTING, 507)
+"""Errors of a request that uploads to the server's disk."""
 
 
 def reference(schema: str) -> Node:
