@@ -2,16 +2,25 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.errors import InferenceFailed
-from brainmri.inference.backlog import Part
 from brainmri.inference.predictor import Predictor
 from brainmri.inference.runtime import Output
 
 _logger = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """Images that are answered, or fail, together."""
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """uint8 `[n, 299, 299, 3]`."""
+        ...
 
 
 def run_batch(predictor: Predictor, parts: Sequence[Part]) -> list[Output | InferenceFailed]:
@@ -30,7 +39,7 @@ def run_batch(predictor: Predictor, parts: Sequence[Part]) -> list[Output | Infe
     outputs: list[Output | InferenceFailed] = []
     row = 0
     for part in parts:
-        count = part.stop - part.start
+        count = len(part.images)
         outputs.append(output.rows(row, row + count))
         row += count
     return outputs

@@ -1,0 +1,71 @@
+"""Files that are there as a whole or not at all, also after a power cut."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+Write = Callable[[BinaryIO], object]
+
+
+def write(path: Path, content: Write) -> None:
+    """Writes a file aside, syncs it and renames it to `path`, replacing what was there.
+
+    Args:
+        path: Its folder exists.
+        content: Writes the content into the open file.
+    """
+    aside = _written_aside(path, content)
+    aside.rename(path)
+    _sync_folder(path.parent)
+
+
+def create(path: Path, content: Write) -> bool:
+    """Writes a file unless there is one: of several processes that try, one succeeds.
+
+    Returns:
+        Whether this call has made it.
+    """
+    aside = _written_aside(path, content)
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # A file system without hard links: the gap between the two calls is the price.
+        if path.exists():
+            return False
+        aside.rename(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return True
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what an interrupted `write` or `create` of this path left aside."""
+    for aside in path.parent.glob(f".{path.name}.*.tmp"):
+        aside.unlink(missing_ok=True)
+
+
+def _written_aside(path: Path, content: Write) -> Path:
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with aside.open("xb") as file:
+            content(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    return aside
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename is in the folder's data, not in the file's.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,55 @@
+"""A file or folder on this machine, or behind a URL of an object store."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec.core
+from fsspec.implementations.local import LocalFileSystem
+
+from brainmri.errors import ScoringRefused
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder behind its file system.
+
+    Attributes:
+        system: A file system of fsspec; the local one for a plain path.
+        path: In that file system's own form.
+        shown: As the caller named it.
+    """
+
+    system: Any
+    path: str
+    shown: str
+
+    @classmethod
+    def of(cls, text: str) -> "Place":
+        """Returns the place that a path or URL names; nothing is looked up yet.
+
+        Raises:
+            ScoringRefused: What reads such URLs is not installed.
+        """
+        try:
+            system, path = fsspec.core.url_to_fs(text)
+        except (ImportError, ValueError) as error:
+            scheme = text.partition("://")[0]
+            raise ScoringRefused(
+                f"{text} cannot be read: {error} For s3:// and gs:// install an extra: uv sync --extra s3, or"
+                f" --extra gs; for {scheme}:// what fsspec needs."
+            ) from error
+        return cls(system, path, text.rstrip("/") or text)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a path of this machine."""
+        return isinstance(self.system, LocalFileSystem)
+
+    @property
+    def location(self) -> str:
+        """An absolute path, or a URL."""
+        return self.path if self.is_local else str(self.system.unstrip_protocol(self.path))
+
+    def below(self, path: str) -> "Place":
+        """Returns a file or folder in this folder, by its full path in the file system's own form."""
+        return Place(self.system, path, f"{self.shown}/{path[len(self.path.rstrip('/')) + 1 :]}")
