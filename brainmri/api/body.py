@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ def request_too_large(received: int, max_bytes: int) -> RequestTooLarge:
 async def receive_body(
     request: Request,
     limits: BodyLimits,
-    take: Callable[[bytes], object],
+    take: Callable[[bytes], Awaitable[None] | None],
     too_large: Callable[[int, int], BrainMRIError] = request_too_large,
 ) -> None:
     """Hands every piece of the body to `take`, until the end or the first broken limit.
@@ -48,7 +48,7 @@ async def receive_body(
     Args:
         request: The request; its body is consumed.
         limits: Size and pace.
-        take: Gets each piece; an error that it raises ends the reading.
+        take: Gets each piece, and is waited for if it has to; an error that it raises ends the reading.
         too_large: Makes the error for a body that is too large, from the bytes seen and the limit.
 
     Raises:
@@ -74,7 +74,9 @@ async def receive_body(
                 received += len(piece)
                 if received > limits.max_bytes:
                     raise too_large(received, limits.max_bytes)
-                take(piece)
+                if (taking := take(piece)) is not None:
+                    await taking
+                    pace.reschedule(min(clock() + limits.idle_s, limits.deadline.at))
     except TimeoutError as error:
         # Whichever of the two was due first was the one that was set.
         if (pace.when() or 0) >= limits.deadline.at:

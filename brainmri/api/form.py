@@ -1,8 +1,8 @@
-"""The files of one multipart form, kept in memory and never anywhere else."""
+"""The files of one multipart form, kept in memory and nowhere else, or handed on while they arrive."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -15,17 +15,38 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 
+class FileSink(Protocol):
+    """Where the content of one file goes."""
+
+    def extend(self, data: bytes) -> object:
+        """Takes the next bytes."""
+
+
+Write = Callable[[bytes], Awaitable[None] | None]
+"""Takes the next piece of a body; what it returns is waited for."""
+
+
 @dataclass
 class FormFile:
     """One file of a form.
 
     Attributes:
+        max_bytes: The most that is kept.
         size: Its bytes, also those beyond the limit.
         data: Its content; empty when it exceeds the limit.
     """
 
+    max_bytes: int
     size: int = 0
     data: bytearray = field(default_factory=bytearray)
+
+    def extend(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        self.size += len(data)
+        if self.size <= self.max_bytes:
+            self.data += data
+        else:
+            self.data.clear()
 
 
 @dataclass(frozen=True)
@@ -46,11 +67,13 @@ class FormLimits:
 class _Collector:
     """Receives the parser's events; refuses what the form may not hold as soon as it shows."""
 
-    def __init__(self, limits: FormLimits) -> None:
+    def __init__(self, limits: FormLimits, begin: Callable[[str], FileSink]) -> None:
         self._limits = limits
+        self._begin = begin
+        self._sink: FileSink | None = None
         self._header = (bytearray(), bytearray())
         self._disposition = b""
-        self.files: list[FormFile] = []
+        self.files = 0
         self.complete = False
 
     def callbacks(self) -> "MultipartCallbacks":
@@ -87,17 +110,14 @@ class _Collector:
             raise MalformedRequest(
                 f"The form has a {kind} part {name[:40]!r}. Send only files, in the field {self._limits.field!r}."
             )
-        if len(self.files) == self._limits.max_files:
+        if self.files == self._limits.max_files:
             raise _too_many(self._limits)
-        self.files.append(FormFile())
+        self.files += 1
+        self._sink = self._begin(options[b"filename"].decode("utf-8", "replace"))
 
     def _extend_file(self, data: bytes, start: int, end: int) -> None:
-        file = self.files[-1]
-        file.size += end - start
-        if file.size <= self._limits.max_file_bytes:
-            file.data += data[start:end]
-        else:
-            file.data.clear()
+        assert self._sink is not None  # noqa: S101 -- a part's headers come before its data
+        self._sink.extend(data[start:end])
 
     def _end(self) -> None:
         self.complete = True
@@ -125,21 +145,48 @@ async def read_files(
         RequestTooLarge: Too many files, or a body that is too large.
         BrainMRIError: Other errors as in `receive_body`.
     """
-    collector = _Collector(form)
+    files: list[FormFile] = []
+
+    def begin(_: str) -> FormFile:
+        files.append(FormFile(form.max_file_bytes))
+        return files[-1]
+
+    await hand_on_files(request, body, form, begin, too_large)
+    return files
+
+
+async def hand_on_files(
+    request: Request,
+    body: BodyLimits,
+    form: FormLimits,
+    begin: Callable[[str], FileSink],
+    too_large: Callable[[int, int], BrainMRIError] = request_too_large,
+    through: Callable[[Write], Write] = lambda write: write,
+) -> None:
+    """Reads such a body without keeping any of it; arguments and errors as in `read_files`.
+
+    Args:
+        request: The request; its body is consumed.
+        body: Limits of the body.
+        form: Limits of the form.
+        begin: Called with the name of each file, as the client gave it; returns where its content goes.
+        too_large: Makes the error for a body that is too large.
+        through: What lies between the body and its parser, such as a thread.
+    """
+    collector = _Collector(form, begin)
     try:
         _, options = parse_options_header(request.headers.get("content-type", ""))
         parser = MultipartParser(options[b"boundary"], collector.callbacks())
-        await receive_body(request, body, _guarded(parser, form), too_large)
+        await receive_body(request, body, through(_guarded(parser, form)), too_large)
     except (FormParserError, KeyError) as error:
         raise _malformed(form) from error
     if not collector.complete:
         raise _malformed(form)
     if not collector.files:
         raise MalformedRequest(f"The form holds no file. Send at least one in the field {form.field!r}.")
-    return collector.files
 
 
-def _guarded(parser: MultipartParser, form: FormLimits) -> Callable[[bytes], object]:
+def _guarded(parser: MultipartParser, form: FormLimits) -> Write:
     """Returns the parser's input, closed to bodies that are full of boundaries.
 
     Each one that turns out to be none costs the parser a slow path: 0.3 s for 256 KiB of them, measured with

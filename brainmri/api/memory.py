@@ -61,6 +61,11 @@ class Share:
         memory.held += size
         self.held += size
 
+    def give_back(self, size: int) -> None:
+        """Counts `size` bytes less, because they are held no more."""
+        self._memory.held -= size
+        self.held -= size
+
 
 class BodyMemoryMiddleware:
     """Refuses a request whose next piece would not fit beside the bodies of the others.
