@@ -1,6 +1,7 @@
 # A fresh machine needs python3, make and git; everything else is installed below this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format lock train evaluate clean bench-e2e bench-overload bench-soak
+.PHONY: help setup serve test check format lock train evaluate clean bench-e2e bench-overload bench-soak \
+	load-smoke load-steps load-spike load-soak
 
 # --- uv: the one on PATH, else a pinned one in .uv/ -----------------------------------------------
 UV_VERSION := 0.13.8
@@ -22,7 +23,7 @@ endif
 # --- two environments from one lock: decision 0002 --------------------------------------------------
 SERVING := UV_PROJECT_ENVIRONMENT=.venv
 DEVELOPMENT := UV_PROJECT_ENVIRONMENT=.venv-dev
-DEVELOPMENT_GROUPS := --group dev --group training
+DEVELOPMENT_GROUPS := --group dev --group training --group loadtest
 # An active virtual environment of the caller is no concern of ours; uv would warn about it.
 unexport VIRTUAL_ENV
 RUN := $(DEVELOPMENT) $(UV) run --no-sync
@@ -74,6 +75,22 @@ bench-overload: setup ## Measure five times the capacity, and corrupt images amo
 
 bench-soak: setup ## Measure half an hour of mixed load
 	@$(RUN) python -m benchmarks.soak $(ARGS)
+
+# A load test starts the service itself, unless HOST=http://127.0.0.1:3000 names one; GRPC_HOST is port 3001 there.
+LOAD_TEST = $(RUN) python -m loadtests.run $(patsubst load-%,%,$@) \
+	$(if $(HOST),--host $(HOST)) $(if $(GRPC_HOST),--grpc-host $(GRPC_HOST)) $(ARGS)
+
+load-smoke: setup ## Send 5 requests a second of every kind for 15 s, and check every answer; docs/load-tests.md
+	@$(LOAD_TEST)
+
+load-steps: setup ## Find the load at which latency leaves the ground, in 3 minutes
+	@$(LOAD_TEST)
+
+load-spike: setup ## Send far more than it can answer for 15 s, and see it recover
+	@$(LOAD_TEST)
+
+load-soak: setup ## Send the same load for half an hour; ARGS="--stage-seconds 120" is shorter
+	@$(LOAD_TEST)
 
 clean: ## Remove the environments, caches and reports; runs and data stay
 	@rm -rf .venv .venv-dev .uv .mypy_cache .pytest_cache .ruff_cache htmlcov coverage.xml .coverage .coverage.*
