@@ -1,0 +1,1 @@
+"""The Kubernetes manifests, and what checks them."""
