@@ -1,4 +1,4 @@
-"""The console script `brainmri`: serve, predict, models, keys."""
+"""The console script `brainmri`: serve, predict, score, models, keys."""
 
 import json
 import logging
@@ -21,7 +21,8 @@ from brainmri.inference.predictor import Prediction, Predictor
 from brainmri.keys_cli import keys
 from brainmri.lifecycle.ports import require_free
 from brainmri.models_cli import models
-from brainmri.settings import Settings, load_settings
+from brainmri.score_cli import score
+from brainmri.settings import load_settings
 
 app = typer.Typer(
     help="Classifies brain-MRI slices. Research use only, never a diagnosis.",
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
+app.add_typer(score, name="score")
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,7 +53,7 @@ def serve(
 ) -> None:
     """Start the service, HTTP and gRPC; imports the released model first."""
     settings = load_settings()
-    folder = _bundles(settings)
+    folder = settings.bundles_folder()
     bundles = [store.ensure(tag, folder) for tag in settings.models]
     tags = ",".join(bundle.contract.tag for bundle in bundles)
     where, number = host or settings.http_host, port or settings.http_port
@@ -98,7 +100,7 @@ def predict(
 def _predict(files: Iterable[Path]) -> Iterator[tuple[Path, Prediction | BrainMRIError]]:
     settings = load_settings()
     limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    bundle = store.ensure(settings.models[0], _bundles(settings))
+    bundle = store.ensure(settings.models[0], settings.bundles_folder())
     threads = settings.inference_threads()
     predictor = Predictor.open(bundle, settings.runtime, threads, limits, settings.novelty_policy)
     predictor.warm_up()
@@ -130,12 +132,6 @@ def _print_table(rows: Iterable[tuple[Path, Prediction | BrainMRIError]]) -> Non
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(NOTICE)
-
-
-def _bundles(settings: Settings) -> Path:
-    # A relative folder is looked for where the command runs, then in the checkout.
-    folder = settings.bundles
-    return folder if folder.is_absolute() or folder.is_dir() else _ROOT / folder
 
 
 def _service_folder() -> Path:

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from brainmri.errors import InvalidSettings
 
 _CGROUP = Path("/sys/fs/cgroup")
+_CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 class Settings(BaseSettings):
@@ -94,7 +95,7 @@ class Settings(BaseSettings):
     max_archive_images: int = Field(default=100_000, ge=1, le=10_000_000)
     """Most entries of an archive, and most images of a form, in `/score` and `/jobs`."""
 
-    max_unpacked_bytes: int = Field(default=16 * 2**30, ge=1)
+    max_unpacked_bytes: int = Field(default=4 * 2**30, ge=1)
     """Most bytes of all files of an archive together once unpacked."""
 
     max_bulk_requests: int = Field(default=4, ge=1, le=1000)
@@ -165,6 +166,10 @@ class Settings(BaseSettings):
         if delay_s >= grace_s:
             raise ValueError(f"it must be less than BRAINMRI_SHUTDOWN_GRACE_S={grace_s:g}")
         return delay_s
+
+    def bundles_folder(self) -> Path:
+        """Returns `bundles`; a relative folder is looked for where the command runs, then in the checkout."""
+        return self.bundles if self.bundles.is_absolute() or self.bundles.is_dir() else _CHECKOUT / self.bundles
 
     def decode_threads(self) -> int:
         """Returns the number of threads of each worker that decode, at least 1."""

@@ -43,6 +43,7 @@ LAYERS = (
     Layer("service", ("brainmri",)),
     Layer("brainmri.cli", ("brainmri",)),
     Layer("brainmri.models_cli", ("brainmri",)),
+    Layer("brainmri.score_cli", ("brainmri",)),
     Layer(
         "brainmri.lifecycle",
         (
@@ -61,12 +62,24 @@ LAYERS = (
             "brainmri.inference.predictor",
             "brainmri.inference.engine",
             "brainmri.inference.batcher",
+            "brainmri.inference.bulk_lane",
             "brainmri.inference.deadline",
+            "brainmri.scoring",
             "brainmri.keys",
             "brainmri.exposition",
         ),
     ),
-    Layer("brainmri.scoring", ("brainmri.inference.predictor",)),
+    Layer(
+        "brainmri.scoring",
+        (
+            "brainmri.imaging",
+            "brainmri.bundle",
+            "brainmri.inference.predictor",
+            "brainmri.inference.batch_run",
+            "brainmri.inference.novelty",
+            "brainmri.inference.runtime",
+        ),
+    ),
     Layer("brainmri.inference", ("brainmri.imaging", "brainmri.bundle")),
     Layer("brainmri.store", ("brainmri.bundle",)),
     Layer("brainmri.bundle", ()),

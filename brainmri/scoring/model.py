@@ -1,0 +1,46 @@
+"""A released model as something that another process, or another machine, can open."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainmri.bundle import load_bundle
+from brainmri.errors import InvalidBundle
+from brainmri.imaging import DecodeLimits
+from brainmri.inference.novelty import Policy
+from brainmri.inference.predictor import Predictor
+from brainmri.inference.runtime import Choice
+
+
+@dataclass(frozen=True)
+class OpenBundle:
+    """Opens the predictor that the service would open.
+
+    Attributes:
+        folder: Of the bundle; the same on every machine that opens it.
+        contract_sha256: What the contract's digest must be, wherever it is opened.
+        runtime: Which runtime.
+        threads: Of the runtime, at least 1.
+        limits: What images to refuse.
+        policy: The label of a novel image.
+    """
+
+    folder: Path
+    contract_sha256: str
+    runtime: Choice
+    threads: int
+    limits: DecodeLimits
+    policy: Policy
+
+    def __call__(self) -> Predictor:
+        """Loads the model.
+
+        Raises:
+            InvalidBundle: The bundle is another one, or does not hold.
+            RuntimeUnavailable: See `Predictor.open`.
+        """
+        bundle = load_bundle(self.folder)
+        if bundle.contract.digest() != self.contract_sha256:
+            raise InvalidBundle(
+                f"{self.folder} holds another model than the run was begun with. Give every machine the same bundle."
+            )
+        return Predictor.open(bundle, self.runtime, self.threads, self.limits, self.policy)

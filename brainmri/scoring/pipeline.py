@@ -1,0 +1,186 @@
+"""Images to rows in one process: a bounded pool decodes ahead while the network runs on full batches.
+
+Batches never reach across shards, and are the same whatever was decoded first: results do not depend on timing.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.errors import BrainMRIError, ImageCrashed, InferenceFailed
+from brainmri.inference.batch_run import run_batch
+from brainmri.inference.predictor import Predictor
+from brainmri.inference.runtime import Output
+from brainmri.scoring.items import Item
+from brainmri.scoring.rows import Row, answered, failed
+from brainmri.scoring.sources import Sources
+
+_BATCHES_AHEAD = 4
+
+UNTOUCHED, BEGUN, DONE = 0, 1, 2
+"""Marks of an image: which of them a process was busy with when it died."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Images that are scored, stored and repeated together.
+
+    Attributes:
+        number: Of the shard.
+        items: Its images, in order.
+        marks_at: Where its marks begin.
+        crashed: Position to what happened, for images that ended a process and so are not tried again.
+    """
+
+    number: int
+    items: list[Item]
+    marks_at: int = 0
+    crashed: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """What became of a shard: one row for each of its images, in order."""
+
+    number: int
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image after decoding, uint8 `[299, 299, 3]`, or why there is none."""
+
+    shard: Shard
+    position: int
+    sha256: str | None
+    tensor: NDArray[np.uint8] | None
+    error: BrainMRIError | None
+
+    @property
+    def is_last(self) -> bool:
+        return self.position == len(self.shard.items) - 1
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """A batch of one, for `run_batch`."""
+        assert self.tensor is not None  # noqa: S101 -- only what was decoded goes to the network
+        return self.tensor[np.newaxis]
+
+
+Take = Callable[[bool], Shard | None]
+"""Gives the next shard: `take(True)` waits for it, and None is the end; `take(False)` returns None when none waits."""
+
+
+class Pipeline:
+    """Scores shards, one after the other, and decodes the next while one ends.
+
+    Args:
+        predictor: Loaded and warm.
+        sources: What reads the images.
+        batch_size: Images in one inference, at least 1.
+        decode_threads: At least 1.
+        marks: One byte for each image of the shards under way.
+        on_batch: Told after each batch: the shard's number, and how many images of it are done.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        sources: Sources,
+        batch_size: int,
+        decode_threads: int,
+        marks: MutableSequence[int],
+        on_batch: Callable[[int, int], None],
+    ) -> None:
+        self._predictor = predictor
+        self._sources = sources
+        self._batch_size = batch_size
+        self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        self._ahead = _BATCHES_AHEAD * batch_size
+        self._marks = marks
+        self._on_batch = on_batch
+
+    def run(self, take: Take) -> Iterator[ShardRows]:
+        """Yields the rows of each shard as it is done, until `take` says that there are no more.
+
+        What is no image's own fault, such as a lack of memory, is raised.
+        """
+        rows: list[Row] = []
+        batch: list[_Image] = []
+        for image in self._decoded(take):
+            batch.append(image)
+            decoded = sum(other.tensor is not None for other in batch)
+            if decoded < self._batch_size and not image.is_last:
+                continue
+            rows += self._answer(batch)
+            batch = []
+            self._on_batch(image.shard.number, len(rows))
+            if image.is_last:
+                yield ShardRows(image.shard.number, rows)
+                rows = []
+
+    def _decoded(self, take: Take) -> Iterator[_Image]:
+        """Yields the images of all shards in order, keeping the pool busy with those that follow."""
+        ahead: deque[Future[_Image]] = deque()
+        upcoming: Iterator[tuple[Shard, int]] = iter(())
+        while True:
+            while len(ahead) < self._ahead:
+                following = next(upcoming, None)
+                if following is not None:
+                    ahead.append(self._begin(*following))
+                    continue
+                # Waits for another shard only when nothing else is left to do.
+                shard = take(not ahead)
+                if shard is None:
+                    break
+                upcoming = ((shard, position) for position in range(len(shard.items)))
+            if not ahead:
+                return
+            yield ahead.popleft().result()
+
+    def _begin(self, shard: Shard, position: int) -> Future[_Image]:
+        load = self._sources.prepare(shard.items[position])
+        return self._decoders.submit(self._decode, shard, position, load)
+
+    def _decode(self, shard: Shard, position: int, load: Callable[[], bytes]) -> _Image:
+        self._marks[shard.marks_at + position] = BEGUN
+        sha256 = None
+        try:
+            data = load()
+            sha256 = hashlib.sha256(data).hexdigest()
+            if position in shard.crashed:
+                raise ImageCrashed(shard.crashed[position])
+            return _Image(shard, position, sha256, self._predictor.read(data), None)
+        except BrainMRIError as error:
+            return _Image(shard, position, sha256, None, error)
+
+    def _answer(self, images: list[_Image]) -> list[Row]:
+        decoded = [image for image in images if image.tensor is not None]
+        outputs = iter(run_batch(self._predictor, decoded) if decoded else [])
+        rows = []
+        for image in images:
+            try:
+                row = self._answered(image, image.error or next(outputs))
+            except BrainMRIError as error:
+                item = image.shard.items[image.position]
+                row = failed(item.id, item.path, image.sha256, error, self._predictor.model)
+            rows.append(row)
+            self._marks[image.shard.marks_at + image.position] = DONE
+        return rows
+
+    def _answered(self, image: _Image, output: Output | BrainMRIError) -> Row:
+        if isinstance(output, InferenceFailed):
+            raise InferenceFailed("The network failed on this image, also when it ran on no other.")
+        if isinstance(output, BrainMRIError):
+            raise output
+        try:
+            prediction = self._predictor.answer(output, 0, {})
+        except ValueError as error:
+            raise InferenceFailed("The network's answer for this image is not a number.") from error
+        item = image.shard.items[image.position]
+        return answered(item.id, item.path, image.sha256 or "", prediction)

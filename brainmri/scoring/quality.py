@@ -1,0 +1,149 @@
+"""How right the answers are, where the true labels are known: the figures of `docs/scoring.md`, in NumPy alone.
+
+Serving does not import training, whose figures go further; a test compares the two where they overlap.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from brainmri.contract import LABELS
+from brainmri.scoring.rows import OK, PROBABILITY
+
+ECE_BINS = 15
+_NO_TUMOUR = ("no", "normal", "healthy")
+
+
+@dataclass(frozen=True)
+class ClassQuality:
+    """One class against the others: shares in [0, 1], and the number of images that have this true label."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures over the images that have an answer and a true label; the most probable class counts as the answer.
+
+    Attributes:
+        images: How many there are.
+        unlabelled: Answered images whose folder spells no label.
+        withheld: Images among them whose verdict is no class: novel, or unsure.
+        accuracy: Share that is right.
+        accuracy_ci95: Its Wilson interval.
+        accuracy_when_given: Share that is right among those whose verdict is a class; None if there are none.
+        macro_f1: Unweighted mean of F1 over all four classes.
+        classes: Label to its figures.
+        confusion: Images by true label (row) and answer (column), `[4, 4]`.
+        log_loss: Mean negative log probability of the true label, in nats.
+        brier: Mean squared distance of the probabilities from the truth.
+        ece: Expected calibration error over 15 bins of equal mass (Nixon 2019, arXiv:1904.01685).
+    """
+
+    images: int
+    unlabelled: int
+    withheld: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    accuracy_when_given: float | None
+    macro_f1: float
+    classes: dict[str, ClassQuality]
+    confusion: list[list[int]]
+    log_loss: float
+    brier: float
+    ece: float
+
+
+def folder_label(path: str) -> str | None:
+    """Returns the label that the name of an image's folder spells (`No Tumor`, `glioma_tumor`), or None."""
+    name = re.sub(r"[^a-z]", "", PurePosixPath(path).parent.name.lower()).removesuffix("tumor")
+    if name in _NO_TUMOUR:
+        return "notumor"
+    return name if name in LABELS else None
+
+
+class Labelled:
+    """Collects answers and true labels, 20 bytes an image."""
+
+    def __init__(self) -> None:
+        self._probabilities: list[NDArray[np.float32]] = []
+        self._truths: list[NDArray[np.int8]] = []
+        self._given: list[NDArray[np.bool_]] = []
+        self._unlabelled = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Takes the answered rows of a table of `brainmri.scoring.rows.SCHEMA`."""
+        table = table.filter(pc.equal(table["status"], OK))
+        labels = [folder_label(path) for path in table["path"].to_pylist()]
+        known = np.array([label is not None for label in labels], bool)
+        self._unlabelled += int((~known).sum())
+        columns = [table[PROBABILITY + label].to_numpy() for label in LABELS]
+        self._probabilities.append(np.stack(columns, axis=1).astype(np.float32)[known])
+        self._truths.append(np.array([LABELS.index(label) for label in labels if label], np.int8))
+        self._given.append(np.isin(table["verdict"].to_numpy(zero_copy_only=False).astype(str), LABELS)[known])
+
+    def quality(self) -> Quality | None:
+        """Returns the figures; None without a single labelled answer."""
+        truths = np.concatenate(self._truths or [np.zeros(0, np.int8)])
+        if not len(truths):
+            return None
+        probabilities, given = np.concatenate(self._probabilities), np.concatenate(self._given)
+        return _quality(probabilities, truths, given, self._unlabelled)
+
+
+def _quality(
+    probabilities: NDArray[np.float32], truths: NDArray[np.int8], given: NDArray[np.bool_], unlabelled: int
+) -> Quality:
+    answers = probabilities.argmax(axis=1)
+    right = answers == truths
+    confusion = np.zeros((len(LABELS), len(LABELS)), int)
+    np.add.at(confusion, (truths, answers), 1)
+    classes = {label: _class_quality(confusion, index) for index, label in enumerate(LABELS)}
+    wide = probabilities.astype(np.float64)
+    true_probability = wide[np.arange(len(truths)), truths]
+    return Quality(
+        images=len(truths),
+        unlabelled=unlabelled,
+        withheld=int((~given).sum()),
+        accuracy=float(right.mean()),
+        accuracy_ci95=_wilson(int(right.sum()), len(right)),
+        accuracy_when_given=float(right[given].mean()) if given.any() else None,
+        macro_f1=float(np.mean([figures.f1 for figures in classes.values()])),
+        classes=classes,
+        confusion=confusion.tolist(),
+        log_loss=float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
+        brier=float(((wide - np.eye(len(LABELS))[truths]) ** 2).sum(axis=1).mean()),
+        ece=_ece(wide.max(axis=1), right),
+    )
+
+
+def _class_quality(confusion: NDArray[Any], index: int) -> ClassQuality:
+    hits, support, answered = confusion[index, index], confusion[index].sum(), confusion[:, index].sum()
+    return ClassQuality(
+        precision=float(hits / answered) if answered else 0.0,
+        recall=float(hits / support) if support else 0.0,
+        f1=float(2 * hits / (support + answered)) if support + answered else 0.0,
+        support=int(support),
+    )
+
+
+def _wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    share, spread = successes / trials, z * z / trials
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / trials + spread / (4 * trials)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _ece(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    bins = np.array_split(np.argsort(confidence, kind="stable"), ECE_BINS)
+    gaps = [len(part) * abs(right[part].mean() - confidence[part].mean()) for part in bins if len(part)]
+    return float(sum(gaps) / len(confidence))
