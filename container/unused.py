@@ -1,0 +1,53 @@
+"""Removes from installed packages what serving and bulk scoring on a CPU never load: 150 MB.
+
+The container test runs the image without it. A package that has no such file any more fails the build, so that the list
+does not grow stale.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+UNUSED = (
+    # OpenVINO for Intel's GPU and NPU, and its readers of other formats: a bundle holds OpenVINO's own.
+    "openvino/libs/libopenvino_intel_gpu_plugin.so",
+    "openvino/libs/libopenvino_intel_npu_plugin.so",
+    "openvino/libs/cache.json",
+    "openvino/libs/libopenvino_gguf_frontend.so.*",
+    "openvino/libs/libopenvino_jax_frontend.so.*",
+    "openvino/libs/libopenvino_onnx_frontend.so.*",
+    "openvino/libs/libopenvino_paddle_frontend.so.*",
+    "openvino/libs/libopenvino_pytorch_frontend.so.*",
+    "openvino/libs/libopenvino_tensorflow_frontend.so.*",
+    "openvino/libs/libopenvino_tensorflow_lite_frontend.so.*",
+    # Arrow's network protocol, query plans and object store: bulk scoring goes through fsspec.
+    "pyarrow/_flight*.so",
+    "pyarrow/libarrow_flight.so.*",
+    "pyarrow/libarrow_python_flight.so*",
+    "pyarrow/_substrait*.so",
+    "pyarrow/libarrow_substrait.so.*",
+    "pyarrow/_s3fs*.so",
+    "pyarrow/libarrow_s3.so.*",
+    # For those who compile against a package, or test it.
+    "pyarrow/include",
+    "pyarrow/src",
+    "numpy/_core/include",
+    "**/tests",
+    "**/*.pyx",
+    "**/*.pxd",
+    "**/*.pxi",
+)
+
+
+def remove(environment: Path) -> None:
+    """Removes it from a virtual environment."""
+    (packages,) = environment.glob("lib/python3.*/site-packages")
+    for pattern in UNUSED:
+        paths = list(packages.glob(pattern))
+        if not paths:
+            sys.exit(f"{pattern}: no package has such a file any more. Correct container/unused.py.")
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
