@@ -1,0 +1,1 @@
+"""What watches the service: rules for Prometheus, and the dashboard for Grafana as code."""
