@@ -18,6 +18,7 @@ RUNTIME_OF = {
     "jax": "brainmri.inference.jax_runtime",
     "openvino": "brainmri.inference.openvino_runtime",
     "onnxruntime": "brainmri.inference.onnx_runtime",
+    "ai_edge_litert": "brainmri.inference.litert_runtime",
 }
 
 

@@ -15,7 +15,10 @@ from brainmri.api.model import model_routes
 from brainmri.api.open_inference.rest import routes as open_inference_routes
 from brainmri.api.pages import documentation_routes, unknown_route
 from brainmri.api.predict import predict_routes
+from brainmri.api.score import score_routes
+from brainmri.api.slots import Slots
 from brainmri.api.surroundings import metrics_route, surroundings
+from brainmri.inference.bulk_lane import BulkLane
 from brainmri.inference.engine import Engine
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
@@ -29,6 +32,7 @@ def create_app(
     *,
     middleware: Sequence[Middleware] | None = None,
     memory: BodyMemory | None = None,
+    lane: BulkLane | None = None,
 ) -> Starlette:
     """Builds the application; it answers 503 until the engine is ready.
 
@@ -40,11 +44,14 @@ def create_app(
         middleware: What surrounds the application; `surroundings` without API keys if None. A server that has routes
             beside this application surrounds them too, and gives none here.
         memory: What the bodies share with those of other interfaces; nothing if None.
+        lane: The way of bulk work to the engine, which jobs share; one of its own if None.
     """
+    lane, slots = lane or BulkLane(engine, settings.bulk_images), Slots(settings.max_bulk_requests)
     if middleware is None:
         middleware = surroundings(settings, metrics, keys=None)
     routes: list[BaseRoute] = [
         *predict_routes(engine, metrics, settings),
+        *score_routes(engine, metrics, settings, lane, slots),
         *model_routes(engine),
         *v1_routes(engine, metrics, settings),
         *open_inference_routes(engine, settings, metrics),

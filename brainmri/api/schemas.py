@@ -13,11 +13,13 @@ PROTOCOL_PREFIXES = ("/v1/models", "/v2")
 """Paths of KServe's protocol V1 and of the Open Inference Protocol; their errors have the shape `{"error": "..."}`."""
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What every body of JSON is."""
+
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class ModelBody(_Body):
+class ModelBody(Body):
     """Which model answered."""
 
     name: str
@@ -26,7 +28,7 @@ class ModelBody(_Body):
     """Runtime and precision, such as `openvino-int8`."""
 
 
-class TimingsBody(_Body):
+class TimingsBody(Body):
     """Milliseconds of each stage."""
 
     decode: float
@@ -39,7 +41,7 @@ class TimingsBody(_Body):
     """All of it, without the transfer of the request."""
 
 
-class PredictionBody(_Body):
+class PredictionBody(Body):
     """One prediction."""
 
     label: str | None
@@ -61,7 +63,7 @@ class PredictionBody(_Body):
     notice: str
 
 
-class ErrorDetail(_Body):
+class ErrorDetail(Body):
     """What went wrong."""
 
     code: str
@@ -73,13 +75,13 @@ class ErrorDetail(_Body):
     request_id: str
 
 
-class ErrorBody(_Body):
+class ErrorBody(Body):
     """The one shape of every error."""
 
     error: ErrorDetail
 
 
-class BatchBody(_Body):
+class BatchBody(Body):
     """Answers for several images."""
 
     results: list[PredictionBody | ErrorBody]
@@ -100,7 +102,7 @@ class ServedModelBody(ModelBody):
     """Whether it answers requests that name no model."""
 
 
-class ModelsBody(_Body):
+class ModelsBody(Body):
     """Every model that is served, the default first."""
 
     models: list[ServedModelBody]
@@ -117,14 +119,14 @@ class ModelDescription(Contract):
     """Every model that is served, the default first."""
 
 
-class V1Prediction(_Body):
+class V1Prediction(Body):
     """Answer of KServe's protocol V1."""
 
     predictions: list[PredictionBody] = Field(min_length=1)
     """One for each instance, in order."""
 
 
-class V1Version(_Body):
+class V1Version(Body):
     """State of one version, as TensorFlow Serving tells it."""
 
     version: str
@@ -132,7 +134,7 @@ class V1Version(_Body):
     status: dict[str, str]
 
 
-class V1Model(_Body):
+class V1Model(Body):
     """State of one model, in the words of both KServe and TensorFlow Serving."""
 
     name: str
@@ -140,13 +142,13 @@ class V1Model(_Body):
     model_version_status: list[V1Version]
 
 
-class V1Models(_Body):
+class V1Models(Body):
     """The models that can be asked by KServe's protocol V1."""
 
     models: list[str]
 
 
-class ProtocolError(_Body):
+class ProtocolError(Body):
     """Every error of KServe's protocol V1 and of the Open Inference Protocol."""
 
     error: str

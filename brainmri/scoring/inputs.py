@@ -32,6 +32,18 @@ class Inputs:
         self._limits = limits
         self.left_out = 0
 
+    def require(self) -> None:
+        """Looks for every input, and into none; quick, so that a misspelt name is told before a model is loaded.
+
+        Raises:
+            ScoringRefused: None is named, or one does not exist.
+        """
+        if not self._inputs:
+            raise ScoringRefused("No input is named. Name image files, folders, archives, tables or URLs.")
+        for place in self._places():
+            if not place.system.exists(place.path):
+                raise _absent(place)
+
     def __iter__(self) -> Iterator[Item]:
         """Yields every image.
 
@@ -39,16 +51,19 @@ class Inputs:
             ScoringRefused: An input that does not exist, or a manifest that cannot be read.
             ArchiveRefused: An archive that holds what none may hold.
         """
+        for place in self._places():
+            yield from self._expand(place)
+
+    def _places(self) -> Iterator[Place]:
         for text in self._inputs:
             place = Place.of(text)
-            for match in _matches(place) if _GLOB.intersection(text) else [place]:
-                yield from self._expand(match)
+            yield from _matches(place) if _GLOB.intersection(text) else [place]
 
     def _expand(self, place: Place) -> Iterator[Item]:
         if place.system.isdir(place.path):
             yield from self._walk(place)
         elif not place.system.isfile(place.path):
-            raise ScoringRefused(f"{place.shown} does not exist. Name a file, a folder, a pattern or a URL.")
+            raise _absent(place)
         elif is_archive_name(place.path):
             yield from self._members(place)
         elif is_table_name(place.path):
@@ -72,9 +87,19 @@ class Inputs:
                     yield Item(item_id(path), path, place.location, member.name)
 
     def _is_image(self, name: str) -> bool:
-        known = PurePosixPath(name).suffix.lower() in SUFFIXES and not PurePosixPath(name).name.startswith("._")
+        known = is_image_name(name)
         self.left_out += not known
         return known
+
+
+def _absent(place: Place) -> ScoringRefused:
+    return ScoringRefused(f"{place.shown} does not exist. Name a file, a folder, a pattern or a URL.")
+
+
+def is_image_name(name: str) -> bool:
+    """Tells whether a file is an image, by its name; `._a.png` is what macOS knows about `a.png`."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
 
 
 def _children(folder: Place) -> list[tuple[str, bool]]:

@@ -5,6 +5,8 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from brainmri import __version__
+from brainmri.api.bulk_schemas import ScoreSummaryLine
+from brainmri.api.openapi.bulk import BULK_SCHEMAS, bulk_paths
 from brainmri.api.openapi.images import BENTOML_SCHEMAS, image_paths, model_paths, tensor_paths
 from brainmri.api.openapi.kserve_v1 import V1_SCHEMAS, v1_paths
 from brainmri.api.openapi.open_inference import V2_SCHEMAS, v2_paths
@@ -32,9 +34,11 @@ _BODIES = (
     V1Model,
     V1Models,
     ProtocolError,
+    ScoreSummaryLine,
 )
 _TAGS = {
     "prediction": "Image files in, labels with calibrated probabilities out.",
+    "bulk": "Many images at a time, behind all others.",
     "models": "What is served, and what it promises.",
     "open-inference": "The Open Inference Protocol (V2) over REST.",
     "kserve-v1": "KServe's protocol V1, which is TensorFlow Serving's REST API.",
@@ -59,9 +63,17 @@ def openapi_document() -> dict[str, Any]:
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         # None, or one of the two: keys are asked for only where the service has a file of them.
         "security": [{}, {"bearer": []}, {"apiKey": []}],
-        "paths": {**image_paths(), **tensor_paths(), **model_paths(), **v2_paths(), **v1_paths(), **_operation_paths()},
+        "paths": {
+            **image_paths(),
+            **tensor_paths(),
+            **bulk_paths(),
+            **model_paths(),
+            **v2_paths(),
+            **v1_paths(),
+            **_operation_paths(),
+        },
         "components": {
-            "schemas": {**definitions["$defs"], **BENTOML_SCHEMAS, **V1_SCHEMAS, **V2_SCHEMAS},
+            "schemas": {**definitions["$defs"], **BENTOML_SCHEMAS, **BULK_SCHEMAS, **V1_SCHEMAS, **V2_SCHEMAS},
             "parameters": PARAMETERS,
             "responses": error_responses(),
             "headers": {

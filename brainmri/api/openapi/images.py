@@ -52,12 +52,14 @@ _EXAMPLE_BATCH = BatchBody(
 )
 
 
-def _form(name: str, schema: dict[str, Any]) -> Node:
+def form_of(name: str, schema: dict[str, Any]) -> Node:
+    """Returns a body of type multipart/form-data with one field."""
     form = {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: schema}}
     return {"multipart/form-data": {"schema": form}}
 
 
-def _choice(name: str) -> list[Node]:
+def choice(name: str) -> list[Node]:
+    """Returns the parameters that choose a model; `name` is the first one's."""
     return [
         parameter(name, "query", "Bundle name or serving name; the default model if absent.", _TEXT, "brain_mri"),
         parameter("version", "query", "Version; the first one of that name if absent.", _TEXT, "0.2.0"),
@@ -74,9 +76,9 @@ def image_paths() -> Node:
             "200": answer("The prediction.", "PredictionBody", EXAMPLE_PREDICTION.model_dump()),
             **errors(PREDICTING),
         },
-        parameters=[*_choice("model"), *RUNNING],
+        parameters=[*choice("model"), *RUNNING],
         body={
-            **_form(FIELD, {**_FILE, "description": "One JPEG, PNG, BMP, TIFF, WebP or GIF file."}),
+            **form_of(FIELD, {**_FILE, "description": "One JPEG, PNG, BMP, TIFF, WebP or GIF file."}),
             "image/*": {"schema": _FILE},
         },
     )
@@ -92,8 +94,8 @@ def image_paths() -> Node:
         " `error`. A file that cannot be answered changes nothing for the others, also when it exceeds the limit of one"
         " image. The request fails as a whole when it exceeds its own limits, and when nothing was answered for a"
         " reason that is not the files', such as overload.",
-        parameters=[*_choice("model"), *RUNNING],
-        body=_form(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE}),
+        parameters=[*choice("model"), *RUNNING],
+        body=form_of(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE}),
     )
     return {"/predict": {"post": one}, "/predict_batch": {"post": many}}
 
@@ -146,7 +148,7 @@ def model_paths() -> Node:
         "models",
         "What a model promises: contract, card, and which others are served.",
         {"200": answer("The contract and more.", "ModelDescription"), **errors(READING)},
-        parameters=[*_choice("name"), *REQUEST_ID_ONLY],
+        parameters=[*choice("name"), *REQUEST_ID_ONLY],
     )
     models = operation(
         "models",

@@ -101,12 +101,21 @@ def reference(schema: str) -> Node:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
-def answer(description: str, schema: str | Node, example: object = None) -> Node:
-    """Returns an answer in JSON."""
+def answer(
+    description: str,
+    schema: str | Node,
+    example: object = None,
+    *,
+    more: object = None,
+    media: str = "application/json",
+) -> Node:
+    """Returns an answer in JSON, or in lines of JSON; `more` is a second example."""
     content: Node = {"schema": reference(schema) if isinstance(schema, str) else schema}
-    if example is not None:
+    if more is not None:
+        content["examples"] = {"first": {"value": example}, "last": {"value": more}}
+    elif example is not None:
         content["example"] = example
-    return {"description": description, "headers": {REQUEST_ID: _id()}, "content": {"application/json": content}}
+    return {"description": description, "headers": {REQUEST_ID: _id()}, "content": {media: content}}
 
 
 def errors(statuses: Iterable[int], schema: str = "ErrorBody") -> Node:

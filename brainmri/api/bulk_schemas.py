@@ -1,0 +1,112 @@
+"""The JSON of bulk scoring that is no row of results: the summary at its end, and jobs."""
+
+from collections import Counter
+
+from pydantic import Field
+
+from brainmri.api.schemas import Body, ModelBody
+from brainmri.errors import BrainMRIError
+from brainmri.inference.predictor import ModelIdentity
+from brainmri.scoring.rows import OK, Row
+from brainmri.scoring.summary import NO_LABEL
+
+
+class BulkErrorBody(Body):
+    """Why not every image has a row."""
+
+    code: str
+    """Stable and machine-readable, such as `not_ready`."""
+    message: str
+    """For people: what was wrong and what to do."""
+
+
+class ScoreSummary(Body):
+    """What became of one request as a whole."""
+
+    images: int = Field(ge=0)
+    """How many images the request holds."""
+    rows: int = Field(ge=0)
+    """How many of them have a row above; all of them when `complete`."""
+    failed: int = Field(ge=0)
+    """How many of the rows have an error in place of an answer."""
+    labels: dict[str, int]
+    """Label to number of rows; `none` when the service abstains."""
+    verdicts: dict[str, int]
+    """Verdict to number of rows."""
+    errors: dict[str, int]
+    """Error code to number of rows."""
+    left_out: int = Field(ge=0)
+    """Files of the archive that are no images by their name."""
+    complete: bool
+    """Whether every image has a row."""
+    error: BulkErrorBody | None
+    """Why not, if not."""
+    model: ModelBody
+    seconds: float = Field(ge=0)
+    """From the end of the upload to the last row."""
+    request_id: str
+    notice: str
+
+
+class ScoreSummaryLine(Body):
+    """The last line of the answer of `/score`; no row has the field `summary`."""
+
+    summary: ScoreSummary
+
+
+class Tally:
+    """Counts rows.
+
+    Attributes:
+        rows: All of them.
+        failed: Those without an answer.
+        labels: Label to number of rows.
+        verdicts: Verdict to number of rows.
+        errors: Error code to number of rows.
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.failed = 0
+        self.labels: Counter[str] = Counter()
+        self.verdicts: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+
+    def add(self, row: Row) -> None:
+        """Counts one row."""
+        self.rows += 1
+        if row.status == OK:
+            self.labels[row.label or NO_LABEL] += 1
+            self.verdicts[row.verdict or NO_LABEL] += 1
+        else:
+            self.failed += 1
+            self.errors[row.error_code or NO_LABEL] += 1
+
+
+def summary_line(  # noqa: PLR0913 -- the fields of the line
+    tally: Tally,
+    *,
+    images: int,
+    left_out: int,
+    error: BrainMRIError | None,
+    model: ModelIdentity,
+    seconds: float,
+    request_id: str,
+    notice: str,
+) -> bytes:
+    """Returns the last line of the answer to `/score`."""
+    summary = ScoreSummary(
+        images=images,
+        rows=tally.rows,
+        failed=tally.failed,
+        labels=dict(sorted(tally.labels.items())),
+        verdicts=dict(sorted(tally.verdicts.items())),
+        errors=dict(sorted(tally.errors.items())),
+        left_out=left_out,
+        complete=tally.rows == images,
+        error=None if error is None else BulkErrorBody(code=error.code, message=error.message),
+        model=ModelBody(name=model.name, version=model.version, runtime=model.runtime),
+        seconds=round(seconds, 3),
+        request_id=request_id,
+        notice=notice,
+    )
+    return ScoreSummaryLine(summary=summary).model_dump_json().encode() + b"\n"
