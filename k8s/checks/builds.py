@@ -1,0 +1,146 @@
+"""Every build that an operator can apply: overlays, jobs, and each component on the base."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from k8s.checks.manifest import Manifest, Pod, pods
+
+FOLDER = Path(__file__).resolve().parents[1]
+OVERLAYS = ("local", "staging", "production")
+JOBS = ("score", "score-merge", "ray")
+COMPONENTS = (
+    ("monitoring",),
+    ("monitoring", "keda"),
+    ("gateway",),
+    ("gateway", "canary"),
+    ("ingress",),
+    ("model-volume",),
+    ("model-object-store",),
+    ("api-keys",),
+    ("gpu",),
+    ("otel",),
+    ("loadtest",),
+    # Whatever can be had together.
+    (
+        *("monitoring", "keda", "gateway", "ingress", "model-object-store", "api-keys", "gpu", "otel", "loadtest"),
+        "canary",
+    ),
+)
+IMAGES = ("brainmri", "brainmri-canary", "brainmri-gpu", "brainmri-loadtest")
+OLDEST_KUBECTL = (1, 27)
+_TIMEOUT_S = 60
+
+
+class CannotBuild(Exception):
+    """kubectl is missing, too old, or refuses a build; the message says which."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one `kubectl apply -k` would apply.
+
+    Attributes:
+        name: Such as `overlays/production`.
+        manifests: The objects, in the order of the output.
+    """
+
+    name: str
+    manifests: tuple[Manifest, ...]
+
+    def of_kind(self, kind: str) -> list[Manifest]:
+        """Returns the objects of one kind."""
+        return [manifest for manifest in self.manifests if manifest.kind == kind]
+
+    def pods(self) -> Iterator[Pod]:
+        """Yields every template of pods."""
+        for manifest in self.manifests:
+            yield from pods(manifest)
+
+
+def every_build() -> Iterator[Build]:
+    """Yields all of them.
+
+    Raises:
+        CannotBuild: See there.
+    """
+    require_kubectl()
+    for name in OVERLAYS:
+        yield Build(f"overlays/{name}", kustomize(FOLDER / "overlays" / name))
+    for components in COMPONENTS:
+        yield Build(f"base with {', '.join(components)}", with_components(components))
+    for name in JOBS:
+        yield Build(f"jobs/{name}", kustomize(FOLDER / "jobs" / name))
+
+
+def kustomize(folder: Path) -> tuple[Manifest, ...]:
+    """Returns what `kubectl kustomize FOLDER` writes.
+
+    Raises:
+        CannotBuild: It refuses.
+    """
+    done = subprocess.run(  # noqa: S603 -- our own folders
+        [shutil.which("kubectl") or "kubectl", "kustomize", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise CannotBuild(f"{folder} cannot be built: {done.stderr.strip()}")
+    return tuple(Manifest(body) for body in yaml.safe_load_all(done.stdout))
+
+
+def with_components(components: Sequence[str]) -> tuple[Manifest, ...]:
+    """Returns the base with components, in an overlay that is made for it.
+
+    Args:
+        components: Names of folders, in the order in which they apply.
+
+    Raises:
+        CannotBuild: kubectl refuses.
+    """
+    with tempfile.TemporaryDirectory(prefix="brainmri-k8s-") as temporary:
+        # kustomize takes no absolute paths.
+        here = os.path.relpath(FOLDER, Path(temporary).resolve())
+        overlay = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "namespace": "brainmri",
+            "resources": [f"{here}/base"],
+            "components": [f"{here}/components/{name}" for name in components],
+            "images": [{"name": name, "newName": f"localhost/{name}", "newTag": "0.1.0"} for name in IMAGES],
+        }
+        (Path(temporary) / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+        return kustomize(Path(temporary))
+
+
+def require_kubectl() -> None:
+    """Makes sure that there is a kubectl with a kustomize that builds components.
+
+    Raises:
+        CannotBuild: There is none.
+    """
+    wanted = "{}.{}".format(*OLDEST_KUBECTL)
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        raise CannotBuild(f"There is no kubectl on the path. Install version {wanted} or later.")
+    done = subprocess.run(  # noqa: S603 -- no input from outside
+        [kubectl, "version", "--client", "--output", "json"],
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    version = json.loads(done.stdout)["clientVersion"] if done.returncode == 0 else {}
+    numbers = tuple(int(re.sub(r"\D", "", version.get(part, "0"))) for part in ("major", "minor"))
+    if numbers < OLDEST_KUBECTL:
+        raise CannotBuild(f"{kubectl} is of version {'.'.join(map(str, numbers))}. Install {wanted} or later.")
