@@ -1,0 +1,187 @@
+"""Whether what one object says of another is so: names, labels, ports, settings."""
+
+from collections.abc import Iterator
+
+from k8s.checks.builds import Build
+from k8s.checks.environment import BadSettings, environment, ours, settings_of
+from k8s.checks.manifest import Manifest, Pod
+from k8s.checks.rules.rule import rules
+
+LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/part-of")
+_ELSEWHERE = {"brainmri-api-keys", "brainmri-model-address", "brainmri-models", "brainmri-scans", "brainmri-results"}
+"""Secrets and claims that an operator makes; docs/kubernetes.md tells how."""
+
+_FOREIGN_VARIABLES = {
+    "BENTOML_HOME",
+    "HOME",
+    "MODEL_SOURCE",
+    "MODEL_SHA256",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "POD_NAME",
+    "POD_NAMESPACE",
+}
+"""Variables that are no settings of ours, and are meant."""
+
+
+def recommended_labels(build: Build) -> Iterator[str]:
+    """Whoever looks at a cluster sees what belongs together."""
+    for manifest in build.manifests:
+        if manifest.kind == "ConfigMap" and not manifest.labels and "brainmri" in manifest.name:
+            continue  # Generated; kustomize gives it the labels of its kustomization only.
+        yield from (f"{manifest} must have the label {label}" for label in LABELS if label not in manifest.labels)
+
+
+def one_namespace(build: Build) -> Iterator[str]:
+    """Everything is in one namespace, and that one enforces the level `restricted`."""
+    namespaces = build.of_kind("Namespace")
+    for namespace in namespaces:
+        if namespace.labels.get("pod-security.kubernetes.io/enforce") != "restricted":
+            yield f"{namespace} must enforce the level restricted"
+    for manifest in build.manifests:
+        if manifest.kind != "Namespace" and namespaces and manifest.namespace != namespaces[0].name:
+            yield f"{manifest} is in the namespace {manifest.namespace or 'of whoever applies it'}"
+
+
+def known_settings(build: Build) -> Iterator[str]:
+    """Every variable is one that something reads, and the service starts with the values."""
+    for pod in build.pods():
+        for container in pod.containers:
+            variables = environment(build, container)
+            strange = sorted(set(variables) - set(ours(variables)) - _FOREIGN_VARIABLES)
+            if strange:
+                yield f"{container['name']} of {pod.owner} sets {', '.join(strange)}, which nothing reads"
+        try:
+            settings = settings_of(build, pod)
+        except BadSettings as error:
+            yield str(error)
+            continue
+        if pod.serves:
+            ports = {port["name"]: port["containerPort"] for port in pod.main[0]["ports"]}
+            if ports != {"http": settings.http_port, "grpc": settings.grpc_port}:
+                yield f"{pod.owner} names the ports {ports}, and listens on {settings.http_port}, {settings.grpc_port}"
+            if "127.0.0.1" in (settings.http_host, settings.grpc_host):
+                yield f"{pod.owner} listens for its own pod only"
+
+
+def existing_references(build: Build) -> Iterator[str]:
+    """ConfigMaps, Secrets, claims and accounts that are named are there, or are the operator's to make."""
+    there = {(manifest.kind, manifest.name) for manifest in build.manifests}
+    accounts = {manifest.name for manifest in build.of_kind("ServiceAccount")}
+    for pod in build.pods():
+        for kind, name in _references(pod):
+            if (kind, name) not in there and name not in _ELSEWHERE:
+                yield f"{pod.owner} refers to {kind} {name}, which is not there"
+        if accounts and pod.spec["serviceAccountName"] not in accounts:
+            yield f"{pod.owner} runs as {pod.spec['serviceAccountName']}, which is not there"
+
+
+def _references(pod: Pod) -> Iterator[tuple[str, str]]:
+    for volume in pod.spec.get("volumes", ()):
+        if "configMap" in volume:
+            yield "ConfigMap", volume["configMap"]["name"]
+        if "secret" in volume:
+            yield "Secret", volume["secret"]["secretName"]
+        if "persistentVolumeClaim" in volume:
+            yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
+    for container in pod.containers:
+        for source in container.get("envFrom", ()):
+            yield "ConfigMap", source["configMapRef"]["name"]
+        for variable in container.get("env", ()):
+            if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                yield "Secret", reference["name"]
+
+
+def matching_selectors(build: Build) -> Iterator[str]:
+    """A Service finds pods, and its ports are theirs; a Deployment finds its own; no version gets another's requests."""
+    pods = list(build.pods())
+    for service in build.of_kind("Service"):
+        found = [pod for pod in pods if service.spec["selector"].items() <= pod.labels.items()]
+        owners = {str(pod.owner) for pod in found}
+        if len(owners) != 1:
+            yield f"{service} must find the pods of one object, and finds {', '.join(sorted(owners)) or 'none'}"
+        for port in service.spec["ports"]:
+            names = {named["name"] for pod in found for named in pod.main[0].get("ports", ())}
+            if found and port["targetPort"] not in names:
+                yield f"{service} sends to the port {port['targetPort']}, which its pods do not have"
+    for pod in pods:
+        chosen = pod.owner.spec.get("selector", {}).get("matchLabels", {})
+        if pod.owner.kind == "Deployment" and not chosen.items() <= pod.labels.items():
+            yield f"{pod.owner} does not find its own pods"
+
+
+def routes_to_services(build: Build) -> Iterator[str]:
+    """Every route ends at a port of a Service that is there."""
+    ports = {
+        service.name: {key for port in service.spec["ports"] for key in (port["port"], port["name"])}
+        for service in build.of_kind("Service")
+    }
+    for manifest in build.manifests:
+        for name, port in _backends(manifest):
+            if port not in ports.get(name, ()):
+                yield f"{manifest} sends to port {port} of the Service {name}, which is not there"
+
+
+def _backends(manifest: Manifest) -> Iterator[tuple[str, int | str]]:
+    if manifest.kind in ("HTTPRoute", "GRPCRoute"):
+        for rule in manifest.spec["rules"]:
+            for backend in rule["backendRefs"]:
+                yield backend["name"], backend["port"]
+    elif manifest.kind == "Ingress":
+        for rule in manifest.spec["rules"]:
+            for path in rule["http"]["paths"]:
+                service = path["backend"]["service"]
+                yield service["name"], service["port"].get("name") or service["port"]["number"]
+
+
+def headless_for_grpc(build: Build) -> Iterator[str]:
+    """Clients of gRPC can see every replica; through an ordinary Service a connection stays with one."""
+    if not build.of_kind("Deployment"):
+        return
+    headless = [
+        service
+        for service in build.of_kind("Service")
+        if service.spec.get("clusterIP") == "None" and "grpc" in {port["name"] for port in service.spec["ports"]}
+    ]
+    if not headless:
+        yield "A headless Service for gRPC is missing"
+
+
+def default_deny(build: Build) -> Iterator[str]:
+    """What no policy allows is denied, in both directions; and nothing is allowed to everybody."""
+    if not build.of_kind("Namespace"):
+        return
+    denies = [
+        policy
+        for policy in build.of_kind("NetworkPolicy")
+        if not policy.spec.get("podSelector") and not policy.spec.get("ingress") and not policy.spec.get("egress")
+    ]
+    if not any(set(policy.spec["policyTypes"]) == {"Ingress", "Egress"} for policy in denies):
+        yield "A NetworkPolicy that denies everything by default is missing"
+    for policy in build.of_kind("NetworkPolicy"):
+        for direction, peers in (("ingress", "from"), ("egress", "to")):
+            if any(not rule.get(peers) for rule in policy.spec.get(direction, ())):
+                yield f"{policy} allows {direction} for everybody"
+
+
+def no_secrets(build: Build) -> Iterator[str]:
+    """Secrets are made outside of these files, which everybody can read."""
+    yield from (f"{secret} must not be in a manifest" for secret in build.of_kind("Secret"))
+
+
+RULES = rules(
+    {
+        "recommended-labels": recommended_labels,
+        "one-namespace": one_namespace,
+        "known-settings": known_settings,
+        "existing-references": existing_references,
+        "matching-selectors": matching_selectors,
+        "routes-to-services": routes_to_services,
+        "headless-for-grpc": headless_for_grpc,
+        "default-deny": default_deny,
+        "no-secrets": no_secrets,
+    }
+)
