@@ -39,6 +39,17 @@ class Bundle:
         """Returns the first artefact whose runtime starts with `prefix`, such as `openvino-`, or None."""
         return next((a for a in self.contract.artefacts if a.runtime.startswith(prefix)), None)
 
+    def named(self, runtime: str) -> Artefact:
+        """Returns the artefact of a runtime and precision such as `openvino-int8`.
+
+        Raises:
+            InvalidBundle: The contract names no such artefact.
+        """
+        for artefact in self.contract.artefacts:
+            if artefact.runtime == runtime:
+                return artefact
+        raise InvalidBundle(f"The bundle {self.contract.tag} carries no {runtime}. Export the model for it.")
+
     def card(self) -> str:
         """Returns the model card, Markdown; empty without one."""
         path = self.folder / CARD

@@ -19,7 +19,10 @@ NOTICE = "Research use only. Not a medical device; never a diagnosis."
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
-RuntimeName = Annotated[str, StringConstraints(pattern=r"^(openvino|keras)-[a-z0-9]+$")]
+RuntimeName = Annotated[str, StringConstraints(pattern=r"^(openvino|onnx|litert|keras)-[a-z0-9]+$")]
+
+COMPUTED_FROM = {"openvino-bf16": "openvino-f32", "keras-bf16": "keras-f16"}
+"""What computes in bfloat16 reads the artefact of another precision."""
 
 
 class _Frozen(BaseModel):
@@ -103,6 +106,33 @@ class Calibration(_Frozen):
     """None when the bundle has no detector for this runtime."""
 
 
+class Measurement(_Frozen):
+    """How one runtime compares with the reference, the float16 Keras network; measured by `training export-runtimes`.
+
+    Differences are over the validation slices and the leak-free part of Testing together, each runtime with its own
+    temperature and novelty detector.
+    """
+
+    runtime: RuntimeName
+    """Runtime and precision, such as `openvino-int8`."""
+    compared_images: int = Field(ge=1)
+    """Images on which it was compared."""
+    label_flips: float = Field(ge=0, le=1)
+    """Share of these images that get another label than from the reference."""
+    largest_probability_difference: float = Field(ge=0, le=1)
+    """Largest difference of any calibrated probability."""
+    macro_f1_difference: float = Field(ge=-1, le=1)
+    """Macro-F1 less that of the reference."""
+    novelty_auroc_difference: float | None = Field(default=None, ge=-1, le=1)
+    """AUROC of slices against images that are none, less that of the reference; None without detectors."""
+    images_per_s: dict[str, float]
+    """Batch size to images a second, on the processor named below."""
+    resident_mib: float = Field(ge=0)
+    """Resident memory of a process that ran these batches, Python included, in MiB."""
+    processor: str
+    """Where images a second and memory were measured, and with how many threads."""
+
+
 class Provenance(_Frozen):
     """Where the weights come from."""
 
@@ -122,7 +152,7 @@ class Provenance(_Frozen):
     """When the bundle was made, with a time zone."""
 
 
-_Part = TypeVar("_Part", Artefact, Calibration)
+_Part = TypeVar("_Part", Artefact, Calibration, Measurement)
 
 
 class Contract(_Frozen):
@@ -148,6 +178,8 @@ class Contract(_Frozen):
     artefacts: tuple[Artefact, ...] = ()
     calibrations: tuple[Calibration, ...] = ()
     """One for each runtime at most. A bundle without them has no detector, and no answer is `unsure`."""
+    measurements: tuple[Measurement, ...] = ()
+    """One for each runtime at most: how it compares with the reference."""
     provenance: Provenance
     licence: str
     """Licence of the weights, as an SPDX identifier."""
@@ -161,7 +193,7 @@ class Contract(_Frozen):
             raise ValueError(f"the labels must be {list(LABELS)} in this order")
         return labels
 
-    @field_validator("artefacts", "calibrations")
+    @field_validator("artefacts", "calibrations", "measurements")
     @classmethod
     def _one_of_each(cls, parts: tuple[_Part, ...]) -> tuple[_Part, ...]:
         runtimes = [part.runtime for part in parts]
@@ -175,11 +207,13 @@ class Contract(_Frozen):
         return f"{self.name}:{self.version}"
 
     def calibration(self, runtime: str) -> Calibration:
-        """Returns the calibration of a runtime such as `openvino-int8`; without one, the temperature alone."""
-        for calibration in self.calibrations:
-            if calibration.runtime == runtime:
-                return calibration
-        return Calibration(runtime=runtime, temperature=self.temperature)
+        """Returns the calibration of a runtime such as `openvino-int8`; without one, the temperature alone.
+
+        What computes in bfloat16 and has none of its own takes that of the artefact which it reads.
+        """
+        by_runtime = {calibration.runtime: calibration for calibration in self.calibrations}
+        found = by_runtime.get(runtime) or by_runtime.get(COMPUTED_FROM.get(runtime, ""))
+        return found or Calibration(runtime=runtime, temperature=self.temperature)
 
     def to_json(self) -> str:
         """Returns the contract as indented JSON, with a final newline."""
@@ -187,8 +221,8 @@ class Contract(_Frozen):
 
     def digest(self) -> str:
         """Returns the SHA-256 of the contract's content, independent of JSON layout."""
-        # A model store remembers digests: a contract from before there were calibrations keeps its own.
-        absent = set() if self.calibrations else {"calibrations"}
+        # A model store remembers digests: a contract from before there was such a part keeps its own.
+        absent = {name for name in ("calibrations", "measurements") if not getattr(self, name)}
         canonical = json.dumps(self.model_dump(mode="json", exclude=absent), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -11,6 +11,25 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from brainmri.errors import InvalidSettings
 
 _CGROUP = Path("/sys/fs/cgroup")
+_MOST_LANES = 4
+
+RuntimeChoice = Literal[
+    "auto",
+    "openvino",
+    "openvino-int8",
+    "openvino-bf16",
+    "openvino-f32",
+    "onnx",
+    "onnx-int8",
+    "onnx-f32",
+    "litert",
+    "litert-int8",
+    "litert-dynamic",
+    "litert-f32",
+    "tensorflow",
+    "tensorflow-bf16",
+]
+"""What may run the network: a runtime, with the best precision that the bundle carries for it, or with a given one."""
 _CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -43,8 +62,9 @@ class Settings(BaseSettings):
     bundles: Path = Path("models")
     """Folder of released bundles; `latest` means the one in here. Relative to the working directory."""
 
-    runtime: Literal["auto", "openvino", "tensorflow"] = "auto"
-    """What runs the network. `auto` takes OpenVINO when the bundle carries it, TensorFlow otherwise."""
+    runtime: RuntimeChoice = "auto"
+    """What runs the network. `auto` takes the fastest that the bundle carries and that is installed: int8 before f32,
+    OpenVINO before ONNX Runtime, LiteRT and TensorFlow; with an NVIDIA GPU and `onnxruntime-gpu`, ONNX in f32."""
 
     threads: int = Field(default=0, ge=0, le=1024)
     """Threads of the inference runtime. 0 takes the CPU quota of the container, or else the number of CPUs, and shares
@@ -56,9 +76,9 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(default=8, ge=1, le=1024)
     """Most images in one inference."""
 
-    lanes: int = Field(default=1, ge=1, le=64)
-    """Inferences at the same time, among which OpenVINO shares its threads. More give more images a second when every
-    core has work anyway, and make a single caller wait longer."""
+    lanes: int = Field(default=0, ge=0, le=64)
+    """Inferences at the same time, among which OpenVINO shares its threads; one that is alone gets all of them. 0 takes
+    one for each thread, at most 4; one for ONNX Runtime and TensorFlow."""
 
     batch_wait_ms: float = Field(default=0, ge=0, le=1000)
     """How long an idle lane waits for company, in milliseconds. 0 is best on a CPU; a GPU may gain from 1 to 5."""
@@ -174,6 +194,12 @@ class Settings(BaseSettings):
     def decode_threads(self) -> int:
         """Returns the number of threads of each worker that decode, at least 1."""
         return self.decode_workers or max(available_cpus() // self.workers, 1)
+
+    def inference_lanes(self) -> int:
+        """Returns how many inferences run at the same time, at least 1."""
+        # More lanes than the runtime has streams would only make their batches smaller.
+        shares = self.runtime.startswith(("auto", "openvino", "litert"))
+        return self.lanes or (min(self.inference_threads(), _MOST_LANES) if shares else 1)
 
     def inference_threads(self) -> int:
         """Returns the number of threads of each worker's inference runtime, at least 1."""

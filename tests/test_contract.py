@@ -82,7 +82,7 @@ def test_a_runtime_without_calibration_has_the_temperature_and_abstains_from_not
 def test_a_contract_from_before_calibrations_is_valid_and_keeps_its_digest() -> None:
     # A store remembers the digest under which it holds a model.
     parts = json.loads(Contract.from_parts(**contract_parts()).to_json())
-    del parts["calibrations"]
+    del parts["calibrations"], parts["measurements"]
     old = Contract.from_json(json.dumps(parts))
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     assert old.digest() == hashlib.sha256(canonical.encode()).hexdigest()
@@ -116,3 +116,21 @@ def test_a_runtime_is_calibrated_once() -> None:
 def test_text_that_is_not_json_is_refused() -> None:
     with pytest.raises(InvalidBundle, match="The contract is invalid"):
         Contract.from_json(b"\xff not json")
+
+
+def test_bfloat16_takes_the_calibration_of_what_it_computes_from() -> None:
+    calibrations = [{"runtime": "openvino-f32", "temperature": 3.0}]
+    contract = Contract.from_parts(**contract_parts(calibrations=calibrations))
+    assert contract.calibration("openvino-bf16").temperature == 3.0
+    own = [*calibrations, {"runtime": "openvino-bf16", "temperature": 4.0}]
+    assert Contract.from_parts(**contract_parts(calibrations=own)).calibration("openvino-bf16").temperature == 4.0
+    assert contract.calibration("onnx-f32").temperature == contract.temperature
+
+
+def test_a_contract_without_measurements_keeps_its_digest() -> None:
+    parts = json.loads(
+        Contract.from_parts(**contract_parts(calibrations=[{"runtime": "keras-f16", "temperature": 1.0}])).to_json()
+    )
+    del parts["measurements"]
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    assert Contract.from_json(json.dumps(parts)).digest() == hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,21 +1,17 @@
-"""What a runtime must do, and the choice among those that the bundle and the machine allow."""
+"""What a runtime must do, and the opening of the one that the bundle and the machine allow."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.bundle import Bundle
-from brainmri.errors import RuntimeUnavailable
+from brainmri.inference.variants import Variant, choose, require_package
+from brainmri.settings import RuntimeChoice as Choice
 
-Choice = Literal["auto", "openvino", "tensorflow"]
-
-_PREFIX = {"openvino": "openvino-", "tensorflow": "keras-"}
-_INSTALL = {"openvino": "uv pip install openvino", "tensorflow": "uv sync --group training"}
+__all__ = ["Choice", "Output", "Runtime", "RuntimeInfo", "Variant", "choose", "open_runtime", "require_package"]
 
 
 @dataclass(frozen=True)
@@ -48,16 +44,22 @@ class RuntimeInfo:
     """Which runtime answers.
 
     Attributes:
-        name: Runtime and precision of the artefact, such as `openvino-int8`.
-        precision: Such as `int8`, `f16`.
+        name: Runtime and precision, such as `openvino-int8`.
+        precision: What it computes in or, of TensorFlow, stores: `int8`, `bf16`, `f32`, `f16`.
         threads: CPU threads that it uses.
         batch_sizes: The batch sizes that it has compiled, ascending; empty if any size is as good.
+        streams: Inferences that it runs at a time.
+        version: Of the package that runs the network.
+        device: `cpu` or `cuda`.
     """
 
     name: str
     precision: str
     threads: int
     batch_sizes: tuple[int, ...] = ()
+    streams: int = 1
+    version: str = ""
+    device: str = "cpu"
 
 
 class Runtime(Protocol):
@@ -73,62 +75,34 @@ class Runtime(Protocol):
         ...
 
 
-def choose(bundle: Bundle, choice: Choice) -> Literal["openvino", "tensorflow"]:
-    """Returns the runtime for `bundle`: OpenVINO before TensorFlow unless one is asked for.
-
-    Raises:
-        RuntimeUnavailable: The bundle carries no artefact for it.
-    """
-    wanted: tuple[Literal["openvino", "tensorflow"], ...]
-    wanted = ("openvino", "tensorflow") if choice == "auto" else (choice,)
-    for name in wanted:
-        if bundle.artefact(_PREFIX[name]) is not None:
-            return name
-    carried = ", ".join(artefact.runtime for artefact in bundle.contract.artefacts)
-    raise RuntimeUnavailable(
-        f"The bundle {bundle.contract.tag} carries nothing for the runtime {choice!r}, only {carried}."
-        " Set BRAINMRI_RUNTIME=auto or export the model for it."
-    )
-
-
-def require_package(name: Literal["openvino", "tensorflow"]) -> None:
-    """Looks for what the runtime imports, without importing it.
-
-    Raises:
-        RuntimeUnavailable: It is not installed.
-    """
-    # Keras names its back ends after their packages.
-    packages = ["openvino"] if name == "openvino" else ["keras", os.environ.get("KERAS_BACKEND", "tensorflow")]
-    if not all(map(find_spec, packages)):
-        raise not_installed(name)
-
-
-def not_installed(name: Literal["openvino", "tensorflow"]) -> RuntimeUnavailable:
-    """Returns the error that names the command which installs a runtime."""
-    return RuntimeUnavailable(f"The runtime {name} is not installed. Install it with: {_INSTALL[name]}")
-
-
 def open_runtime(bundle: Bundle, choice: Choice = "auto", threads: int = 1, streams: int = 1) -> Runtime:
     """Loads the network of a verified bundle.
 
     Args:
         bundle: Where the artefacts are.
-        choice: Which runtime; `auto` takes OpenVINO when the bundle carries it.
+        choice: Which runtime; see `variants.choose`.
         threads: CPU threads of the runtime, at least 1.
-        streams: Inferences at a time, among which OpenVINO shares the threads, at least 1; TensorFlow has one.
+        streams: Inferences at a time, at least 1, among which OpenVINO and LiteRT share the threads; ONNX Runtime runs
+            each with all of them, TensorFlow runs one after the other.
 
     Raises:
         RuntimeUnavailable: The bundle has no artefact for the runtime, or its package is not installed.
         InvalidBundle: The artefact does not hold a network of the contract's shape.
     """
-    name = choose(bundle, choice)
-    artefact = bundle.artefact(_PREFIX[name])
-    assert artefact is not None  # noqa: S101 -- `choose` has found it
+    variant = choose(bundle, choice)
     # Imported here so that serving needs the chosen framework only.
-    if name == "openvino":
+    if variant.family == "openvino":
         from brainmri.inference.openvino_runtime import OpenVINORuntime  # noqa: PLC0415
 
-        return OpenVINORuntime(bundle, artefact, threads, streams)
+        return OpenVINORuntime(bundle, variant, threads, streams)
+    if variant.family == "onnx":
+        from brainmri.inference.onnx_runtime import ONNXRuntime  # noqa: PLC0415
+
+        return ONNXRuntime(bundle, variant, threads, streams)
+    if variant.family == "litert":
+        from brainmri.inference.litert_runtime import LiteRTRuntime  # noqa: PLC0415
+
+        return LiteRTRuntime(bundle, variant, threads, streams)
     from brainmri.inference.tensorflow_runtime import TensorFlowRuntime  # noqa: PLC0415
 
-    return TensorFlowRuntime(bundle, artefact, threads)
+    return TensorFlowRuntime(bundle, variant, threads)

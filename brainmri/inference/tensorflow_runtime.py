@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.bundle import Bundle
-from brainmri.contract import Artefact
-from brainmri.errors import InvalidBundle
-from brainmri.inference.runtime import Output, RuntimeInfo, not_installed
+from brainmri.errors import InvalidBundle, RuntimeUnavailable
+from brainmri.inference.runtime import Output, RuntimeInfo
+from brainmri.inference.variants import Variant, not_installed
 
 
 class TensorFlowRuntime:
@@ -21,8 +21,8 @@ class TensorFlowRuntime:
     Neither file can execute code: Keras refuses lambdas from JSON (safe mode), and NumPy refuses pickles.
 
     Args:
-        bundle: The verified bundle.
-        artefact: Its artefact of one `model.json` and one `weights.npz`.
+        bundle: The verified bundle, with an artefact of one `model.json` and one `weights.npz`.
+        variant: With the precision `bf16`, matrix products and convolutions are in bfloat16, for the whole process.
         threads: CPU threads for one inference.
 
     Raises:
@@ -30,8 +30,9 @@ class TensorFlowRuntime:
         InvalidBundle: The weights do not fit the network.
     """
 
-    def __init__(self, bundle: Bundle, artefact: Artefact, threads: int) -> None:
-        keras = _import_keras(threads)
+    def __init__(self, bundle: Bundle, variant: Variant, threads: int) -> None:
+        keras = _import_keras(threads, bfloat16=variant.precision == "bf16")
+        artefact = bundle.named(variant.artefact)
         text = bundle.file(artefact, "model.json").read_text(encoding="utf-8")
         weights = read_weights(bundle.file(artefact, "weights.npz"))
         try:
@@ -42,7 +43,7 @@ class TensorFlowRuntime:
                 f"Keras cannot rebuild {artefact.runtime} of {bundle.contract.tag}: {error}. Export the model again."
             ) from error
         self._lock = threading.Lock()
-        self._info = RuntimeInfo(artefact.runtime, artefact.runtime.partition("-")[2], threads)
+        self._info = RuntimeInfo(variant.name, variant.precision, threads, version=keras.__version__)
 
     @property
     def info(self) -> RuntimeInfo:
@@ -76,7 +77,7 @@ def read_weights(path: Path) -> list[NDArray[np.float32]]:
         raise InvalidBundle(f"{path.name} is not a NumPy archive of plain arrays: {error}.") from error
 
 
-def _import_keras(threads: int) -> Any:
+def _import_keras(threads: int, *, bfloat16: bool) -> Any:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         import keras  # noqa: PLC0415 -- only the chosen runtime is imported
@@ -85,6 +86,11 @@ def _import_keras(threads: int) -> Any:
             import tensorflow  # noqa: PLC0415
 
             _limit_threads(tensorflow, threads)
+            if bfloat16:
+                options = {"auto_mixed_precision_onednn_bfloat16": True}
+                tensorflow.config.optimizer.set_experimental_options(options)
+        elif bfloat16:
+            raise RuntimeUnavailable("Only TensorFlow computes in bfloat16. Set KERAS_BACKEND=tensorflow.")
     except ImportError as error:
         raise not_installed("tensorflow") from error
     return keras

@@ -35,8 +35,10 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 def test_keras_answers_from_its_artefact_when_there_is_no_other(bundle: Bundle) -> None:
+    import keras  # noqa: PLC0415 -- serving environments have none
+
     runtime = open_runtime(bundle, "auto", threads=1)
-    assert runtime.info == RuntimeInfo("keras-f16", "f16", 1)
+    assert runtime.info == RuntimeInfo("keras-f16", "f16", 1, version=keras.__version__)
     images = np.zeros((2, 299, 299, 3), np.uint8)
     images[1, ..., 2] = 200
     output = runtime.infer(images)
