@@ -10,7 +10,7 @@ import functools
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from brainmri import metric_specs as specs
 from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, NotReady, Overloaded, Unauthenticated
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
     from brainmri.inference.predictor import Prediction, Predictor
+
+JobEnd = Literal["succeeded", "failed", "cancelled"]
+"""How a bulk-scoring job ends."""
 
 _CALLERS_FAULT = frozenset(
     {
@@ -69,6 +72,9 @@ class Metrics:
         self._model = self._gauge(specs.MODEL)
         self._threads = self._gauge(specs.THREADS)
         self.set_queue(0, 0)
+        for state in get_args(JobEnd):
+            # A series that began with the first failure would hide it: Prometheus sees only what increases.
+            self._jobs.labels(state)
 
     def count_request(self, route: str, protocol: str, status: int, seconds: float | None = None) -> None:
         """Counts one answered request.
@@ -132,7 +138,7 @@ class Metrics:
         if refusal and not error.counted:
             self.count_refusal(error.code)
 
-    def count_job(self, state: Literal["succeeded", "failed", "cancelled"]) -> None:
+    def count_job(self, state: JobEnd) -> None:
         """Counts a bulk-scoring job that has ended."""
         self._jobs.labels(state).inc()
 

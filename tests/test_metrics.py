@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -181,11 +181,15 @@ def test_what_the_batcher_tells(metrics: Metrics) -> None:
 
 
 def test_a_job_is_counted_by_how_it_ended(metrics: Metrics) -> None:
-    states: tuple[Literal["succeeded", "failed"], ...] = ("succeeded", "failed", "failed")
-    for state in states:
-        metrics.count_job(state)
-    assert shown(metrics, "brainmri_scoring_jobs_total", state="succeeded") == 1
-    assert shown(metrics, "brainmri_scoring_jobs_total", state="failed") == 2
+    def ended() -> list[float | None]:
+        states = ("succeeded", "failed", "cancelled")
+        return [shown(metrics, "brainmri_scoring_jobs_total", state=state) for state in states]
+
+    assert ended() == [0, 0, 0]
+    metrics.count_job("succeeded")
+    metrics.count_job("failed")
+    metrics.count_job("failed")
+    assert ended() == [1, 2, 0]
 
 
 def test_the_age_of_the_oldest_grows_while_nobody_tells(metrics: Metrics) -> None:
