@@ -1,6 +1,6 @@
 # A fresh machine needs python3, make and git; everything else is installed below this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format lock train evaluate clean bench-e2e bench-overload bench-soak \
+.PHONY: help setup serve test check format lock train evaluate clean bench-e2e bench-overload bench-soak k8s-validate \
 	load-smoke load-steps load-spike load-soak
 
 # --- uv: the one on PATH, else a pinned one in .uv/ -----------------------------------------------
@@ -28,6 +28,9 @@ DEVELOPMENT_GROUPS := --group dev --group training --group loadtest
 unexport VIRTUAL_ENV
 RUN := $(DEVELOPMENT) $(UV) run --no-sync
 
+# In an environment of its own: it needs a hundred packages that nothing else does.
+CHECKOV_VERSION := 3.3.30
+
 # --- what a caller may set -----------------------------------------------------------------------------
 RECIPE ?= released
 DATA ?= $(BRAINMRI_DATA)
@@ -46,11 +49,17 @@ serve: $(UV) ## Install what serving needs (.venv) and start the server; ARGS=".
 test: setup ## Run every test and report coverage; ARGS='-m "not slow"' leaves out the slow ones
 	@$(RUN) pytest --cov $(ARGS)
 
-check: setup ## Lint, check the format, the types and the lock
+check: setup ## Lint, check the format, the types, the lock and the Kubernetes manifests
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy
 	@$(UV) lock --check --quiet
+	@$(MAKE) --no-print-directory k8s-validate
+
+k8s-validate: setup ## Build the Kubernetes manifests, and check them against schemas, rules of ours and checkov
+	@$(RUN) python -m k8s.checks runs/k8s
+	@test ! -d runs/k8s || $(UV) tool run --quiet --from checkov==$(CHECKOV_VERSION) checkov \
+	  --config-file k8s/checks/checkov.yaml --directory runs/k8s
 
 format: setup ## Format, and fix what can be fixed by itself
 	@$(RUN) ruff check --fix .
