@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import common, heatmap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
     GraphThresholdsStyleMode,
@@ -150,7 +152,7 @@ def rows_of(title: str, meaning: str, expr: str, columns: Sequence[str], *, span
     )
 
 
-def _targets(queries: Sequence[Query]) -> list[prometheus.Dataquery]:
+def _targets(queries: Sequence[Query]) -> list[Builder[Dataquery]]:
     return [_target(query, chr(ord("A") + place)) for place, query in enumerate(queries)]
 
 
