@@ -19,9 +19,8 @@ from brainmri.inference.variants import Variant, not_installed
 class OpenVINORuntime:
     """Runs an IR artefact; as many inferences at a time as it has streams, further calls wait.
 
-    The network is compiled twice when it has several streams: an inference that is alone runs on every thread, those
-    side by side have a share of the threads each, because threads that split one image wait for each other. Decision
-    0016 has the figures.
+    Streams share the threads among them, which is best when all are busy and slowest for one that is alone. With more
+    than one stream the network is therefore compiled a second time, with all threads for whoever is alone.
 
     Args:
         bundle: The verified bundle, with an artefact of one `.xml` and one `.bin` file.
@@ -39,23 +38,20 @@ class OpenVINORuntime:
             import openvino  # noqa: PLC0415 -- only the chosen runtime is imported
         except ImportError as error:
             raise not_installed("openvino") from error
-        artefact = bundle.named(variant.artefact)
+        artefact, core = bundle.named(variant.artefact), openvino.Core()
         try:
-            network = openvino.Core().read_model(bundle.file(artefact, ".xml"), bundle.file(artefact, ".bin"))
+            network = core.read_model(bundle.file(artefact, ".xml"), bundle.file(artefact, ".bin"))
             shapes = {name: _shape(output) for output in network.outputs for name in output.names}
             require_outputs(bundle.contract, shapes)
-            core, precision = openvino.Core(), variant.precision
-            self._wide = _Requests(core.compile_model(network, "CPU", _options(precision, threads, 1)), 1)
-            self._narrow = self._wide
-            if streams > 1:
-                shared = core.compile_model(network, "CPU", _options(precision, threads, streams))
-                self._narrow = _Requests(shared, streams)
+            networks = [
+                core.compile_model(network, "CPU", _options(variant.precision, threads, count))
+                for count in sorted({1, streams})
+            ]
         except RuntimeError as error:
             raise InvalidBundle(
                 f"OpenVINO cannot load {artefact.runtime} of {bundle.contract.tag}. Export the model again."
             ) from error
-        self._running = 0
-        self._counting = threading.Lock()
+        self._requests = _Requests(networks[0].create_infer_request(), networks[-1], streams)
         self._info = RuntimeInfo(
             variant.name, variant.precision, threads, streams=streams, version=openvino.__version__.partition("-")[0]
         )
@@ -71,45 +67,52 @@ class OpenVINORuntime:
         Args:
             images: uint8 `[B, 299, 299, 3]`, values in [0, 255].
         """
-        with self._counted() as alone:
-            return (self._wide if alone else self._narrow).infer(images)
-
-    @contextmanager
-    def _counted(self) -> Iterator[bool]:
-        """Counts an inference while it runs; tells whether it began alone."""
-        with self._counting:
-            alone = not self._running
-            self._running += 1
-        try:
-            yield alone
-        finally:
-            with self._counting:
-                self._running -= 1
+        with self._requests.borrow() as request:
+            # Shared, not copied: the caller waits, and nobody else writes into its images.
+            result = request.infer({0: images}, share_inputs=True)
+            return Output(np.array(result["logits"], np.float32), np.array(result["features"], np.float32))
 
 
 class _Requests:
-    """A compiled network and its inference requests, each with memory of its own.
+    """The memory of inferences: one with all threads, for whoever is alone, and one for each stream.
 
     Args:
-        compiled: The network.
-        count: Inferences at a time; further calls wait.
+        alone: Of the network with one stream.
+        network: The compiled network with `streams` streams.
+        streams: How many.
     """
 
-    def __init__(self, compiled: Any, count: int) -> None:
-        self._logits, self._features = compiled.output("logits"), compiled.output("features")
-        # One that is in use is not in the queue.
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(count):
-            self._idle.put(compiled.create_infer_request())
+    def __init__(self, alone: Any, network: Any, streams: int) -> None:
+        self._alone = alone
+        self._lock = threading.Lock()
+        self._users = 0
+        self._alone_is_free = True
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # With one stream the one for whoever is alone is the only one.
+        for _ in range(streams if streams > 1 else 0):
+            self._free.put(network.create_infer_request())
+        if streams == 1:
+            self._free.put(alone)
+            self._alone_is_free = False
 
-    def infer(self, images: NDArray[np.uint8]) -> Output:
-        request = self._idle.get()
+    @contextmanager
+    def borrow(self) -> Iterator[Any]:
+        """Lends one; waits until one is free."""
+        with self._lock:
+            is_alone = self._users == 0 and self._alone_is_free
+            self._users += 1
+            if is_alone:
+                self._alone_is_free = False
+        request = self._alone if is_alone else self._free.get()
         try:
-            # Shared, not copied: the caller waits, and nobody else writes into its images.
-            result = request.infer({0: images}, share_inputs=True)
-            return Output(np.array(result[self._logits], np.float32), np.array(result[self._features], np.float32))
+            yield request
         finally:
-            self._idle.put(request)
+            with self._lock:
+                self._users -= 1
+                if is_alone:
+                    self._alone_is_free = True
+            if not is_alone:
+                self._free.put(request)
 
 
 def _shape(output: Any) -> list[int | None]:
