@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = ("brainmri", "training", "loadtests", "benchmarks", "service", "tests")
+OURS = ("brainmri", "training", "loadtests", "monitoring", "benchmarks", "service", "tests")
 BENTOML = ("service", "brainmri.store")
 # A runtime's framework is imported in the one module named after it.
 RUNTIME_OF = {
@@ -106,6 +106,7 @@ LAYERS = (
         ),
     ),
     Layer("loadtests", ()),
+    Layer("monitoring", ()),
 )
 
 
@@ -160,7 +161,7 @@ def _allowed(name: str, layer: Layer) -> bool:
 
 
 def files() -> list[Path]:
-    folders = [ROOT / folder for folder in ("brainmri", "training", "loadtests")]
+    folders = [ROOT / folder for folder in ("brainmri", "training", "loadtests", "monitoring")]
     return [*sorted(path for folder in folders for path in folder.rglob("*.py")), ROOT / "service.py"]
 
 
@@ -200,6 +201,7 @@ def test_a_module_imports_only_what_it_may(path: Path) -> None:
         ("training.fit", "from tests.tiny import write_tiny_bundle"),
         ("loadtests.users", "from brainmri.contract import LABELS"),
         ("loadtests.users", "import training.dataset"),
+        ("monitoring.grafana.rows", "from brainmri.imaging import SIDE"),
     ],
 )
 def test_a_planted_violation_is_found(module: str, source: str) -> None:
