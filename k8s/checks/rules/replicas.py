@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from brainmri.settings import Settings
 from k8s.checks.builds import Build
-from k8s.checks.environment import ours, settings_of
-from k8s.checks.manifest import Manifest, Pod, amount
+from k8s.checks.environment import settings_of
+from k8s.checks.manifest import Pod, amount
 from k8s.checks.rules.rule import rules
 
 LOAD_S = 75
 """How long the service took to be ready on two cores that nine other jobs shared; docs/decisions/0013."""
 
 SPARE_S = 5
+
+SPOOL = "/tmp"  # noqa: S108 -- in a container
+"""Where the bodies of bulk requests lie."""
 
 
 def probes(build: Build) -> Iterator[str]:
@@ -48,7 +50,7 @@ def graceful_end(build: Build) -> Iterator[str]:
 
 
 def surging_rollout(build: Build) -> Iterator[str]:
-    """A new pod is ready before an old one ends. (At another level than `spec` a strategy is ignored.)"""
+    """A new pod is ready before an old one ends; below `template` a strategy would be ignored."""
     for pod in _serving(build):
         strategy = pod.owner.spec.get("strategy", {})
         update = strategy.get("rollingUpdate", {})
@@ -120,8 +122,8 @@ def room_on_disk(build: Build) -> Iterator[str]:
         spooled = settings.max_archive_bytes * settings.max_bulk_requests
         sizes = {volume["name"]: volume.get("emptyDir", {}).get("sizeLimit", "0") for volume in pod.spec["volumes"]}
         mounts = {mount["mountPath"]: mount["name"] for mount in server["volumeMounts"]}
-        if amount(sizes[mounts["/tmp"]]) < spooled:  # noqa: S108 -- in a container
-            yield f"/tmp of {pod.owner} must hold {spooled} bytes of bulk requests"
+        if amount(sizes[mounts[SPOOL]]) < spooled:
+            yield f"{SPOOL} of {pod.owner} must hold {spooled} bytes of bulk requests"
         total = sum(amount(sizes[name]) for name in set(mounts.values()) if name in sizes)
         if amount(server["resources"]["limits"]["ephemeral-storage"]) < total:
             yield f"The limit on ephemeral-storage of {pod.owner} is less than its volumes may hold"
@@ -132,13 +134,14 @@ def _serving(build: Build) -> Iterator[Pod]:
 
 
 def _source(container: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = next((v for v in container.get("env", ()) if v["name"] == name), {})
+    found: Mapping[str, Any] = next((v for v in container.get("env", ()) if v["name"] == name), {})
     source: Mapping[str, Any] = found.get("valueFrom", {}).get("resourceFieldRef", {})
     return source
 
 
 def _selects(selector: Mapping[str, Any], pod: Pod) -> bool:
-    return selector.get("matchLabels", {}).items() <= pod.labels.items()
+    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= pod.labels.items()
 
 
 RULES = rules(

@@ -96,7 +96,7 @@ def _references(pod: Pod) -> Iterator[tuple[str, str]]:
 
 
 def matching_selectors(build: Build) -> Iterator[str]:
-    """A Service finds pods, and its ports are theirs; a Deployment finds its own; no version gets another's requests."""
+    """A Service finds the pods of one version, and its ports are theirs; a Deployment finds its own pods."""
     pods = list(build.pods())
     for service in build.of_kind("Service"):
         found = [pod for pod in pods if service.spec["selector"].items() <= pod.labels.items()]

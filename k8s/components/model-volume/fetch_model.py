@@ -1,6 +1,6 @@
 """Copies a model archive into the pod, and fails unless it has the SHA-256 that the manifest names.
 
-Runs in an init container, before the archive is opened by anything: `fetch_model.py DESTINATION`. Standard library only.
+Runs in an init container, before anything opens the archive: `fetch_model.py DESTINATION`. Standard library only.
 """
 
 import hashlib
