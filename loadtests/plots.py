@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -77,8 +78,9 @@ def save(figure: Figure, path: Path) -> str:
     """Writes it as SVG and as PNG, and returns the SVG's text."""
     figure.savefig(path.with_suffix(".png"), dpi=120)
     drawn = io.StringIO()
-    # Without the date, so that the same figures make the same file.
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    # Without a date and random ids, so that the same figures make the same file.
+    with rc_context({"svg.hashsalt": "load test"}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
     # matplotlib leaves spaces at the ends of lines.
     text = "\n".join(line.rstrip() for line in drawn.getvalue().splitlines()) + "\n"
     path.with_suffix(".svg").write_text(text)

@@ -102,6 +102,7 @@ def _locust(
         command += ["--stage-seconds", str(options.stage_seconds)]
     folder = folder.absolute()
     command += ["--record", str(folder / "record.json"), "--csv", str(folder / "locust")]
+    command += ["--json-file", str(folder / "locust")]
     return [*command, "--html", str(folder / "locust.html"), *more]
 
 

@@ -59,15 +59,16 @@ class Session:
         """Makes images and asks the service what it is; ends the run if it does not serve."""
         self._record = Record()
         self._requests = 0
+        Caller.ready = False
+        Caller.target = target = self._target()
         try:
-            target = self._target()
             target.check()
             self._record.about = self._about()
             if isinstance(self._environment.runner, MasterRunner):
                 return
             options = self._options
-            Caller.target = target
             Caller.known = inspect(target, load_pictures(options.images, options.image_count, options.image_side))
+            Caller.ready = True
             self._record.about["model"] = Caller.known.model
             if self._shape is not None:
                 self._shape.restart()

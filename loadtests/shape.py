@@ -38,8 +38,8 @@ class PlannedShape(LoadTestShape):
             self._close_span()
             now = time.time()
             self.spans.append(Span(stage.name, users * self.load_per_user, now, now + stage.seconds))
-        # All at once: a stage begins with its whole load.
-        return users, float(users)
+        # At once, or nearly: Locust advises against more than 100 a second.
+        return users, min(100.0, users)
 
     def restart(self) -> None:
         """Begins the first stage now: until here, users were prepared."""

@@ -29,11 +29,13 @@ class Caller(User):
     Attributes:
         target: Where requests go; set when the test starts.
         known: What to expect; set when the test starts.
+        ready: Whether they are set.
     """
 
     abstract = True
     target: ClassVar[Target]
     known: ClassVar[Known]
+    ready: ClassVar[bool] = False
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -44,7 +46,9 @@ class Caller(User):
         self._connections = MOST_UNDER_WAY if open_loop else 1
 
     def on_start(self) -> None:
-        """Waits for the first arrival."""
+        """Waits for the first arrival; to the end of the run if the service cannot be tested."""
+        while not self.ready:
+            self.wait()
         self.wait()
 
     def on_stop(self) -> None:
@@ -56,7 +60,7 @@ class Caller(User):
 
     def wait_time(self) -> float:
         """Returns the seconds until the next request."""
-        return self._pace.wait_s()
+        return self._pace.wait_s() if self.ready else 1.0
 
     @cached_property
     def http(self) -> HttpCaller:

@@ -1,0 +1,90 @@
+"""The locustfile against a service that does what it is told, wrong things above all."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.loadtests.locust_runs import locust, recorded
+from tests.loadtests.stub_service import LABELS, Fault, answer_with, stub_service
+
+IMAGES = 4
+SHORT = ("--shape", "constant", "--levels", "20", "--stage-seconds", "4", "--image-count", str(IMAGES))
+
+
+def test_every_wrong_answer_is_a_failure_and_a_refusal_is_none(tmp_path: Path) -> None:
+    faults: list[Fault | None] = [
+        None,
+        answer_with(429, {"Retry-After": "1"}),
+        answer_with(503, {"Retry-After": "1"}),
+        answer_with(429),
+        answer_with(500),
+        answer_with(probabilities=dict.fromkeys(LABELS, 0.3)),
+        answer_with(request_id="that of another"),
+        answer_with(headers={"X-Request-Id": "that of another"}),
+        answer_with(probabilities=dict(zip(LABELS, (0.05, 0.9, 0.03, 0.02), strict=True)), confidence=0.9),
+        answer_with(
+            probabilities=dict(zip(LABELS, (0.05, 0.9, 0.03, 0.02), strict=True)),
+            confidence=0.9,
+            label="meningioma",
+            verdict="meningioma",
+        ),
+        lambda body: (200, {}, b"<html>no JSON</html>"),
+    ]
+    with stub_service(faults, good_first=IMAGES) as service:
+        record = recorded(service.url, tmp_path, *SHORT, "UploadUser")
+        rounds, rest = divmod(service.posts, len(faults))
+    assert rounds >= 2
+    assert set(record.faults) == {
+        "POST /predict: status 429 without Retry-After",
+        "POST /predict: status 500",
+        "POST /predict: the probabilities do not sum to 1",
+        "POST /predict: the id of another request",
+        "POST /predict: the verdict is not the most probable label",
+        "POST /predict: another answer than before to the same image",
+        "POST /predict: no JSON object",
+    }
+    tallies = record.tallies.values()
+    assert sum(tally.answered for tally in tallies) == rounds + (rest > 0)
+    assert sum(tally.refused for tally in tallies) == 2 * rounds + (rest > 1) + (rest > 2)
+    assert record.requests() == service.posts
+
+
+def test_a_run_ends_at_the_limit_of_requests(tmp_path: Path) -> None:
+    with stub_service([None]) as service:
+        record = recorded(service.url, tmp_path, *SHORT, "--max-requests", "10", "UploadUser")
+    assert record.ended_early == "10 requests were sent, as many as --max-requests allows."
+    assert 10 <= record.requests() < 40
+
+
+def test_a_closed_loop_has_as_many_requests_under_way_as_clients(tmp_path: Path) -> None:
+    with stub_service([None], good_first=IMAGES) as service:
+        record = recorded(
+            service.url,
+            tmp_path,
+            *("--loop", "closed", "--think-seconds", "0.5", "--shape", "constant", "--levels", "2"),
+            *("--stage-seconds", "4", "--image-count", str(IMAGES), "UploadUser"),
+        )
+    assert record.about["loop"] == "closed"
+    assert [span.load for span in record.spans] == [2]
+    # Two clients that pause for half a second send at most four a second.
+    assert 2 <= record.requests() <= 22
+    assert record.faults == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "flags", "message"),
+    [
+        ("http://10.1.2.3:3000", (), "http://10.1.2.3:3000 is not on this machine."),
+        ("http://127.0.0.1:9", ("--grpc-host", "10.1.2.3:3001"), "10.1.2.3:3001 is not on this machine."),
+        ("http://127.0.0.1:9", ("--levels", "0"), "Levels and seconds must be greater than 0."),
+        ("http://127.0.0.1:9", (), "http://127.0.0.1:9 does not serve as it should"),
+        ("http://127.0.0.1:9", ("--images", "docs"), "docs holds 0 JPEG and PNG files"),
+    ],
+)
+def test_what_cannot_be_run_ends_at_once_and_says_why(
+    tmp_path: Path, host: str, flags: tuple[str, ...], message: str
+) -> None:
+    done = locust(host, tmp_path / "record.json", *SHORT, *flags)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
