@@ -7,7 +7,6 @@ serves: post-training quantisation with NNCF on training images, one of each nea
 from pathlib import Path
 
 import keras
-import nncf
 import numpy as np
 import openvino
 from numpy.typing import NDArray
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from brainmri.contract import LABELS
 from training.arrays import Arrays
 from training.checkpoint import load_best
+from training.export_int8 import write_int8
 from training.model import FEATURES, LOGITS, NOVELTY_FEATURES, build_model, use_serving_layout, with_features
 from training.recipe import Recipe
-from training.split import TRAIN
+from training.split import TRAIN, VALIDATION
 
 KERAS, OPENVINO_INT8 = "keras-f16", "openvino-int8"
 CALIBRATION_IMAGES = 300
@@ -61,7 +61,8 @@ def export(recipe: Recipe, run: Path, arrays: Arrays) -> tuple[dict[str, Path], 
         folder.mkdir(parents=True, exist_ok=True)
     write_keras(model, folders[KERAS])
     network = to_openvino(model, run / "artefacts" / "saved_model")
-    write_int8(network, calibration_images(arrays, recipe.seed), folders[OPENVINO_INT8])
+    judged = np.asarray(arrays.pixels[arrays.subset(VALIDATION)])
+    write_int8(network, calibration_images(arrays, recipe.seed), judged, folders[OPENVINO_INT8])
     return folders, model.get_layer(NOVELTY_FEATURES).output.shape[-1]
 
 
@@ -89,13 +90,3 @@ def calibration_images(arrays: Arrays, seed: int, count: int = CALIBRATION_IMAGE
     _, first = np.unique(arrays.groups[rows], return_index=True)
     chosen = np.random.default_rng(seed).permutation(rows[first])[:count]
     return np.asarray(arrays.pixels[np.sort(chosen)])
-
-
-def write_int8(network: openvino.Model, images: NDArray[np.uint8], folder: Path) -> None:
-    """Quantises weights and activations to int8 and writes `model.xml` and `model.bin`."""
-    dataset = nncf.Dataset([images[i : i + 1] for i in range(len(images))])
-    # Mixed: symmetric weights, asymmetric activations; what follows a ReLU has no negative half to spend bits on.
-    quantised = nncf.quantize(
-        network, dataset, preset=nncf.QuantizationPreset.MIXED, subset_size=len(images), fast_bias_correction=True
-    )
-    openvino.save_model(quantised, folder / "model.xml", compress_to_fp16=True)
