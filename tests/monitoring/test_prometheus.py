@@ -86,8 +86,8 @@ def test_the_recorded_share_is_that_of_the_refused_requests(watched: Watched) ->
 
 
 def test_refusals_burn_the_error_budget(watched: Watched) -> None:
-    # Pending: it holds, and fires after the two minutes that the shipped rule waits.
-    assert watched.prometheus.alerts()["BrainMRIAvailabilityBudgetBurnsFast"] == "pending"
+    # As shipped, it waits for two minutes before it fires: on a slow machine they may be over.
+    assert watched.prometheus.alerts()["BrainMRIAvailabilityBudgetBurnsFast"] in ("pending", "firing")
 
 
 def test_every_panel_of_the_dashboard_shows_something(watched: Watched) -> None:
