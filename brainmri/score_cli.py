@@ -21,7 +21,7 @@ from brainmri.scoring.join import require_same_run
 from brainmri.scoring.model import OpenBundle
 from brainmri.scoring.progress import RunProgress
 from brainmri.scoring.report import write_report
-from brainmri.scoring.run import SHARD_SIZE, Engine, Request, Scored, Share, open_run
+from brainmri.scoring.run import SHARD_SIZE, Engine, Request, Scored, Share, check, open_run
 from brainmri.scoring.run import score as score_share
 from brainmri.scoring.run import shard_size as shard_size_of
 from brainmri.scoring.run_folder import Format, Method, Record, RunFolder
@@ -102,6 +102,7 @@ def run(  # noqa: PLR0913 -- the options of a command
     size = batch_size or settings.max_batch_size
     archives = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
     request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate)
+    check(request)
     work = Work(_opening(bundle, settings), size, settings.decode_threads(), archives, Retry())
     with (
         _exit_statuses(),

@@ -4,8 +4,10 @@ Each actor runs the same child process as the local engine, on the same shards a
 Images and the bundle must be readable under the same paths on every machine; the folder of the run only here.
 """
 
+import json
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,9 @@ class RayEngine:
         if not ray.is_initialized():
             ray.init(log_to_driver=False, logging_level=logging.WARNING)
             self._connected_here = True
+        # The run shows its own progress.
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         identify = ray.remote(num_cpus=self._cpus)(_identify)
         self._model: ModelIdentity = ray.get(identify.remote(self._work, self._shard_size))
         return self
@@ -66,7 +70,7 @@ class RayEngine:
         Args:
             shards: Number and images of each.
         """
-        rows = [{"number": number, "items": items} for number, items in shards]
+        rows = [{"number": number, "items": _text(items)} for number, items in shards]
         if not rows:
             return
         parts = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -90,13 +94,21 @@ class _Actor:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Scores one shard."""
         shards = zip(batch["number"].tolist(), batch["items"], strict=True)
-        parts = list(self._supervisor.run((number, list(items)) for number, items in shards))
+        parts = list(self._supervisor.run((number, _items(text)) for number, text in shards))
         return {
             "number": np.array([part.number for part in parts]),
             "images": np.array([part.images for part in parts]),
             "failed": np.array([part.failed for part in parts]),
             "parquet": np.array([part.parquet for part in parts], object),
         }
+
+
+def _text(items: list[Item]) -> str:
+    return json.dumps([asdict(item) for item in items])
+
+
+def _items(text: str) -> list[Item]:
+    return [Item(**fields) for fields in json.loads(text)]
 
 
 def _identify(work: Work, shard_size: int) -> ModelIdentity:

@@ -99,22 +99,31 @@ def shard_size(request: Request) -> int:
     return request.shard_size or (SHARD_SIZE if record is None else record.shard_size)
 
 
-def open_run(request: Request, method: Method) -> Record:
-    """Begins the run that is asked for, or finds it in its folder.
+def check(request: Request) -> None:
+    """Raises what `open_run` would raise, as far as it shows without the model.
 
     Raises:
-        ScoringRefused: The folder holds a run and `resume` is not set; or it holds another one.
+        ScoringRefused: The folder holds a run and `resume` is not set; or an input does not exist.
+    """
+    record = RunFolder(request.out).record()
+    if record is None:
+        Inputs(request.inputs, request.archives).require()
+    elif not request.resume and request.share.count == 1:
+        raise ScoringRefused(f"{request.out} holds a run. Continue it with --resume, or choose another --out.")
+
+
+def open_run(request: Request, method: Method) -> Record:
+    """Begins the run that is asked for, or finds it in its folder; `check` comes first.
+
+    Raises:
+        ScoringRefused: The folder holds another run, or there is nothing to score.
     """
     folder = RunFolder(request.out)
     record = folder.record()
     if record is not None:
-        if not request.resume and request.share.count == 1:
-            raise ScoringRefused(f"{request.out} holds a run. Continue it with --resume, or choose another --out.")
         asked = {"inputs": request.inputs or record.inputs, "shard_size": shard_size(request), "method": method}
         record.require(record.model_copy(update=asked))
         return record
-    if not request.inputs:
-        raise ScoringRefused(f"{request.out} holds no run to continue. Name what to score.")
     inputs = Inputs(request.inputs, request.archives)
 
     def make(frozen: Frozen) -> Record:

@@ -88,6 +88,11 @@ class Supervisor:
         """Which model answers."""
         return self._model
 
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return int(self._process.pid)
+
     def run(self, shards: Iterable[tuple[int, list[Item]]]) -> Iterator[Part]:
         """Yields the part of each shard, in order.
 

@@ -60,7 +60,8 @@ def table_entries(file: BinaryIO, name: str) -> Iterator[Entry]:
 
 def _csv(file: BinaryIO) -> _Rows:
     # The mark at the beginning is what spreadsheets write.
-    return csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+    with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        yield from csv.DictReader(text)
 
 
 def _json_lines(file: BinaryIO) -> _Rows:
