@@ -9,7 +9,7 @@ from k8s.checks.manifest import Pod, amount
 from k8s.checks.rules.rule import rules
 
 LOAD_S = 75
-"""How long the service took to be ready on two cores that nine other jobs shared; docs/decisions/0013."""
+"""How long the service took to be ready on two cores that other jobs shared; docs/decisions/0013."""
 
 SPARE_S = 5
 
