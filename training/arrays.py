@@ -39,6 +39,17 @@ class Arrays:
         """Returns the row numbers of a subset, in order."""
         return np.array([number for number, row in enumerate(self.rows) if row.subset == name], dtype=np.intp)
 
+    def one_of_each_group(self, name: str, count: int, seed: int) -> NDArray[np.uint8]:
+        """Returns up to `count` images `[N, 299, 299, 3]` of a subset, drawn from as many near-duplicate groups."""
+        rows = self.subset(name)
+        _, first = np.unique(self.groups[rows], return_index=True)
+        chosen = np.random.default_rng(seed).permutation(rows[first])[:count]
+        return np.asarray(self.pixels[np.sort(chosen)])
+
+    def leak_free(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Returns for each row number `[N]` whether no near-duplicate of it is in Training."""
+        return np.array([not self.rows[number].leak for number in rows], dtype=bool)
+
 
 def build_arrays(
     dataset: Path,

@@ -7,13 +7,14 @@ from training import card_results
 from training.recipe import Recipe
 
 
-def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any]) -> str:
+def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any], adopted: str = "") -> str:
     """Returns `card.md`.
 
     Args:
         contract: Of the bundle.
         recipe: That trained the model.
         metrics: The content of `metrics.json`.
+        adopted: Tag of the release whose weights stood for the recipe's first phases, if any did.
     """
     sections = [
         f"# {contract.name} {contract.version}",
@@ -31,7 +32,7 @@ def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any]) -> s
         card_results.runtimes(metrics["runtimes"]),
         _failures(metrics),
         _limits(contract, metrics),
-        _training(contract, recipe),
+        _training(contract, recipe, adopted),
         f"## Licence\n\nWeights: {contract.licence}. Data: CC0 1.0, see `data_card.md`.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -98,14 +99,33 @@ def _limits(contract: Contract, metrics: dict[str, Any]) -> str:
     )
 
 
-def _training(contract: Contract, recipe: Recipe) -> str:
+def _training(contract: Contract, recipe: Recipe, adopted: str) -> str:
     made = contract.provenance
+    resumed = (
+        f" The run went on from the float16 weights of `{adopted}`, which the recipe's first phases had made, and the"
+        " curves show the later ones; `reproduce` trains all of them."
+        if adopted
+        else ""
+    )
     return (
         "## Training\n\n"
         f"Brain Tumor MRI Dataset, described in `data_card.md`; split `{made.split_sha256[:12]}` of data"
         f" `{made.data_sha256[:12]}`. {recipe.optimizer}, weight decay {recipe.weight_decay}, label smoothing"
         f" {recipe.label_smoothing}, mixup {recipe.mixup}, averaged weights {recipe.ema}, one image of each"
-        f" near-duplicate group an epoch ({recipe.sampling}); seed {recipe.seed}. Code `{made.code_revision[:12]}`,"
-        f" Keras {made.keras_version} on {made.keras_backend}. Again: `python -m training reproduce {recipe.name}`."
-        " Curves: `figures/history.png`."
+        f" near-duplicate group an epoch ({recipe.sampling}); seed {recipe.seed}.{_exceptions(recipe)} Code"
+        f" `{made.code_revision[:12]}`, Keras {made.keras_version} on {made.keras_backend}. Again:"
+        f" `python -m training reproduce {recipe.name}`. Curves: `figures/history.png`.{resumed}"
     )
+
+
+def _exceptions(recipe: Recipe) -> str:
+    sentences = []
+    for number, phase in enumerate(recipe.phases, 1):
+        own = {"label smoothing": phase.label_smoothing, "mixup": phase.mixup}
+        parts = [f"{name} {value}" for name, value in own.items() if value is not None]
+        parts += ["an augmentation of its own"] * (phase.augmentation is not None)
+        if phase.distillation is not None:
+            parts.append(f"distillation from the recipe `{phase.distillation.teacher}`")
+        if parts:
+            sentences.append(f" Phase {number}: {', '.join(parts)}.")
+    return "".join(sentences)

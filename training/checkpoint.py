@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.errors import DatasetError
+from training.recipe import Recipe
 from training.tables import write_atomically
 
 _STATE = "state.npz"
@@ -21,7 +22,7 @@ class Progress:
     """How far a run has come.
 
     Attributes:
-        recipe_sha256: Of the recipe's content; another recipe may not resume.
+        recipe_sha256: Of the recipe up to the phase of the last epoch; with other phases up to there none may resume.
         split_sha256: Of the split; another split may not resume.
         manifest_sha256: Of the dataset's manifest.
         code_revision: Git commit that trained.
@@ -33,6 +34,7 @@ class Progress:
         best: Best group-weighted validation accuracy so far in the current phase.
         best_epoch: When it was reached.
         stopped: The current phase ended early.
+        adopted: Tag of the bundle whose weights stand for the first phases; empty for a run trained from its start.
         history: One row an epoch.
     """
 
@@ -48,6 +50,7 @@ class Progress:
     best: float = -1.0
     best_epoch: int = 0
     stopped: bool = False
+    adopted: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -55,8 +58,12 @@ def save_state(folder: Path, model: keras.Model, progress: Progress) -> None:
     """Saves everything that continuing exactly needs, as one file."""
     arrays = {f"weight{i:04d}": value for i, value in enumerate(model.get_weights())}
     arrays |= {f"optimizer{i:04d}": variable.numpy() for i, variable in enumerate(model.optimizer.variables)}
-    text = json.dumps(asdict(progress)).encode()
-    _save(folder / _STATE, arrays | {"progress": np.frombuffer(text, dtype=np.uint8)})
+    _save(folder / _STATE, arrays | {"progress": _as_bytes(progress)})
+
+
+def save_adopted(folder: Path, progress: Progress) -> None:
+    """Saves the progress of phases whose optimiser nobody has: only the next phase can follow."""
+    _save(folder / _STATE, {"progress": _as_bytes(progress)})
 
 
 def load_progress(folder: Path) -> Progress | None:
@@ -74,6 +81,25 @@ def load_progress(folder: Path) -> Progress | None:
             return Progress(**json.loads(arrays["progress"].tobytes()))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} cannot be read ({error}). Train again without --resume.") from error
+
+
+def require_same(folder: Path, saved: Progress, recipe: Recipe, split_sha256: str) -> None:
+    """Refuses a run that another recipe or another split has made.
+
+    Phases that had not begun may be new or changed.
+
+    Raises:
+        DatasetError: It has; held-out images might be among those it was trained on.
+    """
+    for same, what in (
+        (saved.recipe_sha256 == recipe.shortened(saved.phase + 1).sha256, "recipe"),
+        (saved.split_sha256 == split_sha256, "split"),
+    ):
+        if not same:
+            raise DatasetError(
+                f"{folder} was trained with another {what} than the one at hand. Restore that one, or train again"
+                " without --resume."
+            )
 
 
 def discard(folder: Path) -> None:
@@ -112,6 +138,10 @@ def load_best(folder: Path, phase: int) -> list[NDArray[np.floating]]:
     if not path.is_file():
         raise DatasetError(f"{path} does not exist. Run `python -m training train` first.")
     return _numbered(path, "weight")
+
+
+def _as_bytes(progress: Progress) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(asdict(progress)).encode(), dtype=np.uint8)
 
 
 def _best_path(folder: Path, phase: int) -> Path:

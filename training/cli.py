@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brainmri.errors import BrainMRIError, DatasetError
+from training.cli_export import export_runtimes
 from training.cli_studies import add_studies
 from training.console import (
     DEFAULT_DATA,
@@ -98,6 +99,7 @@ def train(
     work: Work = DEFAULT_WORK,
     resume: Annotated[bool, typer.Option("--resume", help="Continue exactly after the last finished epoch.")] = False,
     max_steps: Annotated[int, typer.Option(min=0, help="End every epoch after so many steps; 0 for whole ones.")] = 0,
+    weights: Annotated[str, typer.Option(help="Take ImageNet weights from this file instead of downloading.")] = "",
 ) -> None:
     """Train a recipe with a checkpoint after every epoch. KERAS_BACKEND chooses tensorflow, torch or jax."""
     from training.recipe import load_recipe
@@ -106,11 +108,36 @@ def train(
     arrays = space.arrays(data, bar("decoding"))
     from training.fit import fit
 
-    progress = fit(chosen, arrays, space.origin(), space.run(chosen.name), resume=resume, max_steps=max_steps)
+    progress = fit(
+        chosen,
+        arrays,
+        space.origin(),
+        space.run(chosen.name),
+        resume=resume,
+        max_steps=max_steps,
+        weights_file=weights,
+    )
     say(
         f"{progress.epoch} epochs; best validation accuracy {progress.best:.4f} after epoch {progress.best_epoch};"
         f" weights and history in {space.run(chosen.name)}"
     )
+
+
+@app.command()
+def adopt(
+    recipe: RecipeName,
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle that the recipe's first phases made.")],
+    phases: Annotated[int, typer.Option(min=1, help="How many phases those were.")],
+    work: Work = DEFAULT_WORK,
+) -> None:
+    """Begin a run with a bundle's weights as the result of the recipe's first phases; `train --resume` goes on."""
+    from brainmri.bundle import load_bundle
+    from training.adopt import adopt as take
+    from training.recipe import load_recipe
+
+    chosen, space = load_recipe(recipe), Workspace(work)
+    progress = take(chosen, load_bundle(bundle), phases, space)
+    say(f"{space.run(chosen.name)} stands after epoch {progress.epoch}: `python -m training train {recipe} --resume`")
 
 
 @app.command()
@@ -219,6 +246,7 @@ def reproduce(
 
 
 add_studies(app)
+app.command("export-runtimes")(export_runtimes)
 
 
 def main() -> None:

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from training.console import DEFAULT_DATA, DEFAULT_WORK, THREADS, Data, RecipeName, Threads, Work, bar, report, say
+from training.console import (
+    DEFAULT_DATA,
+    DEFAULT_WORK,
+    THREADS,
+    BundleFolder,
+    Data,
+    RecipeName,
+    Threads,
+    Work,
+    bar,
+    report,
+    say,
+)
 from training.workspace import Workspace
 
 
@@ -24,7 +36,7 @@ def add_studies(app: typer.Typer) -> None:
 
 
 def evaluate_bundle(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a released bundle.")],
+    bundle: BundleFolder,
     data: Data = DEFAULT_DATA,
     work: Work = DEFAULT_WORK,
     threads: Threads = THREADS,
@@ -44,7 +56,7 @@ def evaluate_bundle(
 
 
 def resize_study(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a released bundle.")],
+    bundle: BundleFolder,
     data: Data = DEFAULT_DATA,
     work: Work = DEFAULT_WORK,
     threads: Threads = THREADS,
@@ -66,7 +78,7 @@ def resize_study(
 
 
 def novelty_study(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a released bundle.")],
+    bundle: BundleFolder,
     data: Data = DEFAULT_DATA,
     work: Work = DEFAULT_WORK,
     threads: Threads = THREADS,
@@ -104,10 +116,11 @@ def ablation(
     work: Work = DEFAULT_WORK,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each variant.")] = 3,
     out: Annotated[Path, typer.Option(help="Receives the table.")] = Path("docs/ablations.md"),
+    teacher: Annotated[str, typer.Option(help="Recipe whose finished run teaches one more variant.")] = "",
 ) -> None:
     """Train small variants, one choice changed in each, and write the table; an interrupted one is resumed.
 
-    About ten minutes a variant of three epochs on two cores with KERAS_BACKEND=torch; five variants.
+    About ten minutes a variant of three epochs on two cores with KERAS_BACKEND=torch; six with a teacher, else five.
     """
     from training.dataset import find_dataset
     from training.tables import write_atomically
@@ -117,7 +130,7 @@ def ablation(
     from training.ablation import ablate, base_recipe, table
 
     base, start = base_recipe(epochs), time.monotonic()
-    rows = ablate(base, arrays, space.origin(), space, find_dataset(data), say)
+    rows = ablate(base, arrays, space.origin(), space, find_dataset(data), say, teacher)
     write_atomically(out, table(rows, base, time.monotonic() - start).encode())
     say(f"table in {out}")
 

@@ -15,6 +15,7 @@ Data = Annotated[
 ]
 Work = Annotated[Path, typer.Option(help="Folder for manifest, split, decoded images and runs.")]
 RecipeName = Annotated[str, typer.Argument(help="Name of a recipe in training/recipes/, or the path of a YAML file.")]
+BundleFolder = Annotated[Path, typer.Argument(help="Folder of a released bundle.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads for each runtime.")]
 DEFAULT_DATA, DEFAULT_WORK, DEFAULT_MODELS = Path("data"), Path("runs"), Path("models")
 THREADS = os.cpu_count() or 1

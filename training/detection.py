@@ -48,7 +48,7 @@ def describe_novelty(outputs: Outputs, arrays: Arrays, outliers: Outliers) -> di
     spec = _spec(outputs.bundle, outputs.name(SERVING))
     slices = score_rows(detector, outputs, SERVING, arrays, HOLDOUT)
     testing = score_rows(detector, outputs, SERVING, arrays, TEST)
-    leak_free = np.array([not arrays.rows[number].leak for number in arrays.subset(TEST)])
+    leak_free = arrays.leak_free(arrays.subset(TEST))
     result: dict[str, Any] = {
         "threshold": spec.threshold,
         "validation_kept": spec.keeps,

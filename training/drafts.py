@@ -9,9 +9,8 @@ from brainmri.contract import Calibration
 from brainmri.errors import DatasetError
 from training.arrays import Arrays
 from training.calibrate import calibrate
-from training.checkpoint import Progress, load_progress
+from training.checkpoint import Progress, load_progress, require_same
 from training.export import export
-from training.fit import require_same
 from training.novelty import fit_novelty
 from training.outputs import REFERENCE, SERVING, Outputs
 from training.recipe import Recipe
@@ -21,7 +20,7 @@ from training.workspace import Workspace
 
 DRAFT, DRAFT_VERSION = "draft", "draft"
 _EXPORTED = "exported.json"
-_DECIDES_EXPORT = ("export.py", "model.py")
+_DECIDES_EXPORT = ("export.py", "export_int8.py", "model.py")
 
 
 def trained_run(recipe: Recipe, space: Workspace) -> Progress:

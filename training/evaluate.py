@@ -121,11 +121,10 @@ def answer_splits(outputs: Outputs, arrays: Arrays) -> dict[str, Answers]:
         )
 
     given = answer(TEST)
-    leak_free = np.array([not arrays.rows[number].leak for number in given.rows])
     return {
         "validation": answer(VALIDATION),
         "given": given,
-        "leak_free": given.part(leak_free),
+        "leak_free": given.part(arrays.leak_free(given.rows)),
         "grouped": answer(HOLDOUT),
     }
 
@@ -204,15 +203,14 @@ def _runtimes(outputs: Outputs, arrays: Arrays) -> dict[str, Any]:
     contract = outputs.bundle.contract
     result = {
         outputs.name(choice): {
-            "bytes": next(a.bytes for a in contract.artefacts if a.runtime == outputs.name(choice)),
+            "bytes": outputs.artefact(choice).bytes,
             "images_per_s": throughput(outputs.runtime(choice), arrays),
         }
         for choice in (SERVING, REFERENCE)
     }
-    test = arrays.subset(TEST)
-    leak_free = np.array([not arrays.rows[number].leak for number in test])
-    rows = {VALIDATION: arrays.subset(VALIDATION), TEST: test, HOLDOUT: arrays.subset(HOLDOUT)}
-    chosen = {name: np.ones(len(numbers), dtype=bool) for name, numbers in rows.items()} | {TEST: leak_free}
+    # Whole subsets, of which outputs are remembered; then those of Testing that leak are left out.
+    rows = {name: arrays.subset(name) for name in (VALIDATION, TEST, HOLDOUT)}
+    chosen = {name: arrays.leak_free(numbers) | (name != TEST) for name, numbers in rows.items()}
 
     def logits(choice: RuntimeChoice) -> NDArray[np.float32]:
         return np.concatenate([outputs.of(choice, arrays.pixels, rows[s]).logits[chosen[s]] for s in rows])

@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,42 @@ from training import checkpoint
 from training.arrays import Arrays
 from training.batches import EvaluationBatches, TrainBatches
 from training.checkpoint import Progress
+from training.distillation import DistillationLoss, TaughtBatches, accuracy, load_teacher
 from training.model import build_model, set_trainable, use_fast_layout
+from training.normalisation import adapt_normalisation
 from training.origin import Origin, code_revision
 from training.plots import plot_history
 from training.recipe import Phase, Recipe
 from training.split import TRAIN, VALIDATION
 from training.tables import write_atomically
 
+_NORMALISED_ON = 32
+"""Training images that give published weights their statistics; all their activations are held at once."""
+
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What every phase of a run shares; `progress` moves on with each epoch."""
+
+    recipe: Recipe
+    arrays: Arrays
+    folder: Path
+    progress: Progress
+    max_steps: int
+    weights_file: str
+
+
 def fit(
-    recipe: Recipe, arrays: Arrays, origin: Origin, folder: Path, *, resume: bool = False, max_steps: int = 0
+    recipe: Recipe,
+    arrays: Arrays,
+    origin: Origin,
+    folder: Path,
+    *,
+    resume: bool = False,
+    max_steps: int = 0,
+    weights_file: str = "",
 ) -> Progress:
     """Trains `recipe` into `folder` and returns the final progress.
 
@@ -38,14 +63,18 @@ def fit(
         folder: Receives `state.npz`, a `best-PHASE.npz` for each phase, `history.csv` and `history.png`.
         resume: Continue from `folder`'s last epoch, as if the run had never been interrupted.
         max_steps: Ends every epoch after so many steps, for trials; 0 trains whole epochs.
+        weights_file: Of the body without top, on disk already: starts from it instead of what the recipe downloads.
 
     Raises:
-        DatasetError: `resume` with another recipe or split.
+        DatasetError: `resume` with another recipe or split; `weights_file` for a recipe that starts from
+            random weights.
     """
+    if weights_file and recipe.weights == "none":
+        raise DatasetError(f"The recipe {recipe.name!r} starts from random weights: train it without --weights.")
     keras.config.set_dtype_policy(recipe.precision)
     use_fast_layout()
     fresh = Progress(
-        recipe_sha256=recipe.sha256,
+        recipe_sha256=recipe.shortened(1).sha256,
         split_sha256=origin.split_sha256,
         manifest_sha256=origin.data_sha256,
         code_revision=code_revision(),
@@ -56,10 +85,11 @@ def fit(
     if not resume:
         checkpoint.discard(folder)
     progress = _saved_progress(folder, fresh, recipe) if resume else fresh
+    run = _Run(recipe, arrays, folder, progress, max_steps, weights_file)
     done = 0
     for number, phase in enumerate(recipe.phases):
         if number > progress.phase or (number == progress.phase and not progress.stopped):
-            _run_phase(recipe, number, done, arrays, folder, progress, max_steps)
+            _run_phase(run, number, done)
         done += phase.epochs
     return progress
 
@@ -69,71 +99,75 @@ def _saved_progress(folder: Path, fresh: Progress, recipe: Recipe) -> Progress:
     if saved is None:
         _log.info("nothing to resume in %s: starting afresh", folder)
         return fresh
-    require_same(folder, saved, recipe, split_sha256=fresh.split_sha256)
+    checkpoint.require_same(folder, saved, recipe, split_sha256=fresh.split_sha256)
     # The contract tells the code that ended the training.
-    saved.recipe_sha256, saved.code_revision = fresh.recipe_sha256, fresh.code_revision
+    saved.code_revision = fresh.code_revision
     if saved.max_steps != fresh.max_steps:
         raise DatasetError(f"{folder} was trained with --max-steps {saved.max_steps}. Resume with the same.")
     return saved
 
 
-def require_same(folder: Path, saved: Progress, recipe: Recipe, split_sha256: str) -> None:
-    """Refuses a run that another recipe or another split has made.
-
-    A recipe whose last phases are new may go on from a run of the others that it had.
-
-    Raises:
-        DatasetError: It has; held-out images might be among those it was trained on.
-    """
-    shorter = (recipe.shortened(phases) for phases in range(saved.phase + 1, len(recipe.phases)))
-    for same, what in (
-        (saved.recipe_sha256 in (recipe.sha256, *(other.sha256 for other in shorter)), "recipe"),
-        (saved.split_sha256 == split_sha256, "split"),
-    ):
-        if not same:
-            raise DatasetError(
-                f"{folder} was trained with another {what} than the one at hand. Restore that one, or train again"
-                " without --resume."
-            )
-
-
-def _run_phase(
-    recipe: Recipe, number: int, first_epoch: int, arrays: Arrays, folder: Path, progress: Progress, max_steps: int
-) -> None:
-    phase = recipe.phases[number]
+def _run_phase(run: _Run, number: int, first_epoch: int) -> None:
+    phase, progress = run.recipe.phases[number], run.progress
+    recipe = run.recipe.within(phase)
     last_epoch = first_epoch + phase.epochs
     start = max(progress.epoch, first_epoch)
     if start >= last_epoch:
         return
-    train_rows = arrays.subset(TRAIN)
-    validation_rows = arrays.subset(VALIDATION)
-    train = TrainBatches(arrays, train_rows, recipe, phase.batch_size, epoch=start)
-    steps = min(len(train), max_steps) if max_steps else len(train)
-    weights = recipe.weights if number == 0 and progress.epoch == 0 else "none"
+    progress.recipe_sha256 = run.recipe.shortened(number + 1).sha256
+    train = _train_batches(run, phase, start)
+    steps = min(len(train), run.max_steps) if run.max_steps else len(train)
+    weights = (run.weights_file or recipe.weights) if number == 0 and progress.epoch == 0 else "none"
     model = build_model(recipe.architecture, phase.downsample, weights, recipe.seed)
+    if weights != "none":
+        adapt_normalisation(model, run.arrays.one_of_each_group(TRAIN, _NORMALISED_ON, recipe.seed))
     set_trainable(model, phase.trainable)
     _compile(model, recipe, phase, steps)
     if start > first_epoch:
-        checkpoint.restore_weights(folder, model)
-        checkpoint.restore_optimizer(folder, model)
+        checkpoint.restore_weights(run.folder, model)
+        checkpoint.restore_optimizer(run.folder, model)
     elif number > 0:
-        model.set_weights(checkpoint.load_best(folder, number - 1))
+        model.set_weights(checkpoint.load_best(run.folder, number - 1))
     _log.info("phase %d: epochs %d to %d, %d steps each", number + 1, start + 1, last_epoch, steps)
-    callbacks: list[keras.callbacks.Callback] = [_EpochEnd(recipe, number, first_epoch, folder, progress)]
+    callbacks: list[keras.callbacks.Callback] = [_EpochEnd(recipe, number, first_epoch, run.folder, progress)]
     if recipe.ema:
         callbacks.insert(0, keras.callbacks.SwapEMAWeights())
     model.fit(
         train,
-        validation_data=EvaluationBatches(arrays, validation_rows, phase.batch_size),
+        validation_data=EvaluationBatches(run.arrays, run.arrays.subset(VALIDATION), phase.batch_size),
         epochs=last_epoch,
         initial_epoch=start,
-        steps_per_epoch=steps if max_steps else None,
+        steps_per_epoch=steps if run.max_steps else None,
         shuffle=False,
         callbacks=callbacks,
     )
 
 
+def _train_batches(run: _Run, phase: Phase, epoch: int) -> TrainBatches | TaughtBatches:
+    recipe = run.recipe.within(phase)
+    batches = TrainBatches(run.arrays, run.arrays.subset(TRAIN), recipe, phase.batch_size, epoch=epoch)
+    if phase.distillation is None:
+        return batches
+    teacher = load_teacher(run.folder.parent / phase.distillation.teacher, run.progress.split_sha256)
+    return TaughtBatches(batches, teacher)
+
+
 def _compile(model: keras.Model, recipe: Recipe, phase: Phase, steps_per_epoch: int) -> None:
+    model.compile(
+        optimizer=_optimizer(recipe, phase, steps_per_epoch),
+        loss=_loss(recipe, phase),
+        weighted_metrics=[accuracy()],
+    )
+
+
+def _loss(recipe: Recipe, phase: Phase) -> keras.losses.Loss:
+    how = phase.distillation
+    if how is None:
+        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    return DistillationLoss(how.weight, how.temperature, recipe.label_smoothing)
+
+
+def _optimizer(recipe: Recipe, phase: Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     total = max(1, phase.epochs * steps_per_epoch)
     warmup = min(phase.warmup_steps, total // 2)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -151,11 +185,7 @@ def _compile(model: keras.Model, recipe: Recipe, phase: Phase, steps_per_epoch: 
             schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay or None, **ema
         )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(
-        optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
-        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-    )
+    return optimizer
 
 
 class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types

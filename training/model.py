@@ -1,4 +1,4 @@
-"""The networks: Xception with the head of the earlier systems, and a tiny relative for tests.
+"""The networks: Xception with the head of the earlier systems, a tiny relative for tests, and MobileNetV2 as a teacher.
 
 uint8 `[B, 299, 299, 3]` in, logits `[B, 4]` out; rescaling, and an average pooling where the network is to see
 fewer pixels, are part of the graph, so that training and every runtime share them.
@@ -17,6 +17,12 @@ NOVELTY_FEATURES = "novelty_features"
 _MIDDLE = {"xception": "block13_sepconv1_act", "tiny_xception": "middle"}
 """Layer that takes in what the middle flow gives out; Xception's is the first activation of its exit flow."""
 
+_PUBLISHED = {
+    "xception": ("Xception", keras.applications.Xception),
+    "mobilenet_v2": ("MobileNetV2", keras.applications.MobileNetV2),
+}
+"""Networks of keras.applications: the name that people know, and what builds one."""
+
 BATCH_NORM_MOMENTUM = 0.95
 """Keras's 0.99 is for long runs: from random weights it leaves validation meaningless for a thousand steps, because
 moving variances start at 1 and many settle below 0.01. Training itself uses the batch's statistics."""
@@ -26,7 +32,7 @@ def build_model(architecture: str, downsample: int = 1, weights: str = "none", s
     """Builds a classifier with fresh or given weights.
 
     Args:
-        architecture: `xception` or `tiny_xception`.
+        architecture: `xception`, `tiny_xception` or `mobilenet_v2`.
         downsample: Side of the average pooling at the input; the network sees 299 // downsample pixels.
         weights: `none`, `imagenet`, or the path of a weights file of the body without top.
         seed: Of initialisation and dropout.
@@ -87,7 +93,7 @@ def set_trainable(model: keras.Model, part: str) -> None:
 
 
 def _body(architecture: str, weights: str) -> keras.Model:
-    body = _tiny_body() if architecture == "tiny_xception" else _xception_body(weights)
+    body = _tiny_body() if architecture == "tiny_xception" else _published_body(architecture, weights)
     for layer in body.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = BATCH_NORM_MOMENTUM
@@ -115,16 +121,15 @@ def _input_shape() -> tuple[int | None, ...]:
     return (3, None, None) if _channels_first() else (None, None, 3)
 
 
-def _xception_body(weights: str) -> keras.Model:
+def _published_body(architecture: str, weights: str) -> keras.Model:
+    name, build = _PUBLISHED[architecture]
     from_keras = "imagenet" if weights == "imagenet" else None
-    body = keras.applications.Xception(include_top=False, weights=from_keras, input_shape=_input_shape(), name=BODY)
+    body = build(include_top=False, weights=from_keras, input_shape=_input_shape(), name=BODY)
     if weights not in ("none", "imagenet"):
         try:
             body.load_weights(weights)
         except (OSError, ValueError) as error:
-            raise DatasetError(
-                f"The weights {weights!r} cannot be loaded into Xception without top: {error}"
-            ) from error
+            raise DatasetError(f"The weights {weights!r} cannot be loaded into {name} without top: {error}") from error
     return body
 
 

@@ -3,20 +3,21 @@
 import hashlib
 import io
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.bundle import Bundle
-from brainmri.inference.runtime import Output, Runtime, open_runtime
+from brainmri.contract import Artefact
+from brainmri.inference.runtime import Output, Runtime, choose, open_runtime
+from brainmri.settings import RuntimeChoice
 from training.tables import write_atomically
 
-RuntimeChoice = Literal["openvino", "tensorflow"]
+__all__ = ["REFERENCE", "SERVING", "Outputs", "RuntimeChoice"]
+
 SERVING: RuntimeChoice = "openvino"
 REFERENCE: RuntimeChoice = "tensorflow"
 _BATCH = 16
-_PREFIX = {"openvino": "openvino-", "tensorflow": "keras-"}
 
 
 class Outputs:
@@ -33,9 +34,17 @@ class Outputs:
         self._threads, self._cache = threads, cache
         self._opened: dict[RuntimeChoice, Runtime] = {}
 
+    def artefact(self, choice: RuntimeChoice) -> Artefact:
+        """Returns the artefact that a runtime loads.
+
+        Raises:
+            RuntimeUnavailable: The bundle has none for it.
+        """
+        return self.bundle.named(choose(self.bundle, choice).artefact)
+
     def name(self, choice: RuntimeChoice) -> str:
-        """Returns the runtime and precision of the artefact, such as `openvino-int8`."""
-        return next(a.runtime for a in self.bundle.contract.artefacts if a.runtime.startswith(_PREFIX[choice]))
+        """Returns the runtime and precision that answer, such as `openvino-int8`."""
+        return choose(self.bundle, choice).name
 
     def runtime(self, choice: RuntimeChoice) -> Runtime:
         """Returns the loaded network.
@@ -66,8 +75,9 @@ class Outputs:
         return Output(np.concatenate([p.logits for p in parts]), np.concatenate([p.features for p in parts]))
 
     def _key(self, choice: RuntimeChoice, pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> str:
-        artefact = next(a for a in self.bundle.contract.artefacts if a.runtime == self.name(choice))
-        digest = hashlib.sha256(str(sorted(artefact.files.items())).encode())
+        files, name = sorted(self.artefact(choice).files.items()), self.name(choice)
+        # Of what reads another precision's artefact, the name tells; old keys stay.
+        digest = hashlib.sha256((str(files) + name * (name != self.artefact(choice).runtime)).encode())
         for row in rows:
             digest.update(pixels[row].tobytes())
         return digest.hexdigest()

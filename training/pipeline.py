@@ -51,27 +51,27 @@ def register_run(recipe: Recipe, space: Workspace, version: str, models: Path) -
         DatasetError: The run has not been evaluated, or another recipe or split made it.
         InvalidBundle: The store already holds another model of this version.
     """
-    trained_run(recipe, space)
+    progress = trained_run(recipe, space)
     run = space.run(recipe.name)
     if not (run / METRICS).is_file():
         raise DatasetError(f"{run} has not been evaluated. Run `python -m training evaluate {recipe.name}` first.")
     draft = load_bundle(run / DRAFT)
     contract = draft.contract.from_parts(**draft.contract.model_dump() | {"version": version})
-    documents = _documents(recipe, space, contract)
+    documents = _documents(recipe, space, contract, progress.adopted)
     # The store refuses a version that it has: what is in `models` is replaced only after that.
     tag = store.import_bundle(release(run / "release", contract, draft.folder, documents).folder)
     bundle = release(models / MODEL_NAME, contract, draft.folder, documents)
     return bundle, tag, store.export_bundle(tag, run / f"{MODEL_NAME}-{version}.bentomodel")
 
 
-def _documents(recipe: Recipe, space: Workspace, contract: Contract) -> ReleaseDocuments:
+def _documents(recipe: Recipe, space: Workspace, contract: Contract, adopted: str) -> ReleaseDocuments:
     run = space.run(recipe.name)
     metrics = json.loads((run / METRICS).read_text())
     audit = summarise(read_manifest(space.manifest))
     split = json.loads((space.data / "split.json").read_text())
     return ReleaseDocuments(
         metrics=metrics,
-        card=write_card(contract, recipe, metrics),
+        card=write_card(contract, recipe, metrics, adopted),
         others={
             DATA_CARD: write_data_card(audit, split, metrics.get("novelty", {})),
             PREDICTIONS: (run / PREDICTIONS).read_text(),

@@ -13,6 +13,22 @@ from training.augment import Augmentation
 RECIPES = Path(__file__).parent / "recipes"
 
 
+class Distillation(BaseModel):
+    """Learning from a teacher besides the labels; see `training.distillation`.
+
+    Attributes:
+        teacher: Name of the recipe whose finished run, beside the student's, teaches.
+        weight: Share of the teacher in the loss; the labels have the rest.
+        temperature: Divides the logits of both before they are compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    teacher: str
+    weight: float = Field(default=0.7, gt=0, le=1)
+    temperature: float = Field(default=2.0, gt=0)
+
+
 class Phase(BaseModel):
     """One stretch of training with an optimiser and a learning-rate schedule of its own.
 
@@ -24,6 +40,10 @@ class Phase(BaseModel):
         batch_size: Images a step.
         peak_learning_rate: Reached after the warm-up; a cosine then falls to zero at the end of the phase.
         warmup_steps: Steps of linear rise from zero.
+        distillation: A teacher; none by default.
+        mixup: Instead of the recipe's, if given.
+        label_smoothing: Instead of the recipe's, if given.
+        augmentation: Instead of the recipe's, if given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +54,10 @@ class Phase(BaseModel):
     batch_size: int = Field(default=32, ge=1)
     peak_learning_rate: float = Field(default=1.5e-3, gt=0)
     warmup_steps: int = Field(default=200, ge=0)
+    distillation: Distillation | None = None
+    mixup: float | None = Field(default=None, ge=0)
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    augmentation: Augmentation | None = None
 
 
 class Recipe(BaseModel):
@@ -42,7 +66,7 @@ class Recipe(BaseModel):
     Attributes:
         name: Also the folder of the run.
         seed: Seeds initialisation, sampling, augmentation and dropout.
-        architecture: `xception`, or `tiny_xception` for tests.
+        architecture: `xception`; `mobilenet_v2` for teachers; `tiny_xception` for tests.
         weights: `none`, `imagenet` (downloaded by Keras), or a path of a weights file without top.
         precision: Keras dtype policy.
         optimizer: `adamw` or `sgd` (Nesterov momentum 0.9).
@@ -61,7 +85,7 @@ class Recipe(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     seed: int = Field(default=1, ge=0)
-    architecture: Literal["xception", "tiny_xception"] = "xception"
+    architecture: Literal["xception", "mobilenet_v2", "tiny_xception"] = "xception"
     weights: str = "none"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -79,6 +103,16 @@ class Recipe(BaseModel):
     def sha256(self) -> str:
         """Hash of everything the recipe says."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Names of the recipes that have to be trained before this one."""
+        return tuple(dict.fromkeys(phase.distillation.teacher for phase in self.phases if phase.distillation))
+
+    def within(self, phase: Phase) -> "Recipe":
+        """Returns this recipe with what `phase` sets instead."""
+        own = {name: getattr(phase, name) for name in ("mixup", "label_smoothing", "augmentation")}
+        return self.model_copy(update={name: value for name, value in own.items() if value is not None})
 
     def shortened(self, phases: int) -> "Recipe":
         """Returns this recipe with its first `phases` phases only."""

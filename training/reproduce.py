@@ -12,7 +12,7 @@ from training.audit import audit, read_manifest, write_manifest
 from training.checkpoint import load_progress
 from training.dataset import SliceFile, list_slices
 from training.pipeline import evaluate_run, register_run
-from training.recipe import Phase, Recipe
+from training.recipe import Phase, Recipe, load_recipe
 from training.register import MODEL_NAME
 from training.split import SplitRule, split, write_split
 from training.workspace import Workspace
@@ -78,10 +78,15 @@ def reproduce(job: Job, say: Callable[[str], None], track: Callable[..., Iterabl
     space = Workspace(job.work)
     say(_prepare(space, slices, track))
     arrays: Arrays = space.arrays(job.data, track)
-    progress = load_progress(space.run(recipe.name))
-    say(f"train: recipe {recipe.name}, " + ("from the start" if progress is None else f"after epoch {progress.epoch}"))
-    steps = _SMOKE_STEPS if job.smoke else 0
-    fit(recipe, arrays, space.origin(), space.run(recipe.name), resume=True, max_steps=steps)
+    for taken in (*map(load_recipe, recipe.teachers), recipe):
+        run = space.run(taken.name)
+        progress = load_progress(run)
+        say(
+            f"train: recipe {taken.name}, "
+            + ("from the start" if progress is None else f"after epoch {progress.epoch}")
+        )
+        steps = _SMOKE_STEPS if job.smoke else 0
+        fit(taken, arrays, space.origin(), run, resume=True, max_steps=steps)
     say("evaluate: export, calibration, novelty, every split")
     metrics = evaluate_run(recipe, space, job.data, arrays, job.threads)
     if job.version is None:
@@ -90,8 +95,8 @@ def reproduce(job: Job, say: Callable[[str], None], track: Callable[..., Iterabl
 
 
 def shrink(recipe: Recipe) -> Recipe:
-    """Returns the recipe with one phase of one epoch at 74 pixels and 8 images a step, under another name."""
-    small = {"epochs": 1, "downsample": 4, "batch_size": 8, "warmup_steps": 1}
+    """Returns the recipe with one phase of one epoch at 74 pixels and 8 images a step, untaught, under another name."""
+    small = {"epochs": 1, "downsample": 4, "batch_size": 8, "warmup_steps": 1, "distillation": None}
     phase = Phase(**recipe.phases[0].model_dump() | small)
     return recipe.model_copy(update={"name": f"{recipe.name}-smoke", "weights": "none", "phases": (phase,)})
 

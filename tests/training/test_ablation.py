@@ -26,15 +26,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_variant_changes_one_choice_and_keeps_the_rest() -> None:
-    base, *others = (recipe for _, _, recipe in variants(base_recipe(3)))
+    base, *others = (recipe for _, _, recipe in variants(base_recipe(3), "released"))
     for other in others:
         changed = {name for name in Recipe.model_fields if getattr(other, name) != getattr(base, name)}
         assert len(changed - {"name"}) == 1
     assert len({recipe.name for recipe in (base, *others)}) == len(others) + 1
 
 
+def test_only_a_teacher_adds_the_variant_that_is_taught() -> None:
+    without, taught = (variants(base_recipe(3), teacher) for teacher in ("", "master"))
+    assert taught[:-1] == without
+    assert taught[-1][0] == "distillation"
+    assert taught[-1][2].teachers == ("master",)
+
+
 def test_without_augmentation_nothing_varies() -> None:
-    still = next(recipe for choice, _, recipe in variants(base_recipe(3)) if choice == "augmentation")
+    still = next(recipe for choice, _, recipe in variants(base_recipe(3), "") if choice == "augmentation")
     assert set(still.augmentation.model_dump().values()) == {0.0}
 
 
@@ -42,7 +49,7 @@ def test_the_table_has_a_row_for_every_choice_and_a_second_run_trains_nothing(
     arrays: Arrays, dataset: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two networks show what five would.
-    monkeypatch.setattr("training.ablation.variants", lambda base: variants(base)[:2])
+    monkeypatch.setattr("training.ablation.variants", lambda *arguments: variants(*arguments)[:2])
     space, said = Workspace(folder), list[str]()
     rows = ablate(BASE, arrays, ORIGIN, space, find_dataset(dataset), said.append)
     assert [row.choice for row in rows if row.trained] == ["base", "augmentation"]

@@ -102,6 +102,28 @@ def test_a_recipe_may_be_extended_by_phases_and_goes_on_from_the_last_best(
         assert np.array_equal(ours, theirs)
 
 
+def test_a_phase_that_has_not_begun_may_change(arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        cut_power_after(2, patch)
+        with pytest.raises(PowerCut):
+            train(arrays, tmp_path, recipe(phases=[*recipe().phases[:1], PHASE | {"epochs": 5}]))
+    assert train(arrays, tmp_path, recipe(), resume=True).epoch == 3
+
+
+def test_a_phase_may_have_its_own_augmentation_mixing_and_smoothing() -> None:
+    still = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0.0))
+    own = {"mixup": 0.0, "label_smoothing": 0.0, "augmentation": still.model_dump()}
+    chosen = recipe(mixup=0.3, label_smoothing=0.1, phases=[PHASE, PHASE | own])
+    assert chosen.within(chosen.phases[0]) == chosen
+    last = chosen.within(chosen.phases[1])
+    assert (last.mixup, last.label_smoothing, last.augmentation) == (0.0, 0.0, still)
+
+
+def test_a_recipe_from_random_weights_takes_no_weights_file(arrays: Arrays, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="without --weights"):
+        train(arrays, tmp_path, recipe(), weights_file="w.h5")
+
+
 def test_a_recipe_without_the_phase_that_was_trained_last_may_not_resume(arrays: Arrays, tmp_path: Path) -> None:
     train(arrays, tmp_path, recipe())
     other = recipe(phases=[*recipe().phases[:1], PHASE | {"epochs": 5}])

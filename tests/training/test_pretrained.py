@@ -76,6 +76,26 @@ def test_the_head_learns_on_the_given_body_and_then_the_body_moves(
     assert sum(not np.array_equal(before, after) for before, after in zip(given, after_all, strict=True)) > 30
 
 
+def test_a_teachers_weights_come_from_a_file_and_are_adapted_to_the_slices(arrays: Arrays, tmp_path: Path) -> None:
+    path = tmp_path / "mobilenet_v2_notop.weights.h5"
+    keras.utils.set_random_seed(7)
+    source = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(None, None, 3))
+    source.save_weights(path)
+    teacher = load_recipe("teacher")
+    phase = teacher.phases[0].model_copy(
+        update={"epochs": 1, "downsample": 4, "batch_size": 4, "peak_learning_rate": 1e-9}
+    )
+    small_teacher = teacher.model_copy(update={"phases": (phase,), "ema": 0.0, "weight_decay": 0.0})
+    fit(small_teacher, few(arrays), Origin("a" * 64, "b" * 64), tmp_path / "run", max_steps=1, weights_file=str(path))
+    trained = build_model("mobilenet_v2", 4)
+    trained.set_weights(load_best(tmp_path / "run", 0))
+    body = trained.get_layer(BODY)
+    for layer in source.layers:
+        if "kernel" in "".join(weight.path for weight in layer.weights):
+            np.testing.assert_allclose(body.get_layer(layer.name).get_weights()[0], layer.get_weights()[0], atol=1e-6)
+    assert not np.allclose(body.get_layer("bn_Conv1").gamma, 1.0, atol=0.05)
+
+
 @pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")  # Keras says this before it refuses
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.weights.h5"

@@ -1,0 +1,76 @@
+"""Takes a released bundle's weights as the result of the phases that made it, where the run itself is gone.
+
+Only best weights and their origin come back; histories and the optimiser do not, and the next phase needs neither.
+"""
+
+import keras
+import numpy as np
+
+from brainmri.bundle import Bundle
+from brainmri.errors import DatasetError
+from training import checkpoint
+from training.checkpoint import Progress
+from training.export import KERAS
+from training.model import build_model, use_serving_layout, with_features
+from training.origin import Origin
+from training.recipe import Recipe
+from training.workspace import Workspace
+
+
+def adopt(recipe: Recipe, bundle: Bundle, phases: int, space: Workspace) -> Progress:
+    """Writes the run of the recipe's first `phases` phases as if they had just ended, and returns its progress.
+
+    The float16 weights of the bundle are what comes back: training goes on from those, rounded once.
+
+    Raises:
+        DatasetError: The recipe has no phase left to train, the run exists, the bundle was made by another recipe or
+            from another split, or it carries no Keras weights.
+    """
+    run = space.run(recipe.name)
+    _require_fit(recipe, bundle, phases, space.origin())
+    if checkpoint.load_progress(run) is not None:
+        raise DatasetError(f"{run} holds a run already. Continue that one with --resume, or remove it.")
+    made, part = bundle.contract.provenance, recipe.shortened(phases)
+    progress = Progress(
+        recipe_sha256=part.sha256,
+        split_sha256=made.split_sha256,
+        manifest_sha256=made.data_sha256,
+        code_revision=made.code_revision,
+        keras_backend=made.keras_backend,
+        keras_version=made.keras_version,
+        epoch=sum(phase.epochs for phase in part.phases),
+        phase=phases - 1,
+        stopped=True,
+        adopted=bundle.contract.tag,
+    )
+    model = _network(recipe, bundle, phases)
+    checkpoint.save_best(run, phases - 1, model.get_weights())
+    checkpoint.save_adopted(run, progress)
+    return progress
+
+
+def _require_fit(recipe: Recipe, bundle: Bundle, phases: int, origin: Origin) -> None:
+    made = bundle.contract.provenance
+    if not 1 <= phases < len(recipe.phases):
+        raise DatasetError(
+            f"{recipe.name} has {len(recipe.phases)} phases: adopt the first 1 to {len(recipe.phases) - 1}."
+        )
+    if made.recipe != recipe.name:
+        raise DatasetError(f"{bundle.contract.tag} was made by the recipe {made.recipe!r}, not {recipe.name!r}.")
+    if made.split_sha256 != origin.split_sha256:
+        raise DatasetError(
+            f"{bundle.contract.tag} was trained on the split {made.split_sha256[:12]}, and the one at hand is"
+            f" {origin.split_sha256[:12]}: held-out images might be among those it was trained on."
+        )
+
+
+def _network(recipe: Recipe, bundle: Bundle, phases: int) -> keras.Model:
+    artefact = bundle.artefact(KERAS)
+    if artefact is None:
+        raise DatasetError(f"{bundle.contract.tag} carries no Keras weights to adopt.")
+    use_serving_layout()
+    model = build_model(recipe.architecture, recipe.phases[phases - 1].downsample)
+    # The serving model shares its variables with this one, in another order.
+    with np.load(bundle.file(artefact, ".npz"), allow_pickle=False) as stored:
+        with_features(model).set_weights([stored[name].astype(np.float32) for name in sorted(stored.files)])
+    return model
