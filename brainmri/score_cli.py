@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from brainmri import store
 from brainmri.bundle import Bundle, load_bundle
 from brainmri.errors import ScoringHopeless
-from brainmri.imaging import PREPROCESSING_VERSION, DecodeLimits
+from brainmri.imaging import DecodeLimits
 from brainmri.scoring.archives import ArchiveLimits
 from brainmri.scoring.child import Work
 from brainmri.scoring.console import print_outcome
@@ -61,7 +61,24 @@ LabelsOption = Annotated[
 ]
 
 
+@contextmanager
+def _exit_statuses() -> Iterator[None]:
+    """Turns what stops a run into the exit statuses that jobs on clusters decide by."""
+    try:
+        yield
+    except ScoringHopeless as error:
+        typer.echo(f"brainmri: {error.message}", err=True)
+        raise typer.Exit(HOPELESS) from error
+    except OSError as error:
+        typer.echo(f"brainmri: {error}. Mend that, and continue with --resume.", err=True)
+        raise typer.Exit(INPUT_OUTPUT) from error
+    except KeyboardInterrupt as error:
+        typer.echo("brainmri: interrupted. Continue with --resume.", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+
+
 @score.command("run")
+@_exit_statuses()
 def run(  # noqa: PLR0913 -- the options of a command
     inputs: Annotated[
         list[str] | None,
@@ -105,12 +122,12 @@ def run(  # noqa: PLR0913 -- the options of a command
     check(request)
     work = Work(_opening(bundle, settings), size, settings.decode_threads(), archives, Retry())
     with (
-        _exit_statuses(),
         RunFolder(out).held(shard_index),
         RunProgress(Console(stderr=True)) as progress,
         _engine(engine, work, shard_size_of(request), actors, settings, progress) as scoring,
     ):
-        record = open_run(request, _method(scoring.model.runtime, bundle, settings, size))
+        method = Method.of(bundle.contract, scoring.model.runtime, settings.novelty_policy, size, _limits(settings))
+        record = open_run(request, method)
         scored = score_share(request, record, scoring, progress)
     if num_shards > 1:
         _tell_share(share, scored, out)
@@ -121,6 +138,7 @@ def run(  # noqa: PLR0913 -- the options of a command
 
 
 @score.command()
+@_exit_statuses()
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="--out of the shares; results go into the first.")],
     form: FormatOption = "parquet",
@@ -133,22 +151,6 @@ def merge(
     failed = _finish(runs, require_same_run(runs), form, report, labels_from)
     if strict and failed:
         raise typer.Exit(SOME_FAILED)
-
-
-@contextmanager
-def _exit_statuses() -> Iterator[None]:
-    """Turns what stops a run into the exit statuses that jobs on clusters decide by."""
-    try:
-        yield
-    except ScoringHopeless as error:
-        typer.echo(f"brainmri: {error.message}", err=True)
-        raise typer.Exit(HOPELESS) from error
-    except OSError as error:
-        typer.echo(f"brainmri: {error}. Mend that, and continue with --resume.", err=True)
-        raise typer.Exit(INPUT_OUTPUT) from error
-    except KeyboardInterrupt as error:
-        typer.echo("brainmri: interrupted. Continue with --resume.", err=True)
-        raise typer.Exit(INTERRUPTED) from error
 
 
 @contextmanager
@@ -184,22 +186,13 @@ def _opening(bundle: Bundle, settings: Settings) -> OpenBundle:
         bundle.contract.digest(),
         settings.runtime,
         settings.inference_threads(),
-        DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        _limits(settings),
         settings.novelty_policy,
     )
 
 
-def _method(runtime: str, bundle: Bundle, settings: Settings, batch_size: int) -> Method:
-    return Method(
-        model=bundle.contract.tag,
-        contract_sha256=bundle.contract.digest(),
-        runtime=runtime,
-        preprocessing_version=PREPROCESSING_VERSION,
-        novelty_policy=settings.novelty_policy,
-        batch_size=batch_size,
-        max_image_bytes=settings.max_image_bytes,
-        max_image_pixels=settings.max_image_pixels,
-    )
+def _limits(settings: Settings) -> DecodeLimits:
+    return DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
 
 
 def _tell_share(share: Share, scored: Scored, out: Path) -> None:
@@ -211,9 +204,8 @@ def _tell_share(share: Share, scored: Scored, out: Path) -> None:
 
 def _finish(folders: list[RunFolder], record: Record, form: Format, report: bool, labels_from: str | None) -> int:
     """Joins, tells, and returns how many rows failed."""
-    with _exit_statuses():
-        outcome = finish(folders, record, form, labelled=labels_from is not None)
-        if report:
-            write_report(folders[0].report, outcome)
+    outcome = finish(folders, record, form, labelled=labels_from is not None)
+    if report:
+        write_report(folders[0].report, outcome)
     print_outcome(Console(), outcome)
     return outcome.summary.failed

@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from brainmri.contract import Contract
 from brainmri.errors import ScoringRefused
+from brainmri.imaging import PREPROCESSING_VERSION, DecodeLimits
 from brainmri.scoring import durable
 from brainmri.scoring.inputs import Inputs
 from brainmri.scoring.manifest import Frozen, Manifest, freeze
@@ -46,6 +48,22 @@ class Method(_Frozen):
     """Larger files are failed rows."""
     max_image_pixels: int
     """Larger images are failed rows."""
+
+    @classmethod
+    def of(
+        cls, contract: Contract, runtime: str, novelty_policy: str, batch_size: int, limits: DecodeLimits
+    ) -> "Method":
+        """Returns how this code scores with a model."""
+        return cls(
+            model=contract.tag,
+            contract_sha256=contract.digest(),
+            runtime=runtime,
+            preprocessing_version=PREPROCESSING_VERSION,
+            novelty_policy=novelty_policy,
+            batch_size=batch_size,
+            max_image_bytes=limits.max_bytes,
+            max_image_pixels=limits.max_pixels,
+        )
 
 
 class Record(_Frozen):
@@ -154,6 +172,7 @@ class RunFolder:
         Raises:
             ScoringRefused: No image, or another share has found other images.
         """
+        self._parts.mkdir(parents=True, exist_ok=True)
         aside = self.root / f".manifest-{share}.parquet"
         frozen = freeze(aside, inputs, shard_size)
         aside.rename(self._manifest(frozen.sha256))
