@@ -43,7 +43,7 @@ def spike(levels: Sequence[float], seconds: float) -> list[Stage]:
         BadPlan: There are not exactly two levels, the quiet one and the peak.
     """
     if len(levels) != 2:
-        raise BadPlan(f"A spike has two levels, quiet and peak, such as 10,100; there are {len(levels)}.")
+        raise BadPlan(f"A spike has two levels, quiet and peak, such as 10,200; there are {len(levels)}.")
     quiet, peak = levels
     return [Stage("before", seconds, quiet), Stage("spike", seconds / 2, peak), Stage("after", seconds, quiet)]
 
@@ -70,8 +70,8 @@ class Shape:
 
 SHAPES = {
     "constant": Shape(constant, (5,), 15),
-    "steps": Shape(steps, (5, 10, 20, 30, 40, 50, 60, 80), 20),
-    "spike": Shape(spike, (10, 150), 30),
+    "steps": Shape(steps, (10, 20, 40, 60, 80, 100, 120, 160), 20),
+    "spike": Shape(spike, (10, 200), 30),
     "soak": Shape(soak, (20,), 1800),
 }
 

@@ -57,7 +57,7 @@ def over_time(record: Record, slo: Slo) -> Figure:
     """Draws throughput and latency percentiles against time, with the stages' borders."""
     start, end = record.spans[0].start, record.spans[-1].end
     width = max(1, math.ceil((end - start) / _WINDOWS))
-    spans = [Span("", 0, at, at + width) for at in range(math.ceil(start), math.floor(end), width)]
+    spans = [Span("", 0, at, at + width) for at in range(math.ceil(start), math.floor(end) - width + 1, width)]
     results = [result_of(record, span) for span in spans]
     times = [span.start - start + width / 2 for span in spans]
     figure, (above, below) = _figure("time, s")
@@ -102,7 +102,7 @@ def _finish(above: Axes, below: Axes, slo: Slo) -> None:
     above.set_ylim(bottom=0)
     for axes in (above, below):
         axes.grid(visible=True, alpha=0.3)
-        axes.legend(loc="upper left", fontsize="small")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 
 
 def _rate(count: int, result: StageResult) -> float:

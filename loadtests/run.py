@@ -25,8 +25,8 @@ LOCUSTFILE = "loadtests/locustfile.py"
 
 _START_S = 240
 _STOP_S = 60
-_AROUND_S = 120
-"""What Locust may take besides the stages: its start, the first answers, the last ones."""
+_AROUND_S = 600
+"""What Locust may take besides the stages: workers that have to come, the first answers, the last ones."""
 
 
 @dataclass(frozen=True)

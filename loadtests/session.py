@@ -1,12 +1,13 @@
 """One run of Locust: prepares every process that sends, and collects what all of them saw in one record."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import gevent
 from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from loadtests.clients import Target
 from loadtests.pictures import NoImages, load_pictures
@@ -46,7 +47,8 @@ class Session:
             raise SystemExit(str(error)) from None
         # Users end after their last answer, not before.
         environment.stop_timeout = environment.stop_timeout or options.timeout + 1
-        if not options.user_classes:
+        # A worker is told by its master.
+        if not options.user_classes and not isinstance(environment.runner, WorkerRunner):
             environment.user_classes = [MixedUser]
         events = environment.events
         events.test_start.add_listener(self.prepare)
@@ -108,6 +110,8 @@ class Session:
         if isinstance(self._environment.runner, WorkerRunner) or not self._record.about:
             return
         self._record.spans = self._spans()
+        if isinstance(self._environment.runner, LocalRunner):
+            self._record.about["CPU time of the load generator"] = f"{time.process_time():.0f} s"
         self._record.write(Path(self._options.record))
         _logger.info("%d requests recorded in %s", self._record.requests(), self._options.record)
 

@@ -8,9 +8,9 @@ def test_steps_climb_through_the_levels() -> None:
 
 
 def test_a_spike_is_short_and_between_two_quiet_stages() -> None:
-    assert make_plan("spike", "10,150", 30) == [
+    assert make_plan("spike", "10,200", 30) == [
         Stage("before", 30, 10),
-        Stage("spike", 15, 150),
+        Stage("spike", 15, 200),
         Stage("after", 30, 10),
     ]
 
