@@ -170,11 +170,11 @@ def _start(folder: Path, settings: Settings) -> None:
         settings.inference_threads(),
         DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
         settings.novelty_policy,
-        settings.lanes,
+        settings.inference_lanes(),
     )
     predictor.warm_up()
     decoders = ThreadPoolExecutor(settings.decode_threads())
-    _opened.append(Reference(predictor, decoders, settings.max_batch_size, settings.lanes))
+    _opened.append(Reference(predictor, decoders, settings.max_batch_size, settings.inference_lanes()))
 
 
 def _run(work: Callable[..., Any], *args: object, **named: object) -> Any:

@@ -38,7 +38,7 @@ class Call:
 
     @classmethod
     def of(cls, request: Request, engine: Engine, settings: Settings, name: str = "", version: str = "") -> "Call":
-        """Reads a request's headers, before any of its body is read.
+        """Reads a request's headers, before any of its body is read; a request without a chance ends here.
 
         Args:
             request: The request.
@@ -48,15 +48,15 @@ class Call:
             version: Version of the model; empty takes the first of that name.
 
         Raises:
-            NotReady: No model is loaded.
+            NotReady: No model is loaded and warm, or the engine is draining.
+            Overloaded: The queue is full, or the predicted wait exceeds the deadline.
             ModelNotFound: No such model is served.
             MalformedRequest: A header with a bad value.
         """
-        return cls(
-            engine.models.get(name, version),
-            Deadline.after(_timeout_s(request, settings.request_timeout_s)),
-            _priority(request),
-        )
+        predictor = engine.models.get(name, version)
+        deadline, priority = Deadline.after(_timeout_s(request, settings.request_timeout_s)), _priority(request)
+        engine.require_room(deadline, predictor=predictor, priority=priority)
+        return cls(predictor, deadline, priority)
 
 
 async def attend(request: Request, deadline: Deadline, work: Coroutine[Any, Any, T]) -> T:

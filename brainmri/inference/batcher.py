@@ -11,6 +11,7 @@ in time; and it is not run when its caller has gone or its deadline has passed m
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady, Overloaded
 from brainmri.inference.backlog import Answer, Job
 from brainmri.inference.deadline import Deadline, Priority
+from brainmri.inference.expected import Expected
 from brainmri.inference.lanes import Answers, Lanes
 from brainmri.inference.observer import Observer, Unobserved
 from brainmri.inference.predictor import Predictor
@@ -46,6 +48,9 @@ class Batcher:
     Args:
         batching: How to batch.
         observer: What counts; nothing if None. May be replaced.
+
+    Attributes:
+        expected: Requests that will ask for places soon.
     """
 
     def __init__(self, batching: Batching, observer: Observer | None = None) -> None:
@@ -58,6 +63,7 @@ class Batcher:
         self._idle.set()
         self._reports: asyncio.Task[None] | None = None
         self._waking = False
+        self.expected = Expected()
 
     def start(self) -> None:
         """Starts the lanes, for the running event loop."""
@@ -89,19 +95,17 @@ class Batcher:
             Overloaded: The queue is full, or the work would not be done before the deadline.
             DeadlineExceeded: The deadline has passed.
         """
-        if self._draining or self._lanes.dead:
-            raise self._counted(
-                "draining", NotReady("The service is shutting down or restarting. Try again in a few seconds.")
-            )
-        budget_s = deadline.remaining_s
-        if budget_s <= 0:
-            raise self._counted("expired", deadline.exceeded())
-        refusal = self._lanes.reserve(priority, predictor, images, budget_s)
-        if refusal is not None:
-            raise self._counted(refusal.reason, self._overloaded(refusal, priority, budget_s))
+        self.expected.arrive()
+        self._ask(self._lanes.reserve, predictor, images, deadline, priority)
         self._accepted += 1
         self._idle.clear()
         return Ticket(self, self._lanes, Hold(predictor, images, deadline, priority))
+
+    def require_room(
+        self, predictor: Predictor, images: int, deadline: Deadline, priority: Priority = Priority.INTERACTIVE
+    ) -> None:
+        """Raises what `admit` would raise now; takes no place."""
+        self._ask(self._lanes.refusal, predictor, images, deadline, priority)
 
     async def infer(
         self,
@@ -176,6 +180,25 @@ class Batcher:
     def count_expired(self) -> None:
         """Counts accepted work whose deadline passed; requests count themselves, an item of several does not."""
         self.observer.count_refusal("expired")
+
+    def _ask(
+        self,
+        lanes: Callable[[Priority, Predictor, int, float], Refusal | None],
+        predictor: Predictor,
+        images: int,
+        deadline: Deadline,
+        priority: Priority,
+    ) -> None:
+        if self._draining or self._lanes.dead:
+            raise self._counted(
+                "draining", NotReady("The service is shutting down or restarting. Try again in a few seconds.")
+            )
+        budget_s = deadline.remaining_s
+        if budget_s <= 0:
+            raise self._counted("expired", deadline.exceeded())
+        refusal = lanes(priority, predictor, images, budget_s)
+        if refusal is not None:
+            raise self._counted(refusal.reason, self._overloaded(refusal, priority, budget_s))
 
     def _counted(self, reason: str, error: BrainMRIError) -> BrainMRIError:
         self.observer.count_refusal(reason)

@@ -1,10 +1,11 @@
 """The predictors behind an asynchronous interface: threads that decode, a batcher whose lanes infer."""
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
 import numpy as np
@@ -19,6 +20,8 @@ from brainmri.inference.observer import Observer
 from brainmri.inference.predictor import Prediction, Predictor, sample_image, stage_timings
 from brainmri.inference.schedule import Batching
 from brainmri.inference.warm_up import warm_up
+
+_EVER = Deadline(math.inf, math.inf)
 
 _rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 """Set in the task of the rehearsal: what it asks for is answered before the engine is ready."""
@@ -109,6 +112,29 @@ class Engine:
             return predictors
 
         self.models.replace(await asyncio.get_running_loop().run_in_executor(self._loader, load_and_warm))
+
+    def require_room(self, deadline: Deadline, *, predictor: Predictor, priority: Priority) -> None:
+        """Raises what `predict` would raise now for want of a place, so that a body need not be read to be refused.
+
+        Raises:
+            NotReady: No model is loaded and warm, or the engine is draining.
+            Overloaded: The queue is full, or the predicted wait exceeds the deadline.
+            DeadlineExceeded: The deadline has passed.
+        """
+        self._batcher.require_room(self._answering(predictor), 1, deadline, priority)
+
+    @contextmanager
+    def let_in(self) -> Iterator[None]:
+        """Holds the door to a request of any kind; it takes its places when its body has been read.
+
+        Raises:
+            NotReady: No model is loaded and warm, or the engine is draining.
+            Overloaded: There would be no place for it even if it had all the time in the world.
+        """
+        expected = self._batcher.expected
+        self._batcher.require_room(self._answering(None), 1 + len(expected), _EVER)
+        with expected.one():
+            yield
 
     async def predict(
         self,

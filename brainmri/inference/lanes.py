@@ -73,6 +73,11 @@ class Lanes:
         with self._changed:
             return self._schedule.reserve(priority, predictor, images, budget_s)
 
+    def refusal(self, priority: Priority, predictor: Predictor, images: int, budget_s: float) -> Refusal | None:
+        """Tells what `reserve` would answer; see `Schedule.refusal`."""
+        with self._changed:
+            return self._schedule.refusal(priority, predictor, images, budget_s)
+
     def give_back(self, priority: Priority, predictor: Predictor, images: int) -> None:
         """Frees promised places that were not used."""
         with self._changed:

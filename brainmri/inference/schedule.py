@@ -87,6 +87,13 @@ class Schedule:
         Returns:
             None, or why nothing was promised.
         """
+        refusal = self.refusal(priority, predictor, images, budget_s)
+        if refusal is None:
+            self.backlog.reserve(priority, predictor, images)
+        return refusal
+
+    def refusal(self, priority: Priority, predictor: Predictor, images: int, budget_s: float) -> Refusal | None:
+        """Returns why `reserve` would promise nothing now; None if it would. Changes nothing."""
         ahead_s = self._ahead_s(priority)
         own_s = images * self._times.per_image(predictor, images) / self._batching.lanes
         occupied = self.backlog.occupied
@@ -96,7 +103,6 @@ class Schedule:
         # With nothing ahead it is always tried, so that one slow measurement cannot refuse work for ever.
         if ahead_s and (ahead_s + own_s) * _CAUTION > budget_s:
             return Refusal("deadline", ahead_s)
-        self.backlog.reserve(priority, predictor, images)
         return None
 
     def company_s(self) -> float | None:

@@ -1,6 +1,9 @@
 """Makes a freshly loaded model as quick as it will stay, and shows that it works at all."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+from numpy.typing import NDArray
 
 from brainmri.errors import InvalidBundle
 from brainmri.imaging import SIDE
@@ -20,9 +23,21 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
     sizes = predictor.runtime_info.batch_sizes or range(1, max_batch_size + 1)
     try:
         for size in sizes:
-            predictor.infer(np.zeros((size, SIDE, SIDE, 3), np.uint8))
+            _fill_streams(predictor, np.zeros((size, SIDE, SIDE, 3), np.uint8))
         predictor.warm_up()
     except (ValueError, RuntimeError) as error:
         raise InvalidBundle(
             f"The network of {predictor.contract.tag} fails on a black image: {error}. Export the model again."
         ) from error
+
+
+def _fill_streams(predictor: Predictor, images: NDArray[np.uint8]) -> None:
+    """Runs a batch alone, and then as often as there are streams, and once more, at the same time.
+
+    A runtime may have one network for what is alone and others for what runs side by side.
+    """
+    predictor.infer(images)
+    streams = predictor.runtime_info.streams
+    if streams > 1:
+        with ThreadPoolExecutor(streams + 1) as threads:
+            list(threads.map(predictor.infer, [images] * (streams + 1)))

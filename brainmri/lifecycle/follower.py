@@ -117,7 +117,7 @@ class Follower:
                 opened[contract.tag] = known
                 continue
             limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-            threads, streams = settings.inference_threads(), settings.lanes
+            threads, streams = settings.inference_threads(), settings.inference_lanes()
             opened[contract.tag] = Predictor.open(
                 bundle, settings.runtime, threads, limits, settings.novelty_policy, streams
             )

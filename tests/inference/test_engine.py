@@ -369,6 +369,33 @@ def test_the_images_being_decoded_are_bounded(predictor: Predictor, png: Png, mo
     asyncio.run(ask())
 
 
+def test_the_door_opens_for_as_many_as_there_are_places(
+    predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> str | None:
+        async with running(predictor, max_queue_images=2) as engine:
+            reading = SlowRead(predictor, monkeypatch)
+            first = asyncio.create_task(engine.predict(png(), SOON))
+            await until(lambda: bool(reading.seen))
+            with engine.let_in():
+                # One place is taken and one is expected to be.
+                with pytest.raises(Overloaded, match="The queue is full: 2 images"), engine.let_in():
+                    pass
+                second = asyncio.create_task(engine.predict(png(), SOON))
+                await until(lambda: len(reading.seen) == 2)
+                with pytest.raises(Overloaded), engine.let_in():
+                    pass
+                with pytest.raises(Overloaded):
+                    engine.require_room(SOON, predictor=predictor, priority=Priority.INTERACTIVE)
+            reading.let()
+            await asyncio.gather(first, second)
+            engine.require_room(SOON, predictor=predictor, priority=Priority.INTERACTIVE)
+            with engine.let_in():
+                return (await engine.predict(png(), SOON)).label
+
+    assert asyncio.run(ask()) == "glioma"
+
+
 def test_an_interactive_image_is_decoded_before_bulk_images_that_came_first(
     predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
 ) -> None:
