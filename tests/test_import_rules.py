@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = ("brainmri", "training", "loadtests", "monitoring", "benchmarks", "service", "tests")
+OURS = ("brainmri", "training", "loadtests", "monitoring", "container", "k8s", "benchmarks", "service", "tests")
 BENTOML = ("service", "brainmri.store")
 # A runtime's framework is imported in the one module named after it.
 RUNTIME_OF = {
@@ -66,10 +66,12 @@ LAYERS = (
             "brainmri.inference.bulk_lane",
             "brainmri.inference.deadline",
             "brainmri.scoring",
+            "brainmri.jobs",
             "brainmri.keys",
             "brainmri.exposition",
         ),
     ),
+    Layer("brainmri.jobs", ("brainmri.scoring", "brainmri.imaging", "brainmri.inference")),
     Layer(
         "brainmri.scoring",
         (
@@ -107,6 +109,8 @@ LAYERS = (
     ),
     Layer("loadtests", ()),
     Layer("monitoring", ()),
+    Layer("container", ()),
+    Layer("k8s", ("benchmarks.server",)),
 )
 
 
@@ -161,7 +165,7 @@ def _allowed(name: str, layer: Layer) -> bool:
 
 
 def files() -> list[Path]:
-    folders = [ROOT / folder for folder in ("brainmri", "training", "loadtests", "monitoring")]
+    folders = [ROOT / folder for folder in ("brainmri", "training", "loadtests", "monitoring", "container", "k8s")]
     return [*sorted(path for folder in folders for path in folder.rglob("*.py")), ROOT / "service.py"]
 
 
@@ -202,6 +206,7 @@ def test_a_module_imports_only_what_it_may(path: Path) -> None:
         ("loadtests.users", "from brainmri.contract import LABELS"),
         ("loadtests.users", "import training.dataset"),
         ("monitoring.grafana.rows", "from brainmri.imaging import SIDE"),
+        ("container.healthcheck", "from brainmri.settings import load_settings"),
     ],
 )
 def test_a_planted_violation_is_found(module: str, source: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pyarrow import parquet
 
 from k8s.checks.builds import Build
 from k8s.checks.environment import environment, ours
@@ -35,7 +36,6 @@ def pod(built: Builder) -> Pod:
 
 @pytest.fixture(scope="module")
 def server(built: Builder, pod: Pod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    # Two CPUs are asked for; this machine may have fewer, or be busy.
     with serving(tmp_path_factory.mktemp("pod"), **settings(built("overlays/production"), pod)) as running:
         yield running
 
@@ -86,4 +86,6 @@ def test_the_scoring_job_scores_every_image_once(built: Builder, png: Callable[.
         assert done.returncode == 0, done.stderr
     done = pod_of("jobs/score-merge")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "results.parquet").is_file(), sorted((tmp_path / "run").rglob("*"))
+    rows = parquet.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    assert sorted(Path(row["path"]).name for row in rows) == [f"{number}.png" for number in range(5)]
+    assert {row["status"] for row in rows} == {"ok"}
