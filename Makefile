@@ -1,7 +1,7 @@
 # A fresh machine needs python3, make and git; everything else is installed below this folder.
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check format lock train evaluate clean bench-e2e bench-overload bench-soak k8s-validate \
-	load-smoke load-steps load-spike load-soak
+	load-smoke load-steps load-spike load-soak requirements bento container .venv/bin/python
 
 # --- uv: the one on PATH, else a pinned one in .uv/ -----------------------------------------------
 UV_VERSION := 0.13.8
@@ -35,12 +35,20 @@ CHECKOV_VERSION := 3.3.30
 RECIPE ?= released
 DATA ?= $(BRAINMRI_DATA)
 ARGS ?=
+REQUIREMENTS ?= container
+# What runs BentoML for `make bento`: the environment of `make serve`.
+BENTO_PYTHON ?= .venv/bin/python
+
+EXPORT = $(UV) export --quiet --frozen --no-emit-project --no-annotate --no-header
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(UV) ## Install what development, tests and training need (.venv-dev)
 	@$(DEVELOPMENT) $(UV) sync --frozen $(DEVELOPMENT_GROUPS)
+
+.venv/bin/python: $(UV)
+	@$(SERVING) $(UV) sync --frozen
 
 serve: $(UV) ## Install what serving needs (.venv) and start the server; ARGS="..." go to `brainmri serve`
 	@$(SERVING) $(UV) sync --frozen
@@ -67,6 +75,18 @@ format: setup ## Format, and fix what can be fixed by itself
 
 lock: $(UV) ## Resolve the dependencies again after an edit of pyproject.toml; ARGS=--upgrade renews all
 	@$(UV) lock $(ARGS)
+	@$(MAKE) --no-print-directory requirements
+
+requirements: $(UV) ## Write down the lock for the image and the Bento, with hashes: container/requirements*.txt
+	@$(EXPORT) --output-file $(REQUIREMENTS)/requirements.txt
+	@$(EXPORT) --only-group sbom --output-file $(REQUIREMENTS)/requirements-sbom.txt
+
+bento: $(BENTO_PYTHON) ## Build the Bento brainmri:latest, with the released model, in BENTOML_HOME; docs/container.md
+	@$(BENTO_PYTHON) -m brainmri models import models/brain_mri_xception
+	@PATH="$(dir $(abspath $(UV))):$$PATH" BENTOML_DO_NOT_TRACK=True $(BENTO_PYTHON) -m bentoml build $(ARGS)
+
+container: ## Build the image localhost/brainmri; BASE=IMAGE@DIGEST names the base, else one is made of Debian packages
+	@container/build.sh $(ARGS)
 
 train: setup ## Audit, split and train: RECIPE=NAME DATA=FOLDER; ARGS=--resume continues
 	@$(RUN) python -m training audit $(if $(DATA),--data $(DATA))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import locked
+from container import locked
 
 TOOL = Path("/build/cyclonedx")
 

@@ -6,9 +6,7 @@ One program and one step of the build, because each step writes the whole enviro
 import sys
 from pathlib import Path
 
-import byte_code
-import locked
-import unused
+from container import byte_code, locked, unused
 
 
 def main(requirements: str, environment: str, byte_code_folder: str) -> None:

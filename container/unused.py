@@ -20,14 +20,15 @@ UNUSED = (
     "openvino/libs/libopenvino_pytorch_frontend.so.*",
     "openvino/libs/libopenvino_tensorflow_frontend.so.*",
     "openvino/libs/libopenvino_tensorflow_lite_frontend.so.*",
-    # Arrow's network protocol, query plans and object store: bulk scoring goes through fsspec.
+    # Arrow's network protocol and object store: bulk scoring goes through fsspec.
     "pyarrow/_flight*.so",
     "pyarrow/libarrow_flight.so.*",
     "pyarrow/libarrow_python_flight.so*",
-    "pyarrow/_substrait*.so",
-    "pyarrow/libarrow_substrait.so.*",
     "pyarrow/_s3fs*.so",
     "pyarrow/libarrow_s3.so.*",
+    # Two copies of one library, under names that only a linker asks for.
+    "pyarrow/libarrow_python.so",
+    "pyarrow/libarrow_python.so.*.*.*",
     # For those who compile against a package, or test it.
     "pyarrow/include",
     "pyarrow/src",

@@ -1,0 +1,1 @@
+"""Programs that build the image, run by the stages of the Containerfile; they need nothing but Python."""
