@@ -1,12 +1,16 @@
 """The JSON of bulk scoring that is no row of results: the summary at its end, and jobs."""
 
 from collections import Counter
+from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
 from brainmri.api.schemas import Body, ModelBody
+from brainmri.contract import NOTICE
 from brainmri.errors import BrainMRIError
 from brainmri.inference.predictor import ModelIdentity
+from brainmri.jobs.store import Job
 from brainmri.scoring.rows import OK, Row
 from brainmri.scoring.summary import NO_LABEL
 
@@ -110,3 +114,79 @@ def summary_line(  # noqa: PLR0913 -- the fields of the line
         notice=notice,
     )
     return ScoreSummaryLine(summary=summary).model_dump_json().encode() + b"\n"
+
+
+class JobSourceBody(Body):
+    """Where the images of a job come from."""
+
+    kind: Literal["upload", "path"]
+    path: str | None
+    """Below the server's input folder; null for an upload."""
+
+
+class JobBody(Body):
+    """A job, as far as it is now."""
+
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    """Whoever has it, and the API key that made it if the server asks for keys, may read and delete the job."""
+    state: Literal["queued", "running", "succeeded", "failed"]
+    source: JobSourceBody
+    model: str
+    """`name:version`."""
+    created: str
+    """In UTC, ISO 8601, as the other times."""
+    started: str | None
+    """When its turn came."""
+    ended: str | None
+    expires: str | None
+    """When it is deleted with its results; null while it has not ended."""
+    images: int | None = Field(ge=0)
+    """How many there are; null until they have been listed."""
+    done: int = Field(ge=0)
+    """Images with a stored row; they are stored in groups."""
+    failed: int = Field(ge=0)
+    """How many of those have an error in place of an answer."""
+    progress: float = Field(ge=0, le=1)
+    """Share of the images that are done."""
+    error: BulkErrorBody | None
+    """Why it failed."""
+    notice: str
+
+
+class JobsBody(Body):
+    """The jobs of one caller, the oldest first."""
+
+    jobs: list[JobBody]
+
+
+class PathRequest(Body):
+    """A job whose images the server can already read."""
+
+    path: str
+    """A folder, an image or an archive below the server's input folder, relative to it."""
+
+
+def job_body(job: Job, expires: datetime | None) -> JobBody:
+    """Returns the JSON body of a job."""
+    spec, status = job.spec, job.status
+    error = status.error
+    return JobBody(
+        id=spec.id,
+        state=status.state,
+        source=JobSourceBody(kind="upload" if spec.source.path is None else "path", path=spec.source.path),
+        model=f"{spec.model_name}:{spec.model_version}",
+        created=spec.created.isoformat(timespec="seconds"),
+        started=_iso(status.started),
+        ended=_iso(status.ended),
+        expires=_iso(expires),
+        images=status.images,
+        done=status.done,
+        failed=status.failed,
+        progress=round(status.done / status.images, 4) if status.images else 0.0,
+        error=None if error is None else BulkErrorBody(code=error.code, message=error.message),
+        notice=NOTICE,
+    )
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="seconds")

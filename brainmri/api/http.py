@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from brainmri.api.failures import HANDLERS
+from brainmri.api.jobs import Jobs
 from brainmri.api.kserve_v1 import v1_routes
 from brainmri.api.memory import BodyMemory, BodyMemoryMiddleware
 from brainmri.api.middleware import FaultMiddleware
@@ -18,8 +19,8 @@ from brainmri.api.predict import predict_routes
 from brainmri.api.score import score_routes
 from brainmri.api.slots import Slots
 from brainmri.api.surroundings import metrics_route, surroundings
-from brainmri.inference.bulk_lane import BulkLane
 from brainmri.inference.engine import Engine
+from brainmri.jobs.bulk import Bulk
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
 
@@ -32,7 +33,7 @@ def create_app(
     *,
     middleware: Sequence[Middleware] | None = None,
     memory: BodyMemory | None = None,
-    lane: BulkLane | None = None,
+    bulk: Bulk | None = None,
 ) -> Starlette:
     """Builds the application; it answers 503 until the engine is ready.
 
@@ -44,14 +45,15 @@ def create_app(
         middleware: What surrounds the application; `surroundings` without API keys if None. A server that has routes
             beside this application surrounds them too, and gives none here.
         memory: What the bodies share with those of other interfaces; nothing if None.
-        lane: The way of bulk work to the engine, which jobs share; one of its own if None.
+        bulk: The way of bulk work to the engine, and the jobs, which somebody else starts; one of its own if None.
     """
-    lane, slots = lane or BulkLane(engine, settings.bulk_images), Slots(settings.max_bulk_requests)
+    bulk, slots = bulk or Bulk.of(engine, metrics, settings), Slots(settings.max_bulk_requests)
     if middleware is None:
         middleware = surroundings(settings, metrics, keys=None)
     routes: list[BaseRoute] = [
         *predict_routes(engine, metrics, settings),
-        *score_routes(engine, metrics, settings, lane, slots),
+        *score_routes(engine, metrics, settings, bulk, slots),
+        *Jobs(engine, metrics, settings, bulk, slots).routes(),
         *model_routes(engine),
         *v1_routes(engine, metrics, settings),
         *open_inference_routes(engine, settings, metrics),

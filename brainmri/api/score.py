@@ -18,13 +18,14 @@ from brainmri.api.archive_rows import ArchiveRows, row_line
 from brainmri.api.bulk_schemas import Tally, summary_line
 from brainmri.api.call import attend
 from brainmri.api.slots import Slots
-from brainmri.api.spool import archive_limits, receive_archive
+from brainmri.api.spool import receive_archive
 from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady
-from brainmri.inference.bulk_lane import BulkLane
 from brainmri.inference.deadline import Deadline, Priority
 from brainmri.inference.engine import Engine
+from brainmri.jobs.bulk import Bulk
+from brainmri.jobs.scorer import Scorer
 from brainmri.metrics import Metrics
-from brainmri.scoring.archives import Archive, open_archive
+from brainmri.scoring.archives import Archive, ArchiveLimits, open_archive
 from brainmri.scoring.inputs import is_image_name
 from brainmri.settings import Settings
 
@@ -37,14 +38,14 @@ _SEND_PATIENCE_S = 30.0
 _logger = logging.getLogger(__name__)
 
 
-def score_routes(engine: Engine, metrics: Metrics, settings: Settings, lane: BulkLane, slots: Slots) -> list[BaseRoute]:
+def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk, slots: Slots) -> list[BaseRoute]:
     """Returns the route that answers an archive, or a form of many images.
 
     Args:
         engine: Whose models may be chosen.
         metrics: What counts.
         settings: Limits.
-        lane: The way to the engine, shared with jobs.
+        bulk: The way to the engine, shared with jobs.
         slots: How many bulk requests there may be, shared with uploads of jobs.
     """
 
@@ -59,18 +60,18 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, lane: Bul
             # It has no name: it is gone with the process, however that ends.
             file = held.enter_context(tempfile.TemporaryFile(dir=folder))
             is_form = await receive_archive(request, file, folder, settings)
-            archive = await _opened(held, file, settings)
+            archive = await _opened(held, file, bulk.archives)
             members = [member for member in archive.members if is_form or is_image_name(member.name)]
-            rows = ArchiveRows(archive, members, lane, predictor, deadline, metrics)
+            rows = ArchiveRows(archive, members, Scorer(bulk.lane, predictor, metrics), deadline)
             answer = _Answer(rows, len(archive.members) - len(members), request.state.request_id)
             return _RowsResponse(answer, deadline, held.pop_all())
 
     return [Route("/score", score, methods=["POST"])]
 
 
-async def _opened(held: ExitStack, file: BinaryIO, settings: Settings) -> Archive:
+async def _opened(held: ExitStack, file: BinaryIO, limits: ArchiveLimits) -> Archive:
     # To list a compressed tar takes a pass over it.
-    opening = open_archive(file, archive_limits(settings))
+    opening = open_archive(file, limits)
     archive = await asyncio.to_thread(opening.__enter__)
     held.push(opening.__exit__)
     return archive

@@ -17,22 +17,13 @@ from brainmri.api.memory import SHARE, Share
 from brainmri.api.upload import FIELD_OF_MANY
 from brainmri.errors import MalformedRequest, StorageFull
 from brainmri.inference.deadline import Deadline
-from brainmri.scoring.archives import ArchiveLimits, is_archive_name
+from brainmri.scoring.archives import is_archive_name
 from brainmri.settings import Settings
 
 _SPARE_BYTES = 256 * 2**20
 """Left free on the disk for others."""
 
 _MOST_NAME_CHARACTERS = 1024
-
-
-def archive_limits(settings: Settings) -> ArchiveLimits:
-    """Returns what archives from callers are refused for."""
-    return ArchiveLimits(
-        max_members=settings.max_archive_images,
-        max_member_bytes=settings.max_image_bytes,
-        max_unpacked_bytes=settings.max_unpacked_bytes,
-    )
 
 
 async def receive_archive(request: Request, file: BinaryIO, folder: Path, settings: Settings) -> bool:

@@ -47,7 +47,7 @@ def _cors(settings: Settings) -> list[Middleware]:
         Middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "X-API-Key", "traceparent", REQUEST_ID, TIMEOUT_HEADER, PRIORITY_HEADER],
             expose_headers=[REQUEST_ID, "Retry-After"],
         )

@@ -108,7 +108,7 @@ def run(work: Work, tasks: Connection, messages: Connection, marks: MutableSeque
         lambda number, done: messages.send(Progress(number, done)),
     )
     for shard in pipeline.run(lambda wait: _take(waiting, wait)):
-        messages.send(_part(shard))
+        messages.send(part_of(shard))
 
 
 def _receive(tasks: Connection, waiting: "queue.Queue[Shard]") -> None:
@@ -127,7 +127,8 @@ def _take(waiting: "queue.Queue[Shard]", wait: bool) -> Shard | None:
         return None
 
 
-def _part(shard: ShardRows) -> Part:
+def part_of(shard: ShardRows) -> Part:
+    """Returns the rows of a shard as they are stored."""
     sink = pa.BufferOutputStream()
     pq.write_table(to_table(shard.rows), sink, compression="zstd")
     failed = sum(row.status == FAILED for row in shard.rows)

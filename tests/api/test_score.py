@@ -225,13 +225,12 @@ class Caller:
 
     def __init__(self, engine: Engine, predictor: Predictor, body: bytes, **settings: Any) -> None:
         self.metrics = Metrics(CollectorRegistry())
-        self.lane = BulkLane(engine, 2)
         self.lines: list[dict[str, Any]] = []
         self.status = 0
         self.left = asyncio.Event()
         self.reading = asyncio.Event()
         self.reading.set()
-        self._app = create_app(engine, self.metrics, api_settings(**{**LIMITS, **settings}), lane=self.lane)
+        self._app = create_app(engine, self.metrics, api_settings(**{**LIMITS, **settings}))
         self._engine, self._predictor, self._body = engine, predictor, [body]
 
     async def start(self) -> None:

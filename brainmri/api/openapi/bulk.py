@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from brainmri.api.bulk_schemas import BulkErrorBody, ScoreSummary, ScoreSummaryLine
+from brainmri.api.bulk_schemas import BulkErrorBody, JobBody, JobSourceBody, ScoreSummary, ScoreSummaryLine
+from brainmri.api.jobs import PARQUET
 from brainmri.api.openapi.images import choice, form_of
 from brainmri.api.openapi.parts import (
     EXAMPLE_ID,
@@ -12,6 +13,7 @@ from brainmri.api.openapi.parts import (
     answer,
     errors,
     operation,
+    parameter,
     reference,
 )
 from brainmri.api.schemas import ModelBody
@@ -61,6 +63,32 @@ _EXAMPLE_SUMMARY = ScoreSummaryLine(
         notice=NOTICE,
     )
 )
+
+
+EXAMPLE_JOB = JobBody(
+    id=EXAMPLE_ID,
+    state="running",
+    source=JobSourceBody(kind="upload", path=None),
+    model="brain_mri_xception:0.2.0",
+    created="2026-11-21T09:00:00+00:00",
+    started="2026-11-21T09:00:01+00:00",
+    ended=None,
+    expires=None,
+    images=1000,
+    done=640,
+    failed=1,
+    progress=0.64,
+    error=None,
+    notice=NOTICE,
+)
+"""What a job looks like."""
+
+_ID = parameter("id", "path", "Of the job.", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, EXAMPLE_ID)
+_FORMAT = parameter(
+    "format", "query", "Goes before `Accept`.", {"type": "string", "enum": ["ndjson", "parquet"]}, "parquet"
+)
+_FINDING = (401, 404, 500, 501)
+"""Errors of a request that names a job."""
 
 
 def _column(name: str) -> dict[str, Any]:
@@ -118,4 +146,58 @@ def bulk_paths() -> Node:
         parameters=[*choice("model"), *REQUEST_ID_ONLY],
         body=upload_body(),
     )
-    return {"/score": {"post": score}}
+    return {"/score": {"post": score}, **_job_paths()}
+
+
+def _job_paths() -> Node:
+    job = answer("The job.", "JobBody", EXAMPLE_JOB.model_dump())
+    made = {**answer("The job, which waits for its turn.", "JobBody", EXAMPLE_JOB.model_dump())}
+    made["headers"] = {**made["headers"], "Location": {"required": True, "schema": {"type": "string"}}}
+    create = operation(
+        "create_job",
+        "bulk",
+        "Make a job of an upload, or of a path that the server can read.",
+        {"202": made, **errors((*UPLOADING, 501))},
+        description="Takes what `/score` takes, or the JSON of a path below the server's input folder. Jobs run one"
+        " after the other, behind all other work, survive a restart of the server, and are deleted some time after they"
+        " ended (`expires`). Where the server asks for API keys, a job belongs to the key that made it, and nobody else"
+        " can tell that it exists.",
+        parameters=[*choice("model"), *REQUEST_ID_ONLY],
+        body={**upload_body(), "application/json": {"schema": reference("PathRequest"), "example": {"path": "scans"}}},
+    )
+    listing = operation(
+        "list_jobs",
+        "bulk",
+        "Which jobs the caller has, the oldest first.",
+        {"200": answer("The jobs.", "JobsBody"), **errors((401, 500, 501))},
+        parameters=REQUEST_ID_ONLY,
+    )
+    show = operation(
+        "show_job",
+        "bulk",
+        "How far a job is.",
+        {"200": job, **errors(_FINDING)},
+        parameters=[_ID, *REQUEST_ID_ONLY],
+    )
+    delete = operation(
+        "delete_job",
+        "bulk",
+        "Cancel a job, and remove its upload and its results.",
+        {"204": {"description": "It is gone.", "headers": job["headers"]}, **errors(_FINDING)},
+        parameters=[_ID, *REQUEST_ID_ONLY],
+    )
+    rows = answer("The rows, in the order of the input.", "ScoreRow", _EXAMPLE_ROW, media=NDJSON)
+    rows["content"][PARQUET] = _BINARY
+    results = operation(
+        "job_results",
+        "bulk",
+        "The rows of a job that succeeded.",
+        {"200": rows, **errors((400, *_FINDING, 409))},
+        description="As newline-delimited JSON, or as Parquet, by the header `Accept` or the parameter `format`.",
+        parameters=[_ID, _FORMAT, *REQUEST_ID_ONLY],
+    )
+    return {
+        "/jobs": {"post": create, "get": listing},
+        "/jobs/{id}": {"get": show, "delete": delete},
+        "/jobs/{id}/results": {"get": results},
+    }

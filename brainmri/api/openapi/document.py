@@ -5,7 +5,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from brainmri import __version__
-from brainmri.api.bulk_schemas import ScoreSummaryLine
+from brainmri.api.bulk_schemas import JobBody, JobsBody, PathRequest, ScoreSummaryLine
 from brainmri.api.openapi.bulk import BULK_SCHEMAS, bulk_paths
 from brainmri.api.openapi.images import BENTOML_SCHEMAS, image_paths, model_paths, tensor_paths
 from brainmri.api.openapi.kserve_v1 import V1_SCHEMAS, v1_paths
@@ -35,6 +35,9 @@ _BODIES = (
     V1Models,
     ProtocolError,
     ScoreSummaryLine,
+    JobBody,
+    JobsBody,
+    PathRequest,
 )
 _TAGS = {
     "prediction": "Image files in, labels with calibrated probabilities out.",

@@ -1,0 +1,267 @@
+"""Jobs on disk: a folder each, seen by all workers of a server and by the next one after a restart.
+
+    <root>/<id>/job.json       what was asked
+    <root>/<id>/status.json    how far it is
+    <root>/<id>/upload         the archive, if it was uploaded
+    <root>/<id>/run/           manifest, parts and results; see `brainmri.scoring.run_folder`
+
+Folders whose name begins with a dot are on their way in or out.
+"""
+
+import contextlib
+import fcntl
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from brainmri.errors import InvalidSettings, JobNotFound, StorageFull, TooManyJobs
+from brainmri.jobs.record import ENDED, JobSpec, JobStatus, now
+from brainmri.scoring import durable
+from brainmri.scoring.run_folder import RunFolder
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_INCOMING, _OUTGOING = ".incoming-", ".outgoing-"
+_RETRY_AFTER_S = 60.0
+
+
+@dataclass(frozen=True)
+class JobLimits:
+    """How much is kept.
+
+    Attributes:
+        max_jobs: Most jobs.
+        max_per_owner: Most jobs of one API key.
+        max_bytes: Most bytes of all of them.
+        ttl_s: How long a job is kept after it ended, in seconds.
+        upload_s: How long an upload may take, in seconds; what is older was left behind.
+    """
+
+    max_jobs: int
+    max_per_owner: int
+    max_bytes: int
+    ttl_s: float
+    upload_s: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as it is on disk.
+
+    Attributes:
+        folder: Its folder.
+        spec: What was asked.
+        status: How far it was when it was read.
+    """
+
+    folder: Path
+    spec: JobSpec
+    status: JobStatus
+
+    @property
+    def upload(self) -> Path:
+        """The archive; only of a job that was uploaded."""
+        return self.folder / "upload"
+
+    @property
+    def run(self) -> RunFolder:
+        """Its rows."""
+        return RunFolder(self.folder / "run")
+
+    @property
+    def shown(self) -> str:
+        """What of its id may be in a log: whoever knows the whole id may read the results where no keys are asked."""
+        return self.spec.id[:8]
+
+    @property
+    def exists(self) -> bool:
+        """Whether nobody has deleted it since."""
+        return self.folder.is_dir()
+
+    def expires(self, limits: JobLimits) -> datetime | None:
+        """Returns when it will be deleted; None while it has not ended."""
+        ended = self.status.ended
+        return None if ended is None else ended + timedelta(seconds=limits.ttl_s)
+
+    def store(self, status: JobStatus) -> "Job":
+        """Writes how far it is.
+
+        Raises:
+            FileNotFoundError: It has been deleted.
+        """
+        _write(self.folder / "status.json", status)
+        return Job(self.folder, self.spec, status)
+
+
+class JobStore:
+    """The directory of jobs. Its methods touch the disk: call them in a thread.
+
+    Args:
+        root: Is created, for nobody else to read.
+        limits: How much is kept.
+    """
+
+    def __init__(self, root: Path, limits: JobLimits) -> None:
+        self.root = root
+        self.limits = limits
+
+    def prepare(self) -> None:
+        """Creates the directory, if there is none.
+
+        Raises:
+            InvalidSettings: It cannot be created, or not written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with self._locked():
+                pass
+        except OSError as error:
+            raise InvalidSettings(
+                f"BRAINMRI_JOBS_DIR={self.root} cannot be used: {error.strerror}. Name a folder that can be written to."
+            ) from error
+
+    @contextmanager
+    def incoming(self) -> Iterator[Path]:
+        """Makes the folder of a job that is being uploaded; it is gone after the context unless it was published."""
+        folder = self.root / f"{_INCOMING}{secrets.token_hex(16)}"
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def require_room(self, owner: str | None) -> None:
+        """Refuses another job of a caller, before its upload.
+
+        Raises:
+            TooManyJobs: As many are kept as may be.
+            StorageFull: They take as much room as they may.
+        """
+        jobs = list(self.all())
+        mine = [job for job in jobs if job.spec.owner == owner]
+        for count, most, whose in (
+            (len(mine), self.limits.max_per_owner, "of yours are kept"),
+            (len(jobs), self.limits.max_jobs, "are kept"),
+        ):
+            if count >= most:
+                raise TooManyJobs(
+                    f"{count} jobs {whose}, as many as may be. Delete one that has ended, or try again later.",
+                    retry_after_s=_RETRY_AFTER_S,
+                    limit=f"{most} jobs",
+                )
+        if (used := _size(self.root)) > self.limits.max_bytes:
+            raise StorageFull(
+                f"The jobs on this server take {used} bytes; they may take {self.limits.max_bytes}. Delete jobs that"
+                " have ended, or try again later.",
+                limit=f"{self.limits.max_bytes} bytes",
+            )
+
+    def publish(self, folder: Path, spec: JobSpec) -> Job:
+        """Makes a job of an incoming folder; from now on it is run.
+
+        Raises:
+            TooManyJobs, StorageFull: See `require_room`; of several that are published at once, some may be one too
+                many.
+        """
+        (folder / "run" / "parts").mkdir(parents=True)
+        _write(folder / "job.json", spec)
+        _write(folder / "status.json", JobStatus())
+        with self._locked():
+            self.require_room(spec.owner)
+            folder.rename(self.root / spec.id)
+        return Job(self.root / spec.id, spec, JobStatus())
+
+    def get(self, identity: str, owner: str | None) -> Job:
+        """Returns a job of a caller.
+
+        Raises:
+            JobNotFound: There is none, or another key made it, which is not told apart.
+        """
+        job = self._read(self.root / identity) if _ID.fullmatch(identity) else None
+        if job is None or job.spec.owner != owner:
+            raise JobNotFound("No job of yours has this id. It may have expired.")
+        return job
+
+    def all(self) -> Iterator[Job]:
+        """Yields every job, the oldest first."""
+        jobs = (self._read(folder) for folder in self.root.iterdir() if _ID.fullmatch(folder.name))
+        yield from sorted(filter(None, jobs), key=lambda job: (job.spec.created, job.spec.id))
+
+    def of(self, owner: str | None) -> list[Job]:
+        """Returns the jobs of a caller, the oldest first."""
+        return [job for job in self.all() if job.spec.owner == owner]
+
+    def delete(self, job: Job) -> None:
+        """Removes a job; whoever runs it notices."""
+        outgoing = self.root / f"{_OUTGOING}{job.spec.id}"
+        with contextlib.suppress(FileNotFoundError):
+            # At once for everybody; removing file by file would not be.
+            job.folder.rename(outgoing)
+        shutil.rmtree(outgoing, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Removes jobs that have expired, and what an interrupted upload or deletion left."""
+        for job in self.all():
+            expires = job.expires(self.limits)
+            if expires is not None and expires <= now():
+                self.delete(job)
+        for folder in self.root.glob(".*-*"):
+            with contextlib.suppress(FileNotFoundError):
+                age_s = time.time() - folder.stat().st_mtime
+                if folder.name.startswith(_OUTGOING) or age_s > self.limits.upload_s:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def next(self) -> Job | None:
+        """Returns the job whose turn it is: one that was being run before any other, then the oldest."""
+        waiting = [job for job in self.all() if job.status.state not in ENDED]
+        return min(waiting, key=lambda job: job.status.state == "queued", default=None)
+
+    @contextmanager
+    def leading(self) -> Iterator[bool]:
+        """Makes this process the one that runs jobs, unless another one is; the kernel ends that with the process.
+
+        Yields:
+            Whether it is.
+        """
+        with (self.root / ".runner.lock").open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.root / ".lock").open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _read(self, folder: Path) -> Job | None:
+        try:
+            spec = JobSpec.model_validate_json((folder / "job.json").read_bytes())
+            status = JobStatus.model_validate_json((folder / "status.json").read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValidationError):
+            # Being deleted, or of another version of this code.
+            return None
+        return Job(folder, spec, status)
+
+
+def _write(path: Path, record: JobSpec | JobStatus) -> None:
+    content = record.model_dump_json(indent=1).encode() + b"\n"
+    durable.write(path, lambda file: file.write(content))
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.lstat().st_size
+    return total
