@@ -31,6 +31,9 @@ class StubEngine(Engine):
         self._given_up = asyncio.Event()
         self._outcome = outcome
 
+    def require_room(self, deadline: Deadline, *, predictor: Predictor, priority: Priority) -> None:
+        """Has room for everybody."""
+
     async def predict(
         self,
         data: bytes,
