@@ -153,6 +153,15 @@ class Overloaded(BrainMRIError):
         super().__init__(message, limit=limit)
         self.retry_after_s = retry_after_s
 
+    @classmethod
+    def by_requests(cls, most: int) -> "Overloaded":
+        """Returns the error for one request more than the `most` that may be under way."""
+        return cls(
+            f"{most} requests are under way, the most that are accepted. Try again in a second.",
+            retry_after_s=1.0,
+            limit=f"{most} requests",
+        )
+
 
 class TooManyJobs(Overloaded):
     """As many bulk requests are under way, or as many jobs are kept, as the server takes."""

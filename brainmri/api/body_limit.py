@@ -46,10 +46,4 @@ class BodyLimitMiddleware:
             return MalformedRequest("This path needs the header Content-Length. Send the body in one piece.")
         if int(length) > self._max_bytes:
             return request_too_large(int(length), self._max_bytes)
-        if self._under_way < self._max_requests:
-            return None
-        return Overloaded(
-            f"{self._max_requests} requests are under way, the most that are accepted. Try again in a second.",
-            retry_after_s=1.0,
-            limit=f"{self._max_requests} requests",
-        )
+        return None if self._under_way < self._max_requests else Overloaded.by_requests(self._max_requests)

@@ -74,11 +74,7 @@ class DataPlane:
             Overloaded: All of them are taken.
         """
         if not self._free:
-            raise Overloaded(
-                f"{self.slots} requests are under way, the most that are accepted. Try again in a second.",
-                retry_after_s=1.0,
-                limit=f"{self.slots} requests",
-            )
+            raise Overloaded.by_requests(self.slots)
         self._free -= 1
         try:
             yield
