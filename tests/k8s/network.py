@@ -62,4 +62,5 @@ def _is(wanted: Mapping[str, Any], peer: Peer) -> bool:
 
 
 def _matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
-    return (selector or {}).get("matchLabels", {}).items() <= labels.items()
+    wanted: Mapping[str, str] = (selector or {}).get("matchLabels", {})
+    return wanted.items() <= labels.items()

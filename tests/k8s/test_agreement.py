@@ -74,9 +74,13 @@ def test_what_stands_in_front_waits_longer_than_we_do(built: Builder) -> None:
     (server,) = (pod for pod in build.pods() if pod.serves)
     settings = settings_of(build, server)
     (route,) = build.of_kind("HTTPRoute")
-    waits = {rule["name"]: float(rule["timeouts"]["request"].removesuffix("s")) for rule in route.spec["rules"]}
-    assert waits["predict"] > settings.request_timeout_s
-    assert waits["bulk"] > settings.bulk_timeout_s
+    waits = {
+        match["path"]["value"]: float(rule["timeouts"]["request"].removesuffix("s"))
+        for rule in route.spec["rules"]
+        for match in rule["matches"]
+    }
+    assert waits["/predict"] > settings.request_timeout_s
+    assert waits["/score"] > settings.bulk_timeout_s
     for ingress in built("ingress").of_kind("Ingress"):
         notes = ingress.body["metadata"]["annotations"]
         for name in ("read", "send"):
