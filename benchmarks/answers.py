@@ -11,10 +11,18 @@ from brainmri.contract import LABELS
 
 _VERDICTS = re.compile(rb'"(?:verdict|code)": *"([^"]*)"')
 
+_LABEL = re.compile(rf'"({"|".join(LABELS)})"(?! *:)'.encode())
+
 
 def verdicts(body: bytes) -> str:
     """Returns the verdict, or the code of the error, of each image in a JSON answer, separated by commas."""
     return ",".join(name.decode() for name in _VERDICTS.findall(body))
+
+
+def json_label(body: bytes) -> str:
+    """Returns the first label that stands in a JSON answer as a value."""
+    found = _LABEL.search(body)
+    return found[1].decode() if found else ""
 
 
 def rest_label(body: bytes) -> str:
@@ -35,6 +43,7 @@ def _labels(probabilities: bytes) -> str:
 
 READERS: Mapping[Reader, Callable[[bytes], str]] = {
     "verdict": verdicts,
+    "label": json_label,
     "rest_probabilities": rest_label,
     "grpc_probabilities": grpc_label,
 }

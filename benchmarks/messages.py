@@ -14,12 +14,17 @@ _BOUNDARY = "brainmri-benchmark-boundary"
 
 def upload(image: bytes) -> bytes:
     """Returns `POST /predict` with one file in the field `image`."""
-    return _post("/predict", _form("image", [image]), f"multipart/form-data; boundary={_BOUNDARY}")
+    return form_upload("/predict", "image", [image])
 
 
 def batch_upload(images: Sequence[bytes]) -> bytes:
     """Returns `POST /predict_batch` with files in the field `images`."""
-    return _post("/predict_batch", _form("images", images), f"multipart/form-data; boundary={_BOUNDARY}")
+    return form_upload("/predict_batch", "images", images)
+
+
+def form_upload(path: str, field: str, files: Sequence[bytes]) -> bytes:
+    """Returns a `POST` of a form with files in one field."""
+    return post(path, _form(field, files), f"multipart/form-data; boundary={_BOUNDARY}")
 
 
 def rest_tensor(model: str, images: NDArray[np.uint8]) -> bytes:
@@ -38,7 +43,7 @@ def rest_tensor(model: str, images: NDArray[np.uint8]) -> bytes:
         }
     ).encode()
     extra = f"Inference-Header-Content-Length: {len(head)}\r\n"
-    return _post(f"/v2/models/{model}/infer", head + images.tobytes(), "application/octet-stream", extra)
+    return post(f"/v2/models/{model}/infer", head + images.tobytes(), "application/octet-stream", extra)
 
 
 def grpc_tensor(model: str, images: NDArray[np.uint8]) -> bytes:
@@ -51,7 +56,8 @@ def grpc_tensor(model: str, images: NDArray[np.uint8]) -> bytes:
     return message
 
 
-def _post(path: str, body: bytes, content_type: str, extra: str = "") -> bytes:
+def post(path: str, body: bytes, content_type: str, extra: str = "") -> bytes:
+    """Returns a `POST`; `extra` are further lines of the head, each with its line end."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\n{extra}\r\n"

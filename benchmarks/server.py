@@ -76,7 +76,7 @@ def serve(bundles: Path, settings: Mapping[str, str] | None = None) -> Iterator[
         RuntimeError: It does not become ready, or does not end cleanly; the message holds its log.
     """
     with tempfile.TemporaryDirectory(prefix="brainmri-benchmark-") as folder:
-        http_port, grpc_port = _free_ports(2)
+        http_port, grpc_port = free_ports(2)
         environment = {
             **os.environ,
             "BENTOML_HOME": folder,
@@ -133,7 +133,8 @@ def _stop(process: subprocess.Popen[bytes], log: Path) -> None:
         raise RuntimeError(f"The server ended with {status}.\n{log.read_text()[-5000:]}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Returns ports of the loopback address on which nothing listens now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(one.getsockname()[1]) for one in sockets]
     for one in sockets:

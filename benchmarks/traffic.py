@@ -18,7 +18,7 @@ LEFT = "left"
 GOOD = frozenset({"200", "OK"})
 """The statuses, of HTTP and of gRPC, that carry a result."""
 
-Reader = Literal["verdict", "rest_probabilities", "grpc_probabilities"]
+Reader = Literal["verdict", "label", "rest_probabilities", "grpc_probabilities"]
 Manner = Literal["whole", "slow", "leave"]
 
 
