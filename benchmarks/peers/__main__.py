@@ -5,6 +5,9 @@ python -m benchmarks.peers measure --rounds 3  measures what the results lack
 python -m benchmarks.peers report              writes the tables and the plot again
 """
 
+import signal
+import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -45,11 +48,14 @@ def measure(  # noqa: PLR0913, PLR0917 -- the options of a command
     side: Annotated[int, typer.Option(min=64, max=2048, help="Longer side of the JPEG files, in pixels.")] = 224,
     count: Annotated[int, typer.Option(min=4, max=1000, help="How many different images.")] = 64,
     runtime: Annotated[str, typer.Option(help="Of the peers: openvino or tensorflow.")] = "openvino",
+    minutes: Annotated[float, typer.Option(min=0.1, help="No system is started after so long.")] = 600,
     only: Only = None,
     bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = ROOT / "models" / "brain_mri_xception",
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
     """Measure the rounds that the results lack; interrupted, it goes on where it was."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves `with`, so that no server stays behind
+    end = time.monotonic() + 60 * minutes
     results = Results(output.with_suffix(".jsonl"))
     done = {row.key for row in results.rows() if not row.error}
     source, files = pictures(count, side)
@@ -62,7 +68,7 @@ def measure(  # noqa: PLR0913, PLR0917 -- the options of a command
                 results.add(measure_reference(reference, setting, number))
             for system in systems:
                 kind = runtime if system.module else "openvino"
-                if (system.name, kind, number) in done:
+                if (system.name, kind, number) in done or time.monotonic() > end:
                     continue
                 row = measure_system(system, kind, number, setting, load)
                 results.add(row)

@@ -27,7 +27,7 @@ class Peer(Model):
             labels = np.array([LABELS[best] for best in likely.argmax(axis=1)], object)
             outputs.append(InferOutput("label", [len(labels)], "BYTES"))
             outputs[-1].set_data_from_numpy(labels, binary_data=False)
-        return InferResponse(payload.id, self.name, outputs)
+        return InferResponse(payload.id or "0", self.name, outputs)
 
     def _run(self, only) -> np.ndarray:
         content = only.as_numpy()
