@@ -1,7 +1,7 @@
 """Measures what the Deployment requests: time until ready, memory at rest and at its worst.
 
-`python -m k8s.sizing` starts the released model as a pod runs it, with the settings of `base/config.env`, on the CPUs
-of this machine. The worst that clients can do within the limits is many of the largest images at once.
+`python -m k8s.sizing` starts the released model with the settings of `base/config.env`, on the CPUs of this machine,
+and prints JSON. The worst that clients can do within the limits is many of the largest images at once.
 """
 
 import io
@@ -9,9 +9,11 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -23,30 +25,84 @@ from brainmri.settings import Settings
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "k8s" / "base" / "config.env"
 CALLERS = 16
+MODES = ("RGB", "RGBA", "I;16")
+SLICE_PIXELS = 512 * 512
+_BOUNDARY = "b"
 _SAMPLE_S = 0.02
 _TIMEOUT_S = 120
 
 
+@dataclass(frozen=True)
+class Load:
+    """One request, which every caller sends at once.
+
+    Attributes:
+        name: What it is.
+        body: Its bytes.
+        content_type: Of the body.
+        path: Where it goes.
+    """
+
+    name: str
+    body: bytes
+    content_type: str = "image/png"
+    path: str = "/predict"
+
+
 def pod_settings(config: Path = CONFIG) -> dict[str, str]:
-    """Returns the environment of the ConfigMap, less what only a pod has: its addresses and its bundles."""
+    """Returns the environment of the ConfigMap, less the addresses, which only a pod has."""
     lines = [line for line in config.read_text().splitlines() if line and not line.startswith("#")]
     pairs = dict(line.split("=", 1) for line in lines)
-    return {name: value for name, value in pairs.items() if not name.endswith(("_HOST", "_PORT", "_BUNDLES"))}
+    return {name: value for name, value in pairs.items() if not name.endswith(("_HOST", "_PORT"))}
 
 
 def largest_image(mode: str, max_pixels: int) -> bytes:
-    """Returns a square PNG of one colour with as many pixels as are accepted; few bytes, the most to decode."""
+    """Returns a square PNG of one colour with as many pixels as are accepted: few bytes, the most to decode."""
     side = int(max_pixels**0.5)
     file = io.BytesIO()
     Image.new(mode, (side, side)).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
+def batch(images: Sequence[bytes]) -> bytes:
+    """Returns the multipart body of `POST /predict_batch`."""
+    head = (
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n'
+        "Content-Type: image/png\r\n\r\n"
+    ).encode()
+    return b"".join(head + image + b"\r\n" for image in images) + f"--{_BOUNDARY}--\r\n".encode()
+
+
+def loads(settings: Settings) -> list[Load]:
+    """Returns what is sent: ordinary slices, the largest images, and the longest bodies."""
+    largest = [Load(f"largest {mode}", largest_image(mode, settings.max_image_pixels)) for mode in MODES]
+    # Bytes after the end of a PNG are read and held, and decode to nothing.
+    room = settings.max_request_bytes // settings.max_request_images - len(largest[0].body) - 200
+    padded = largest[0].body + bytes(max(room, 0))
+    form = f"multipart/form-data; boundary={_BOUNDARY}"
+    return [
+        Load("slices of 512 pixels", largest_image("L", SLICE_PIXELS)),
+        *largest,
+        Load("longest bodies", batch([padded] * settings.max_request_images), form, "/predict_batch"),
+    ]
+
+
+def send(server: Server, load: Load) -> int:
+    """Sends one request and returns the status of its answer."""
+    connection = HTTPConnection("127.0.0.1", server.http_port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("POST", load.path, load.body, {"Content-Type": load.content_type})
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    finally:
+        connection.close()
+
+
 @contextmanager
-def peak_mib(server: Server) -> Iterator[list[float]]:
-    """Yields a list that holds one number at the end: the most memory that the server held meanwhile, in MiB."""
+def sampled(server: Server) -> Iterator[list[float]]:
+    """Yields a list that grows by the server's memory, in MiB, as long as the block runs."""
     seen = [server.resident_mib()]
-    peak: list[float] = []
     over = threading.Event()
 
     def watch() -> None:
@@ -56,54 +112,25 @@ def peak_mib(server: Server) -> Iterator[list[float]]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield peak
+        yield seen
     finally:
         over.set()
         watcher.join()
-        peak.append(max(seen))
-
-
-def post(server: Server, body: bytes, content_type: str = "image/png", path: str = "/predict") -> int:
-    """Sends one request and returns the status of its answer."""
-    connection = HTTPConnection("127.0.0.1", server.http_port, timeout=_TIMEOUT_S)
-    try:
-        connection.request("POST", path, body, {"Content-Type": content_type})
-        response = connection.getresponse()
-        response.read()
-        return response.status
-    finally:
-        connection.close()
-
-
-def batch(images: Sequence[bytes]) -> bytes:
-    """Returns the multipart body of `POST /predict_batch`, with the boundary `b`."""
-    head = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
-    return b"".join(head + image + b"\r\n" for image in images) + b"--b--\r\n"
 
 
 def measure(bundles: Path = ROOT / "models") -> dict[str, object]:
     """Returns the figures, by name with the unit."""
-    settings = Settings.model_validate(
-        {name.removeprefix("BRAINMRI_").lower(): value for name, value in pod_settings().items()}
-    )
-    begin = time.monotonic()
+    named = {name.removeprefix("BRAINMRI_").lower(): value for name, value in pod_settings().items()}
+    settings, begin = Settings.model_validate(named), time.monotonic()
     with serve(bundles, pod_settings()) as server:
-        figures: dict[str, object] = {"ready_s": round(time.monotonic() - begin, 1)}
-        figures["rest_mib"] = round(server.resident_mib())
-        small = largest_image("L", 512 * 512)
-        loads: dict[str, Callable[[], int]] = {"small_images": lambda: post(server, small)}
-        for mode in ("RGB", "RGBA", "I;16"):
-            large = largest_image(mode, settings.max_image_pixels)
-            loads[f"largest_{mode}"] = lambda large=large: post(server, large)  # type: ignore[misc]
-        padded = large + bytes(settings.max_request_bytes // settings.max_request_images - len(large) - 200)
-        full = batch([padded] * settings.max_request_images)
-        loads["full_batches"] = lambda: post(server, full, "multipart/form-data; boundary=b", "/predict_batch")
-        for name, load in loads.items():
-            with peak_mib(server) as peak, ThreadPoolExecutor(CALLERS) as callers:
-                statuses = list(callers.map(lambda _, load=load: load(), range(CALLERS)))
-            counts = {status: statuses.count(status) for status in sorted(set(statuses))}
-            figures[name] = {"peak_mib": round(peak[0]), "statuses": counts}
-            sys.stderr.write(f"{name}: {figures[name]}\n")
+        figures: dict[str, object] = {
+            "ready_s": round(time.monotonic() - begin, 1),
+            "rest_mib": round(server.resident_mib()),
+        }
+        for load in loads(settings):
+            with sampled(server) as seen, ThreadPoolExecutor(CALLERS) as callers:
+                statuses = Counter(callers.map(send, [server] * CALLERS, [load] * CALLERS))
+            figures[load.name] = {"peak_mib": round(max(seen)), "statuses": dict(statuses)}
     return figures
 
 
