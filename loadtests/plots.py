@@ -43,11 +43,12 @@ def over_load(results: Sequence[StageResult], slo: Slo, unit: str) -> Figure:
             axes.axvline(found.load, color=_MARK, linestyle="--", linewidth=1)
         above.annotate(
             f"knee: {found.load:g}",
-            (found.load, 0.04),
+            (found.load, 0.92),
             xycoords=("data", "axes fraction"),
-            xytext=(5, 0),
+            xytext=(-5, 0),
             textcoords="offset points",
             color=_MARK,
+            ha="right",
         )
     _finish(above, below, slo)
     return figure

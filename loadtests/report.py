@@ -25,7 +25,7 @@ _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:1rem 0}"
     "td,th{padding:.2rem .7rem;border-bottom:1px solid #ddd;text-align:right}"
-    "td:first-child,th:first-child,.text td{text-align:left}svg{max-width:100%;height:auto}"
+    "td:first-child,th:first-child,.text td,.text th{text-align:left}svg{max-width:100%;height:auto}"
     ".met{color:#1b7837}.missed{color:#b2182b;font-weight:bold}"
 )
 
