@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def kustomize(folder: Path) -> tuple[Manifest, ...]:
 
 
 def with_components(components: Sequence[str]) -> tuple[Manifest, ...]:
-    """Returns the base with components, in an overlay that is made for it.
+    """Returns the base with components.
 
     Args:
         components: Names of folders, in the order in which they apply.
@@ -108,18 +108,34 @@ def with_components(components: Sequence[str]) -> tuple[Manifest, ...]:
     Raises:
         CannotBuild: kubectl refuses.
     """
+    return overlay(
+        {
+            "components": [f"../../components/{name}" for name in components],
+            "images": [{"name": name, "newName": f"localhost/{name}", "newTag": "0.1.0"} for name in IMAGES],
+        }
+    )
+
+
+def overlay(fields: Mapping[str, object]) -> tuple[Manifest, ...]:
+    """Returns what an overlay of the base would build if it were in `overlays/`.
+
+    Args:
+        fields: What its kustomization.yaml has besides namespace and base.
+
+    Raises:
+        CannotBuild: kubectl refuses.
+    """
+    body = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "brainmri",
+        "resources": ["../../base"],
+        **fields,
+    }
     with tempfile.TemporaryDirectory(prefix="brainmri-k8s-") as temporary:
         # kustomize takes no absolute paths.
         here = os.path.relpath(FOLDER, Path(temporary).resolve())
-        overlay = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "namespace": "brainmri",
-            "resources": [f"{here}/base"],
-            "components": [f"{here}/components/{name}" for name in components],
-            "images": [{"name": name, "newName": f"localhost/{name}", "newTag": "0.1.0"} for name in IMAGES],
-        }
-        (Path(temporary) / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+        (Path(temporary) / "kustomization.yaml").write_text(yaml.safe_dump(body).replace("../..", here))
         return kustomize(Path(temporary))
 
 

@@ -1,0 +1,46 @@
+"""The pieces of overlays that docs/kubernetes.md shows do what it says."""
+
+import re
+from typing import Any
+
+import yaml
+
+from k8s.checks.builds import FOLDER, Build, overlay
+from k8s.checks.environment import environment
+from k8s.checks.rules import RULES
+from tests.k8s.conftest import Builder
+
+TEXT = (FOLDER.parent / "docs" / "kubernetes.md").read_text()
+
+
+def shown() -> list[dict[str, Any]]:
+    """Returns the YAML of the document, piece by piece."""
+    return [yaml.safe_load(piece) for piece in re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)]
+
+
+def variables(build: Build, deployment: str = "deployment/brainmri") -> dict[str, str]:
+    """Returns the environment of the init container, if there is one, and of the server."""
+    (pod,) = (pod for pod in build.pods() if str(pod.owner) == deployment)
+    return {key: value for container in pod.containers for key, value in environment(build, container).items()}
+
+
+def test_settings_models_and_versions_are_chosen_as_it_is_shown(built: Builder) -> None:
+    assert built("overlays/local")
+    settings, model, canary = (Build("docs", overlay(piece)) for piece in shown())
+    assert variables(settings)["BRAINMRI_NOVELTY_POLICY"] == "no_tumor"
+    chosen = variables(model)
+    assert chosen["BRAINMRI_MODELS"] == "brain_mri_xception:0.3.0"
+    assert chosen["MODEL_SOURCE"] == "/models/brain_mri_xception-0.3.0.bentomodel"
+    assert chosen["MODEL_SHA256"] == "what sha256sum said"
+    images = {str(pod.owner): pod.main[0]["image"] for pod in canary.pods()}
+    assert images == {
+        "deployment/brainmri": "registry.example.com/brainmri:0.2.0",
+        "deployment/brainmri-canary": "registry.example.com/brainmri:0.3.0",
+    }
+    assert variables(canary) == variables(canary, "deployment/brainmri-canary")
+
+
+def test_the_number_of_rules_and_the_components_are_told_as_they_are() -> None:
+    assert f"holds {len(RULES)} rules of ours" in TEXT
+    components = {folder.name for folder in (FOLDER / "components").iterdir() if folder.is_dir()}
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", TEXT, re.MULTILINE)) == components
