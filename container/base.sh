@@ -23,5 +23,6 @@ mmdebstrap --quiet --variant=extract \
     "deb $mirror/debian-security bookworm-security main" >&2
 
 printf 'FROM scratch\nADD root.tar /\n' > "$folder/Containerfile"
-buildah build --quiet --format docker --timestamp "$SOURCE_DATE_EPOCH" --tag "$name" "$folder" >&2
+# OCI's format, because Docker's holds the id of the container that built it.
+buildah build --quiet --format oci --timestamp "$SOURCE_DATE_EPOCH" --tag "$name" "$folder" >&2
 echo "$name@$(buildah images --format '{{.Digest}}' "$name" | head -n 1)"
