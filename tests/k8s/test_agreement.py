@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from starlette.routing import Route
 
@@ -167,3 +168,13 @@ def test_every_file_of_the_manifests_is_used() -> None:
         if file != kustomization and file.name not in kustomization.read_text():
             unused.append(file)
     assert unused == []
+
+
+@pytest.mark.parametrize("build", ["overlays/staging", "overlays/production"])
+def test_no_host_has_routes_of_both_kinds(build: str, built: Builder) -> None:
+    """A gateway takes one of two routes of different kinds for the same host, and refuses the other."""
+    hosts = [
+        set(route.spec["hostnames"]) for kind in ("HTTPRoute", "GRPCRoute") for route in built(build).of_kind(kind)
+    ]
+    assert len(hosts) == 2
+    assert not hosts[0] & hosts[1]
