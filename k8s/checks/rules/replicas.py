@@ -61,16 +61,14 @@ def surging_rollout(build: Build) -> Iterator[str]:
 def threads_follow_request(build: Build) -> Iterator[str]:
     """Without a CPU limit the quota says nothing: a pod on a large node would start far too many threads."""
     for pod in build.pods():
-        for container in pod.main:
-            if "brainmri" not in (container["image"].rpartition("/")[2].partition(":")[0].partition("@")[0],):
-                continue
-            if container.get("args", [""])[0:2] == ["score", "merge"]:
-                continue
-            for name in ("BRAINMRI_THREADS", "BRAINMRI_DECODE_WORKERS"):
-                source = _source(container, name)
-                wanted = {"containerName": container["name"], "resource": "requests.cpu", "divisor": "1"}
-                if {**source, "divisor": str(source.get("divisor"))} != wanted:
-                    yield f"{name} of {pod.owner} must come from requests.cpu"
+        container = pod.main[0]
+        if not pod.serves and pod.owner.name != "brainmri-score":
+            continue
+        for name in ("BRAINMRI_THREADS", "BRAINMRI_DECODE_WORKERS"):
+            source = _source(container, name)
+            wanted = {"containerName": container["name"], "resource": "requests.cpu", "divisor": "1"}
+            if {**source, "divisor": str(source.get("divisor"))} != wanted:
+                yield f"{name} of {pod.owner} must come from requests.cpu"
 
 
 def one_autoscaler(build: Build) -> Iterator[str]:

@@ -30,8 +30,6 @@ _FOREIGN_VARIABLES = {
 def recommended_labels(build: Build) -> Iterator[str]:
     """Whoever looks at a cluster sees what belongs together."""
     for manifest in build.manifests:
-        if manifest.kind == "ConfigMap" and not manifest.labels and "brainmri" in manifest.name:
-            continue  # Generated; kustomize gives it the labels of its kustomization only.
         yield from (f"{manifest} must have the label {label}" for label in LABELS if label not in manifest.labels)
 
 
