@@ -1,6 +1,7 @@
 """Keeps one child scoring; when it dies, finds the image that kills it and goes on without that one."""
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -203,6 +204,9 @@ class Supervisor:
         self._start()
 
     def _start(self) -> None:
+        # For the child, before it loads NumPy: OpenBLAS would use threads for the novelty score of each image, and they
+        # spin for milliseconds afterwards on the cores that the network needs.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         receiver, self._tasks = self._context.Pipe(duplex=False)
         self._messages, sender = self._context.Pipe(duplex=False)
         self._process = self._context.Process(
