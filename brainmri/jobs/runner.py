@@ -138,6 +138,9 @@ class JobRunner:
         else:
             self._metrics.count_job("succeeded")
             _logger.info("Job %s succeeded", job.shown)
+        finally:
+            if not job.exists:
+                self._store.delete(job)
 
     def _score(self, running: RunningJob, loop: asyncio.AbstractEventLoop, over: threading.Event) -> None:
         spec = running.job.spec

@@ -29,6 +29,7 @@ from brainmri.scoring.run_folder import RunFolder
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _INCOMING, _OUTGOING = ".incoming-", ".outgoing-"
+_SPEC, _STATUS = "job.json", "status.json"
 _RETRY_AFTER_S = 60.0
 
 
@@ -83,7 +84,7 @@ class Job:
     @property
     def exists(self) -> bool:
         """Whether nobody has deleted it since."""
-        return self.folder.is_dir()
+        return (self.folder / _SPEC).is_file()
 
     def expires(self, limits: JobLimits) -> datetime | None:
         """Returns when it will be deleted; None while it has not ended."""
@@ -96,7 +97,7 @@ class Job:
         Raises:
             FileNotFoundError: It has been deleted.
         """
-        _write(self.folder / "status.json", status)
+        _write(self.folder / _STATUS, status)
         return Job(self.folder, self.spec, status)
 
 
@@ -171,8 +172,8 @@ class JobStore:
                 many.
         """
         (folder / "run" / "parts").mkdir(parents=True)
-        _write(folder / "job.json", spec)
-        _write(folder / "status.json", JobStatus())
+        _write(folder / _SPEC, spec)
+        _write(folder / _STATUS, JobStatus())
         with self._locked():
             self.require_room(spec.owner)
             folder.rename(self.root / spec.id)
@@ -199,7 +200,7 @@ class JobStore:
         return [job for job in self.all() if job.spec.owner == owner]
 
     def delete(self, job: Job) -> None:
-        """Removes a job; whoever runs it notices."""
+        """Removes a job, and what whoever runs it has written since it was removed; that one notices."""
         outgoing = self.root / f"{_OUTGOING}{job.spec.id}"
         with contextlib.suppress(FileNotFoundError):
             # At once for everybody; removing file by file would not be.
@@ -246,8 +247,8 @@ class JobStore:
 
     def _read(self, folder: Path) -> Job | None:
         try:
-            spec = JobSpec.model_validate_json((folder / "job.json").read_bytes())
-            status = JobStatus.model_validate_json((folder / "status.json").read_bytes())
+            spec = JobSpec.model_validate_json((folder / _SPEC).read_bytes())
+            status = JobStatus.model_validate_json((folder / _STATUS).read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValidationError):
             # Being deleted, or of another version of this code.
             return None

@@ -99,8 +99,9 @@ class Server:
 
 @contextmanager
 def serving(folder: Path, **settings: str | int) -> Iterator[Server]:
-    """Runs a server on the tiny bundle, from ready until an end in good order."""
-    write_tiny_bundle(folder / "models" / "brain_mri_xception", folder)
+    """Runs a server on the tiny bundle, from ready until an end in good order; or again on the bundle of `folder`."""
+    if not (folder / "models").exists():
+        write_tiny_bundle(folder / "models" / "brain_mri_xception", folder)
     # Nothing in the working directory may run.
     for name in ("service.py", "bentoml.py"):
         (folder / name).write_text("raise SystemExit('foreign code')\n")
