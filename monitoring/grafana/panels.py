@@ -103,14 +103,26 @@ def graph(
     return panel
 
 
-def number(title: str, meaning: str, unit: str, expr: str, *, limit: Limit | None = None) -> stat.Panel:
-    """Returns one figure, red on the wrong side of its limit; arguments as in `graph`."""
+def number(
+    title: str, meaning: str, unit: str, expr: str, *, limit: Limit | None = None, decimals: int = 0
+) -> stat.Panel:
+    """Returns one figure, red on the wrong side of its limit; other arguments as in `graph`.
+
+    Args:
+        title: Above it.
+        meaning: Shown when the reader points at the title.
+        unit: Grafana's name of the unit.
+        expr: Gives one series.
+        limit: Where the colour changes.
+        decimals: Digits after the point, of the percentage where the unit is one.
+    """
     panel = (
         stat.Panel()
         .title(title)
         .description(meaning)
         .datasource(SOURCE)
         .unit(unit)
+        .decimals(decimals)
         .span(4)
         .height(4)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))

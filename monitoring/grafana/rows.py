@@ -38,6 +38,7 @@ def overview() -> Panels:
             "percentunit",
             f"1 - max(namespace_job:brainmri_unanswered:ratio_rate1h{{{SELECTED}}})",
             limit=Limit(1 - UNANSWERED, below=True),
+            decimals=2,
         ),
         number(
             "Under 500 ms, last hour",
@@ -45,18 +46,21 @@ def overview() -> Panels:
             "percentunit",
             f"1 - max(namespace_job:brainmri_slow:ratio_rate1h{{{SELECTED}}})",
             limit=Limit(1 - SLOW, below=True),
+            decimals=1,
         ),
         number(
             "Requests a second",
             "All routes but probes.",
             "reqps",
             f"sum(namespace_job:brainmri_requests:rate5m{{{SELECTED}}})",
+            decimals=1,
         ),
         number(
             "Images a second",
             "Images answered.",
             "cps",
             f"sum(namespace_job:brainmri_images:rate5m{{{SELECTED}}})",
+            decimals=1,
         ),
     ]
 
