@@ -22,7 +22,7 @@ if [[ -n ${PIP_INDEX_URL:-} ]]; then
 fi
 
 buildah build --format docker --layers --timestamp "$epoch" \
-    --file Containerfile --ignorefile .containerignore \
+    --file Containerfile --ignorefile .dockerignore \
     --build-arg BASE="$base" \
     --build-arg VERSION="$version" \
     --build-arg REVISION="$revision" \

@@ -40,6 +40,6 @@ def test_the_image_itself_runs_nothing_while_it_is_built() -> None:
 
 @pytest.mark.parametrize("name", ["training", "tests", "benchmarks", "k8s", "docs", ".git", "uv.lock"])
 def test_what_the_image_does_not_hold_is_not_sent_to_the_builder(name: str) -> None:
-    rules = (ROOT / ".containerignore").read_text().splitlines()
+    rules = (ROOT / ".dockerignore").read_text().splitlines()
     assert rules[1] == "*"
     assert not any(rule.startswith(f"!{name}") for rule in rules)
