@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds the image with buildah. The same commit on the same base gives the same image, bit by bit.
+# Builds the image with buildah. The same commit on the same base gives the same layers, bit by bit.
 #   container/build.sh [OPTION of buildah build]...
 # BASE names a base image by digest; without it, container/base.sh makes one. IMAGE is the name to give,
-# localhost/brainmri by default. PIP_CERT and PIP_INDEX_URL are handed on to pip. Prints the image's name with its digest.
+# localhost/brainmri by default. pip uses the certificates that it uses here (PIP_CERT, pip.conf), and PIP_INDEX_URL. Prints
+# the image's name with its digest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 image=${IMAGE:-localhost/brainmri}
@@ -14,8 +15,9 @@ committed=$(git log -1 --format=%cI)
 epoch=${SOURCE_DATE_EPOCH:-1686355200}
 
 options=()
-if [[ -n ${PIP_CERT:-} ]]; then
-    options+=(--build-arg PIP_CERT="$PIP_CERT" --volume "$PIP_CERT:$PIP_CERT:ro")
+certificates=${PIP_CERT:-$(python3 -m pip config list 2>/dev/null | sed -n "s/^global.cert='\(.*\)'$/\1/p" || true)}
+if [[ -n $certificates ]]; then
+    options+=(--build-arg PIP_CERT="$certificates" --volume "$certificates:$certificates:ro")
 fi
 if [[ -n ${PIP_INDEX_URL:-} ]]; then
     options+=(--build-arg PIP_INDEX_URL="$PIP_INDEX_URL")
