@@ -104,11 +104,11 @@ def run(work: Work, tasks: Connection, messages: Connection, marks: MutableSeque
         Sources(work.limits, work.retry),
         work.batch_size,
         work.decode_threads,
-        marks,
-        lambda number, done: messages.send(Progress(number, done)),
+        marks=marks,
+        on_batch=lambda number, done: messages.send(Progress(number, done)),
+        on_shard=lambda shard: messages.send(part_of(shard)),
     )
-    for shard in pipeline.run(lambda wait: _take(waiting, wait)):
-        messages.send(part_of(shard))
+    pipeline.run(lambda wait: _take(waiting, wait))
 
 
 def _receive(tasks: Connection, waiting: "queue.Queue[Shard]") -> None:

@@ -1,11 +1,12 @@
 """Images to rows in one process: a bounded pool decodes ahead while the network runs on full batches.
 
-Batches never reach across shards, and are the same whatever was decoded first: results do not depend on timing.
+Batches never reach across shards, and are the same whatever was decoded first: results do not depend on timing. What
+comes before and after the network has threads of its own, so that the network never waits for either.
 """
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -86,6 +87,7 @@ class Pipeline:
         decode_threads: At least 1.
         marks: One byte for each image of the shards under way.
         on_batch: Told after each batch: the shard's number, and how many images of it are done.
+        on_shard: Gets the rows of each shard, once they are all there.
     """
 
     def __init__(
@@ -94,35 +96,41 @@ class Pipeline:
         sources: Sources,
         batch_size: int,
         decode_threads: int,
+        *,
         marks: MutableSequence[int],
         on_batch: Callable[[int, int], None],
+        on_shard: Callable[[ShardRows], None],
     ) -> None:
         self._predictor = predictor
         self._sources = sources
         self._batch_size = batch_size
         self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
         self._ahead = _BATCHES_AHEAD * batch_size
         self._marks = marks
         self._on_batch = on_batch
+        self._on_shard = on_shard
+        self._rows: list[Row] = []
 
-    def run(self, take: Take) -> Iterator[ShardRows]:
-        """Yields the rows of each shard as it is done, until `take` says that there are no more.
+    def run(self, take: Take) -> None:
+        """Scores shards until `take` says that there are no more.
 
         What is no image's own fault, such as a lack of memory, is raised.
         """
-        rows: list[Row] = []
         batch: list[_Image] = []
+        previous: Future[None] | None = None
         for image in self._decoded(take):
             batch.append(image)
-            decoded = sum(other.tensor is not None for other in batch)
-            if decoded < self._batch_size and not image.is_last:
+            decoded = [other for other in batch if other.tensor is not None]
+            if len(decoded) < self._batch_size and not image.is_last:
                 continue
-            rows += self._answer(batch)
+            outputs = run_batch(self._predictor, decoded) if decoded else []
+            if previous is not None:
+                previous.result()
+            previous = self._answering.submit(self._answer, batch, outputs)
             batch = []
-            self._on_batch(image.shard.number, len(rows))
-            if image.is_last:
-                yield ShardRows(image.shard.number, rows)
-                rows = []
+        if previous is not None:
+            previous.result()
 
     def _decoded(self, take: Take) -> Iterator[_Image]:
         """Yields the images of all shards in order, keeping the pool busy with those that follow."""
@@ -159,19 +167,21 @@ class Pipeline:
         except BrainMRIError as error:
             return _Image(shard, position, sha256, None, error)
 
-    def _answer(self, images: list[_Image]) -> list[Row]:
-        decoded = [image for image in images if image.tensor is not None]
-        outputs = iter(run_batch(self._predictor, decoded) if decoded else [])
-        rows = []
+    def _answer(self, images: Sequence[_Image], outputs: Sequence[Output | InferenceFailed]) -> None:
+        """Makes the rows of a batch; one call after the other, in the order of the images."""
+        remaining, last = iter(outputs), images[-1]
         for image in images:
             try:
-                row = self._answered(image, image.error or next(outputs))
+                row = self._answered(image, image.error or next(remaining))
             except BrainMRIError as error:
                 item = image.shard.items[image.position]
                 row = failed(item.id, item.path, image.sha256, error, self._predictor.model)
-            rows.append(row)
+            self._rows.append(row)
             self._marks[image.shard.marks_at + image.position] = DONE
-        return rows
+        self._on_batch(last.shard.number, len(self._rows))
+        if last.is_last:
+            self._on_shard(ShardRows(last.shard.number, self._rows))
+            self._rows = []
 
     def _answered(self, image: _Image, output: Output | BrainMRIError) -> Row:
         if isinstance(output, InferenceFailed):

@@ -4,7 +4,8 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TypeVar
+from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from brainmri.errors import BrainMRIError, ImageTooLarge, SourceUnreadable
 from brainmri.scoring.archives import Archive, ArchiveLimits, Member, open_archive
@@ -93,10 +94,9 @@ class Sources:
         self._location, self._archive, self._members = "", None, {}
 
     def _read_file(self, item: Item) -> bytes:
-        place = Place.of(item.location)
         most = self._limits.max_member_bytes
-        with place.system.open(place.path, "rb") as file:
-            data: bytes = file.read(most + 1)
+        with _open(item.location) as file:
+            data = file.read(most + 1)
         if len(data) > most:
             raise ImageTooLarge(
                 f"The file has more than {most} bytes, which an image may have. Raise BRAINMRI_MAX_IMAGE_BYTES, or"
@@ -108,8 +108,7 @@ class Sources:
     def _read_member(self, item: Item) -> bytes:
         if self._location != item.location or self._archive is None:
             self.close()
-            place = Place.of(item.location)
-            file = self._open.enter_context(place.system.open(place.path, "rb"))
+            file = self._open.enter_context(_open(item.location))
             self._archive = self._open.enter_context(open_archive(file, self._limits))
             self._members = {member.name: member for member in self._archive.members}
             self._location = item.location
@@ -117,6 +116,15 @@ class Sources:
         if member is None:
             raise SourceUnreadable(f"{item.path} is no longer in the archive.")
         return self._archive.read(member)
+
+
+def _open(location: str) -> BinaryIO:
+    if "://" not in location:
+        # The same as through fsspec, in a third of the time.
+        return Path(location).open("rb")
+    place = Place.of(location)
+    file: BinaryIO = place.system.open(place.path, "rb")
+    return file
 
 
 def _raising(error: BrainMRIError) -> Callable[[], bytes]:
