@@ -44,6 +44,7 @@ LAYERS = (
     Layer("service", ("brainmri",)),
     Layer("brainmri.cli", ("brainmri",)),
     Layer("brainmri.models_cli", ("brainmri",)),
+    Layer("brainmri.bench", ("brainmri.inference", "brainmri.imaging", "brainmri.bundle")),
     Layer("brainmri.score_cli", ("brainmri",)),
     Layer(
         "brainmri.lifecycle",

@@ -154,22 +154,36 @@ def _write(
 def _calibrated(job: Job, plain: Bundle, folders: dict[str, Path], held: Held, scratch: Path, say: Say) -> Bundle:
     """Returns the bundle with a temperature and a novelty detector for every artefact.
 
-    What computes the reference in float32 takes the reference's: its numbers differ in the sixth digit.
+    What was released keeps its own. What computes the reference in float32 takes the reference's: its numbers differ in
+    the sixth digit.
     """
     outputs, detectors = Outputs(plain, job.threads, job.cache), dict[str, Path]()
     calibrations: list[Calibration] = []
     for choice in ("tensorflow", *job.wanted):
         name = outputs.name(choice)
         detectors[name] = scratch / f"{name}.npz"
-        if choice.endswith("-f32"):
-            shutil.copy(detectors[KERAS], detectors[name])
+        like = KERAS if choice.endswith("-f32") else name
+        released = _released(job.source, plain, like)
+        if released is not None and released.novelty is not None:
+            shutil.copy(job.source.folder / released.novelty.file, detectors[name])
+            calibrations.append(_renamed(released, name))
+        elif like in detectors and like != name:
+            shutil.copy(detectors[like], detectors[name])
             calibrations.append(_renamed(calibrations[0], name))
-            continue
-        say(f"calibrating {choice}")
-        novelty = fit_novelty(outputs, choice, held.arrays, detectors[name])
-        calibrations.append(calibrate(outputs, choice, held.arrays).model_copy(update={"novelty": novelty}))
+        else:
+            say(f"calibrating {choice}")
+            novelty = fit_novelty(outputs, choice, held.arrays, detectors[name])
+            calibrations.append(calibrate(outputs, choice, held.arrays).model_copy(update={"novelty": novelty}))
     contract = _contract(job.source, calibrations, ())
     return write_bundle(scratch / "calibrated", contract, folders, {}, "", detectors=detectors)
+
+
+def _released(source: Bundle, plain: Bundle, name: str) -> Calibration | None:
+    """Returns the released calibration of an artefact that is the released one; None for one made anew."""
+    theirs, ours = source.artefact(name), plain.artefact(name)
+    if theirs is None or ours is None or theirs.files != ours.files:
+        return None
+    return source.contract.calibration(name)
 
 
 def _renamed(calibration: Calibration, runtime: str) -> Calibration:
