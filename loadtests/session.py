@@ -121,14 +121,18 @@ class Session:
             self._environment.shape_class = None
             return None
         shape.plan = make_plan(options.shape, options.levels, options.stage_seconds)
-        shape.load_per_user = options.rate_per_user if options.loop == "open" else 1.0
+        shape.load_per_user = self._load_per_user()
         return shape
+
+    def _load_per_user(self) -> float:
+        return float(self._options.rate_per_user) if self._options.loop == "open" else 1.0
 
     def _spans(self) -> list[Span]:
         if self._shape is not None:
             return self._shape.spans
         seconds = sorted(second for second, _ in self._record.tallies)
-        return [Span("all", float(self._options.num_users or 0), seconds[0], seconds[-1])] if seconds else []
+        load = (self._options.num_users or 0) * self._load_per_user()
+        return [Span("all", load, seconds[0], seconds[-1])] if seconds else []
 
     def _target(self) -> Target:
         options = self._options
