@@ -121,9 +121,9 @@ class Settings(BaseSettings):
     max_bulk_requests: int = Field(default=4, ge=1, le=1000)
     """Most requests to `/score` and uploads of jobs under way in one worker; more are refused with 429."""
 
-    bulk_images: int = Field(default=2, ge=1, le=1024)
-    """Images of `/score` and of jobs that one worker has in work at a time: how long they may hold up a request to
-    `/predict`. More gives a GPU fuller batches; on a CPU 2 keeps it busy."""
+    bulk_images: int = Field(default=4, ge=1, le=1024)
+    """Images of `/score` and of jobs that one worker has in work at a time. More are faster, and hold up requests to
+    `/predict` for longer; `docs/jobs.md` has figures."""
 
     bulk_timeout_s: float = Field(default=3600, gt=0, le=86_400)
     """Longest time of one request to `/score`, and of the upload of a job, in seconds."""

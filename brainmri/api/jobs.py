@@ -19,6 +19,7 @@ from brainmri.api.predict import json_response
 from brainmri.api.score import NDJSON
 from brainmri.api.slots import Slots
 from brainmri.api.spool import receive_archive
+from brainmri.api.upload import content_type
 from brainmri.errors import JobsDisabled, JobUnfinished, MalformedRequest
 from brainmri.inference.deadline import Deadline
 from brainmri.inference.engine import Engine
@@ -74,7 +75,7 @@ class Jobs:
         predictor = self._engine.models.get(query.get("model", ""), query.get("version", ""))
         await asyncio.to_thread(store.require_room, _owner(request))
         with self._slots.one(), store.incoming() as folder:
-            if _content_type(request) == "application/json":
+            if content_type(request) == "application/json":
                 source = Source(path=await self._read_path(request))
             else:
                 source = await self._receive(request, folder)
@@ -172,10 +173,6 @@ def _spec(owner: str | None, source: Source, predictor: Predictor) -> JobSpec:
 def _owner(request: Request) -> str | None:
     name: str | None = getattr(request.state, "key_name", None)
     return name
-
-
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _wanted_media(request: Request) -> str:

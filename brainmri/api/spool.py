@@ -14,7 +14,7 @@ from starlette.requests import Request
 from brainmri.api.body import BodyLimits, declared_length, receive_body, request_too_large
 from brainmri.api.form import FileSink, FormLimits, Write, hand_on_files
 from brainmri.api.memory import SHARE, Share
-from brainmri.api.upload import FIELD_OF_MANY
+from brainmri.api.upload import FIELD_OF_MANY, content_type
 from brainmri.errors import MalformedRequest, StorageFull
 from brainmri.inference.deadline import Deadline
 from brainmri.scoring.archives import is_archive_name
@@ -49,7 +49,7 @@ async def receive_archive(request: Request, file: BinaryIO, folder: Path, settin
     deadline = Deadline.after(settings.bulk_timeout_s)
     body = BodyLimits(settings.max_archive_bytes, settings.upload_idle_timeout_s, deadline)
     share: Share = getattr(request.state, SHARE)
-    is_form = _is_form(request)
+    is_form = content_type(request) == "multipart/form-data"
     with _disk_errors(declared_length(request)):
         if is_form:
             form = FormLimits(FIELD_OF_MANY, settings.max_archive_images, settings.max_archive_bytes)
@@ -147,8 +147,3 @@ def _full(size: int) -> StorageFull:
     return StorageFull(
         f"The server's disk has no room for {size} bytes more. Send a smaller archive, or try again later."
     )
-
-
-def _is_form(request: Request) -> bool:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "multipart/form-data"

@@ -33,7 +33,7 @@ async def read_image(request: Request, settings: Settings, deadline: Deadline) -
         BrainMRIError: Other errors as in `receive_body`.
     """
     most = settings.max_image_bytes
-    kind = _content_type(request)
+    kind = content_type(request)
     if kind == "multipart/form-data":
         body = BodyLimits(most + ENVELOPE_BYTES, settings.upload_idle_timeout_s, deadline)
         files = await read_files(request, body, FormLimits(FIELD, 1, most), lambda size, _: file_too_large(size, most))
@@ -64,7 +64,7 @@ async def read_images(request: Request, settings: Settings, deadline: Deadline) 
         MalformedRequest: Another content type, no file, another field, or not valid multipart.
         BrainMRIError: Other errors as in `receive_body`.
     """
-    if (kind := _content_type(request)) != "multipart/form-data":
+    if (kind := content_type(request)) != "multipart/form-data":
         raise MalformedRequest(
             f"The content type is {kind[:80]!r}. Send multipart/form-data with files in the field {FIELD_OF_MANY!r}.",
             limit="multipart/form-data",
@@ -84,5 +84,6 @@ def _empty() -> EmptyImage:
     return EmptyImage("The image is empty (0 bytes). Send the file's content.")
 
 
-def _content_type(request: Request) -> str:
+def content_type(request: Request) -> str:
+    """Returns the media type of the body, in lower case and without parameters; empty if none is given."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()

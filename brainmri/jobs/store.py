@@ -13,6 +13,7 @@ import fcntl
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -261,8 +262,10 @@ def _write(path: Path, record: JobSpec | JobStatus) -> None:
 
 
 def _size(folder: Path) -> int:
+    """Returns the bytes of all files, those that are still being uploaded included."""
     total = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
-            total += path.lstat().st_size
+            status = path.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
     return total

@@ -31,7 +31,7 @@ from tests.api.conftest import api_settings, code_of
 from tests.api.json_schema import faults
 from tests.api.test_auth import add
 from tests.api.test_openapi import DOCUMENT
-from tests.api.test_score import COLOURS, forty, four
+from tests.api.test_score import COLOURS, four
 from tests.scoring.test_archives import packed_zip
 
 Png = Callable[..., bytes]
@@ -236,8 +236,10 @@ def test_a_job_goes_on_after_a_restart_and_gives_the_same_rows(serve: Callable[.
 
 
 def test_deleting_cancels_a_job_and_removes_everything(serve: Callable[..., None], png: Png, tmp_path: Path) -> None:
+    archive = packed_zip({f"{number}.png": png() for number in range(190)})
+
     async def visit(service: Service) -> None:
-        identity = await service.make(forty(png))
+        identity = await service.make(archive)
         next_one = await service.make(packed_zip(four(png)))
         await service.until(identity, "running")
         gone = await service.client.delete(f"/jobs/{identity}")
@@ -301,13 +303,17 @@ def test_so_many_jobs_are_kept_of_a_key_and_in_all(serve: Callable[..., None], p
 
 
 def test_jobs_take_so_much_room_and_no_more(serve: Callable[..., None], png: Png) -> None:
-    async def visit(service: Service) -> None:
-        await service.make(packed_zip(four(png)))
-        response = await service.client.post("/jobs", content=packed_zip(four(png)))
-        assert (response.status_code, code_of(response)) == (507, "storage_full")
-        assert response.json()["error"]["limit"] == "100 bytes"
+    data = packed_zip(four(png))
+    most = len(data) + 1500
 
-    serve(visit, started=False, max_jobs_bytes=100)
+    async def visit(service: Service) -> None:
+        await service.make(data)
+        response = await service.client.post("/jobs", content=data)
+        assert (response.status_code, code_of(response)) == (507, "storage_full")
+        assert response.json()["error"]["limit"] == f"{most} bytes"
+        assert len((await service.client.get("/jobs")).json()["jobs"]) == 1
+
+    serve(visit, started=False, max_jobs_bytes=most)
 
 
 def test_jobs_expire(serve: Callable[..., None], png: Png, tmp_path: Path) -> None:
