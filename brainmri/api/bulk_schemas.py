@@ -10,7 +10,7 @@ from brainmri.api.schemas import Body, ModelBody
 from brainmri.contract import NOTICE
 from brainmri.errors import BrainMRIError
 from brainmri.inference.predictor import ModelIdentity
-from brainmri.jobs.store import Job
+from brainmri.jobs.job import Job
 from brainmri.scoring.rows import OK, Row
 from brainmri.scoring.summary import NO_LABEL
 

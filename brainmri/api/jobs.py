@@ -26,8 +26,9 @@ from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
 from brainmri.jobs.bulk import Bulk
 from brainmri.jobs.inputs import resolved_below
+from brainmri.jobs.job import Job
 from brainmri.jobs.record import ENDED, JobSpec, Source, now
-from brainmri.jobs.store import Job, JobStore
+from brainmri.jobs.store import JobStore
 from brainmri.metrics import Metrics
 from brainmri.scoring.archives import open_archive
 from brainmri.scoring.results import json_line
@@ -128,7 +129,7 @@ class Jobs:
         return await asyncio.to_thread(self._store().get, request.path_params["id"], _owner(request))
 
     def _body(self, job: Job) -> JobBody:
-        return job_body(job, job.expires(self._store().limits))
+        return job_body(job, job.expires(self._store().limits.ttl_s))
 
     async def _read_path(self, request: Request) -> str:
         limits = BodyLimits(

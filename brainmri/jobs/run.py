@@ -9,9 +9,9 @@ from brainmri.errors import ScoringHopeless, ScoringRefused
 from brainmri.imaging import PREPROCESSING_VERSION
 from brainmri.inference.predictor import Predictor
 from brainmri.jobs.inputs import job_inputs
+from brainmri.jobs.job import Job
 from brainmri.jobs.lane_engine import LaneEngine
 from brainmri.jobs.record import now
-from brainmri.jobs.store import Job
 from brainmri.scoring.archives import ArchiveLimits
 from brainmri.scoring.finish import finish
 from brainmri.scoring.manifest import Frozen

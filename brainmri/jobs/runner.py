@@ -11,11 +11,12 @@ from brainmri.errors import BrainMRIError, JobNotFound, NotReady, StorageFull
 from brainmri.inference.bulk_lane import BulkLane
 from brainmri.inference.engine import Engine
 from brainmri.jobs.inputs import require_root
+from brainmri.jobs.job import Job
 from brainmri.jobs.lane_engine import LaneEngine, Stopped
 from brainmri.jobs.record import JobError, now
 from brainmri.jobs.run import JobMethod, RunningJob, run_job
 from brainmri.jobs.scorer import Scorer
-from brainmri.jobs.store import Job, JobStore
+from brainmri.jobs.store import JobStore
 from brainmri.metrics import Metrics
 from brainmri.scoring.archives import ArchiveLimits
 from brainmri.scoring.sources import Retry, Sources
@@ -25,6 +26,7 @@ POLL_S = 0.5
 """A new job begins, and a deleted one ends, after at most about this long."""
 
 _SWEEP_S = 60.0
+_PAUSE_S = 10.0
 _STOP_S = 5.0
 
 _logger = logging.getLogger(__name__)
@@ -85,8 +87,10 @@ class JobRunner:
                 with self._store.leading() as leads:
                     if leads:
                         await self._lead()
-            except OSError:
-                _logger.exception("The jobs' directory cannot be used; it is tried again")
+            except Exception:
+                # Most likely of the disk. Jobs that wait are worth another try.
+                _logger.exception("Jobs cannot be run; it is tried again")
+                await asyncio.sleep(_PAUSE_S)
             await asyncio.sleep(POLL_S)
 
     async def _lead(self) -> None:
@@ -97,10 +101,10 @@ class JobRunner:
                 sweep_at = clock() + _SWEEP_S
                 await asyncio.to_thread(self._store.sweep)
             job = await asyncio.to_thread(self._store.next) if self._lane.open else None
-            if job is None:
-                await asyncio.sleep(POLL_S)
-            else:
+            if job is not None:
                 await self._run(job)
+            # Also after a job: one that stopped by itself must not spin.
+            await asyncio.sleep(POLL_S)
 
     async def _run(self, job: Job) -> None:
         over = threading.Event()

@@ -18,19 +18,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from brainmri.errors import InvalidSettings, JobNotFound, StorageFull, TooManyJobs
+from brainmri.jobs.job import SPEC, STATUS, Job, write
 from brainmri.jobs.record import ENDED, JobSpec, JobStatus, now
-from brainmri.scoring import durable
-from brainmri.scoring.run_folder import RunFolder
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _INCOMING, _OUTGOING = ".incoming-", ".outgoing-"
-_SPEC, _STATUS = "job.json", "status.json"
 _RETRY_AFTER_S = 60.0
 
 
@@ -51,55 +48,6 @@ class JobLimits:
     max_bytes: int
     ttl_s: float
     upload_s: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job as it is on disk.
-
-    Attributes:
-        folder: Its folder.
-        spec: What was asked.
-        status: How far it was when it was read.
-    """
-
-    folder: Path
-    spec: JobSpec
-    status: JobStatus
-
-    @property
-    def upload(self) -> Path:
-        """The archive; only of a job that was uploaded."""
-        return self.folder / "upload"
-
-    @property
-    def run(self) -> RunFolder:
-        """Its rows."""
-        return RunFolder(self.folder / "run")
-
-    @property
-    def shown(self) -> str:
-        """What of its id may be in a log: whoever knows the whole id may read the results where no keys are asked."""
-        return self.spec.id[:8]
-
-    @property
-    def exists(self) -> bool:
-        """Whether nobody has deleted it since."""
-        return (self.folder / _SPEC).is_file()
-
-    def expires(self, limits: JobLimits) -> datetime | None:
-        """Returns when it will be deleted; None while it has not ended."""
-        ended = self.status.ended
-        return None if ended is None else ended + timedelta(seconds=limits.ttl_s)
-
-    def store(self, status: JobStatus) -> "Job":
-        """Writes how far it is.
-
-        Raises:
-            FileNotFoundError: It has been deleted.
-        """
-        _write(self.folder / _STATUS, status)
-        return Job(self.folder, self.spec, status)
 
 
 class JobStore:
@@ -173,8 +121,8 @@ class JobStore:
                 many.
         """
         (folder / "run" / "parts").mkdir(parents=True)
-        _write(folder / _SPEC, spec)
-        _write(folder / _STATUS, JobStatus())
+        write(folder / SPEC, spec)
+        write(folder / STATUS, JobStatus())
         with self._locked():
             self.require_room(spec.owner)
             folder.rename(self.root / spec.id)
@@ -211,7 +159,7 @@ class JobStore:
     def sweep(self) -> None:
         """Removes jobs that have expired, and what an interrupted upload or deletion left."""
         for job in self.all():
-            expires = job.expires(self.limits)
+            expires = job.expires(self.limits.ttl_s)
             if expires is not None and expires <= now():
                 self.delete(job)
         for folder in self.root.glob(".*-*"):
@@ -248,17 +196,12 @@ class JobStore:
 
     def _read(self, folder: Path) -> Job | None:
         try:
-            spec = JobSpec.model_validate_json((folder / _SPEC).read_bytes())
-            status = JobStatus.model_validate_json((folder / _STATUS).read_bytes())
+            spec = JobSpec.model_validate_json((folder / SPEC).read_bytes())
+            status = JobStatus.model_validate_json((folder / STATUS).read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValidationError):
             # Being deleted, or of another version of this code.
             return None
         return Job(folder, spec, status)
-
-
-def _write(path: Path, record: JobSpec | JobStatus) -> None:
-    content = record.model_dump_json(indent=1).encode() + b"\n"
-    durable.write(path, lambda file: file.write(content))
 
 
 def _size(folder: Path) -> int:

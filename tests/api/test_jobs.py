@@ -23,8 +23,9 @@ from brainmri.inference.predictor import Predictor
 from brainmri.inference.schedule import Batching
 from brainmri.jobs import run, runner
 from brainmri.jobs.bulk import Bulk
+from brainmri.jobs.job import Job
 from brainmri.jobs.record import JobSpec, Source, now
-from brainmri.jobs.store import Job, JobLimits, JobStore
+from brainmri.jobs.store import JobLimits, JobStore
 from brainmri.metrics import Metrics
 from brainmri.scoring.rows import SCHEMA
 from tests.api.conftest import api_settings, code_of
