@@ -25,7 +25,7 @@ def prepare(system: System, cache: Path = CACHE) -> Path:
     digest = hashlib.sha256(json.dumps([system.python, wanted]).encode()).hexdigest()
     if stamp.is_file() and stamp.read_text() == digest:
         return python
-    uv = shutil.which("uv")
+    uv = os.environ.get("UV") or shutil.which("uv")  # `uv run` sets the former
     if uv is None:
         raise RuntimeError("uv is not on PATH; it makes the environments of the peers. Install it: pip install uv.")
     _run([uv, "venv", "--quiet", "--clear", "--python", interpreter(system.python), str(folder)])

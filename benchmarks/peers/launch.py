@@ -104,6 +104,8 @@ def _ours(environment: dict[str, str], bundle: Path, http_port: int, grpc_port: 
         "BRAINMRI_BUNDLES": str(bundle.resolve().parent),
         "BRAINMRI_HTTP_PORT": str(http_port),
         "BRAINMRI_GRPC_PORT": str(grpc_port),
+        # Peers have no detector and name a class for everything.
+        "BRAINMRI_NOVELTY_POLICY": "pass",
         "PYTHONPATH": str(ROOT),
     }
     return [sys.executable, "-P", "-m", "brainmri", "serve"]
