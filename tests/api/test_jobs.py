@@ -75,6 +75,12 @@ class Service:
                     return body
                 await asyncio.sleep(0.01)
 
+    async def until_counted(self, state: str) -> None:
+        """Waits until one job has been counted as ended so; it is after its state could be seen."""
+        async with asyncio.timeout(SOON_S):
+            while self.registry.get_sample_value("brainmri_scoring_jobs_total", {"state": state}) != 1:
+                await asyncio.sleep(0.01)
+
     async def rows(self, identity: str) -> list[dict[str, Any]]:
         response = await self.client.get(f"/jobs/{identity}/results")
         assert response.status_code == 200, response.text
@@ -138,7 +144,7 @@ def test_a_job_of_an_upload_from_its_making_to_its_end(serve: Callable[..., None
             ("e.png", None),
         ]
         assert rows[4]["error_code"] == "image_unreadable"
-        assert service.registry.get_sample_value("brainmri_scoring_jobs_total", {"state": "succeeded"}) == 1
+        await service.until_counted("succeeded")
         listed = (await service.client.get("/jobs")).json()
         check("JobsBody", listed)
         assert [job["id"] for job in listed["jobs"]] == [body["id"]]
@@ -251,8 +257,7 @@ def test_deleting_cancels_a_job_and_removes_everything(serve: Callable[..., None
         # The runner is free for the next one.
         await service.until(next_one, "succeeded")
         assert not (tmp_path / "jobs" / identity).exists()
-        counted = service.registry.get_sample_value("brainmri_scoring_jobs_total", {"state": "cancelled"})
-        assert counted == 1
+        await service.until_counted("cancelled")
 
     serve(visit)
 
@@ -442,7 +447,7 @@ def test_a_job_that_cannot_succeed_says_why(serve: Callable[..., None], png: Png
         refused = await service.client.get(f"/jobs/{empty}/results")
         assert (refused.status_code, code_of(refused)) == (409, "job_unfinished")
         assert body["error"]["message"] in refused.json()["error"]["message"]
-        assert service.registry.get_sample_value("brainmri_scoring_jobs_total", {"state": "failed"}) == 1
+        await service.until_counted("failed")
 
     serve(visit, jobs_input_root=root)
 
