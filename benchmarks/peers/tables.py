@@ -60,9 +60,7 @@ def _add_runtime(report: Report, rows: Sequence[Row], runtime: str, systems: Seq
     lines = []
     for system in systems:
         own = _of(rows, system, _runtime_of(system, runtime))
-        lines.append(
-            [system, Spread.of([r.ready_s for r in own]).text(1), Spread.of([r.resident_mib for r in own]).text(0)]
-        )
+        lines.append([system, _text([row.ready_s for row in own], 1), _text([row.resident_mib for row in own], 0)])
     report.add(*table(header, lines))
 
 
@@ -70,7 +68,7 @@ def _line(rows: Sequence[Row], system: str, runtime: str, wire: str) -> list[str
     own = _of(rows, system, runtime)
 
     def spread(figure: str, clients: int, digits: int) -> str:
-        return Spread.of([getattr(row.loads[f"{wire}, {clients}"], figure) for row in own]).text(digits)
+        return _text([getattr(row.loads[f"{wire}, {clients}"], figure) for row in own], digits)
 
     ratio = ratio_to_reference(rows, system, runtime, f"{wire}, 32")
     return [
@@ -78,10 +76,19 @@ def _line(rows: Sequence[Row], system: str, runtime: str, wire: str) -> list[str
         *(spread("images_per_s", clients, 1) for clients in CLIENTS),
         *(spread("p50_ms", clients, 1) for clients in CLIENTS),
         spread("p95_ms", 32, 1),
-        "" if math.isnan(ratio.median) else ratio.text(2),
+        "" if math.isnan(ratio.median) else _spread_text(ratio, 2),
         str(sum(row.loads[f"{wire}, {clients}"].failed for row in own for clients in CLIENTS)),
         f"{max(row.loads[f'{wire}, {clients}'].unlike for row in own for clients in CLIENTS):.3f}",
     ]
+
+
+def _text(values: Sequence[float], digits: int) -> str:
+    return _spread_text(Spread.of(values), digits)
+
+
+def _spread_text(spread: Spread, digits: int) -> str:
+    # One round has no range.
+    return spread.text(digits) if spread.rounds > 1 else f"{spread.median:.{digits}f}"
 
 
 def ratio_to_reference(rows: Sequence[Row], system: str, runtime: str, load: str) -> Spread:
