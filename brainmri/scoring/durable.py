@@ -43,9 +43,9 @@ def create(path: Path, content: Write) -> bool:
     return True
 
 
-def remove_leftovers(path: Path) -> None:
-    """Removes what an interrupted `write` or `create` of this path left aside."""
-    for aside in path.parent.glob(f".{path.name}.*.tmp"):
+def remove_leftovers(folder: Path) -> None:
+    """Removes what interrupted calls left aside in a folder; no other process may be writing there."""
+    for aside in folder.glob(".*.tmp"):
         aside.unlink(missing_ok=True)
 
 

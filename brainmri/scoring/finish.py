@@ -67,5 +67,6 @@ def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled:
     }
     content = json.dumps(facts, indent=1).encode() + b"\n"
     durable.write(folder.summary, lambda file: file.write(content))
+    folder.remove_leftovers()
     durable.write(folder.marker, lambda file: file.write(b""))
     return Outcome(record, results, summary, quality)

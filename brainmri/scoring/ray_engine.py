@@ -45,7 +45,7 @@ class RayEngine:
     def __enter__(self) -> "RayEngine":
         """Connects, and loads the model once over there to see that it can be."""
         if not ray.is_initialized():
-            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
             self._connected_here = True
         # The run shows its own progress.
         ray.data.DataContext.get_current().enable_progress_bars = False

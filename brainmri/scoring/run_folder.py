@@ -204,12 +204,16 @@ class RunFolder:
 
     def failures(self, shard: int, images: int) -> int | None:
         """Returns how many rows of a part have no answer; None if there is no whole part of so many images."""
-        durable.remove_leftovers(self._part(shard))
         try:
             statuses = pq.read_table(self._part(shard), columns=["status"])["status"]
         except (FileNotFoundError, pa.ArrowException):
             return None
         return None if len(statuses) != images else int(pc.sum(pc.equal(statuses, FAILED)).as_py() or 0)
+
+    def remove_leftovers(self) -> None:
+        """Removes what processes that were killed left aside; every share must have ended."""
+        for folder in (self.root, self._parts):
+            durable.remove_leftovers(folder)
 
     def has_part(self, shard: int) -> bool:
         """Tells whether a shard is done."""

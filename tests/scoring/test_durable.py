@@ -26,8 +26,8 @@ def test_of_two_that_create_the_first_wins(tmp_path: Path) -> None:
     assert [(other.name, other.read_bytes()) for other in tmp_path.iterdir()] == [("a", b"first")]
 
 
-def test_leftovers_of_a_file_are_removed_and_no_others(tmp_path: Path) -> None:
-    for name in (".a.1234.tmp", ".ab.1234.tmp", "a"):
+def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".a.1234.tmp", ".b.5678.tmp", "a", "c.tmp"):
         (tmp_path / name).touch()
-    durable.remove_leftovers(tmp_path / "a")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".ab.1234.tmp", "a"]
+    durable.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c.tmp"]
