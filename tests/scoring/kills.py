@@ -108,6 +108,7 @@ def kill_and_resume(bench: Bench, times: int, seed: int) -> int:
         killed += _run_until_killed(bench, generator)
         if (bench.folder / "out" / "_SUCCESS").is_file():
             compared += _compare_finished(bench, calm)
+            sys.stderr.write(f"{killed} kills, {compared} finished runs\n")
     with bench.started("out") as process:
         assert process.wait(_MOST_S) == 0
     return compared + _compare_finished(bench, calm)
