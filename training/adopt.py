@@ -12,7 +12,6 @@ from training import checkpoint
 from training.checkpoint import Progress
 from training.export import KERAS
 from training.model import build_model, use_serving_layout, with_features
-from training.origin import Origin
 from training.recipe import Recipe
 from training.workspace import Workspace
 
@@ -22,12 +21,18 @@ def adopt(recipe: Recipe, bundle: Bundle, phases: int, space: Workspace) -> Prog
 
     The float16 weights of the bundle are what comes back: training goes on from those, rounded once.
 
+    Args:
+        recipe: Whose run begins.
+        bundle: From `pipeline.bundle_of_split`.
+        phases: How many of the recipe's phases made the bundle.
+        space: Receives the run.
+
     Raises:
-        DatasetError: The recipe has no phase left to train, the run exists, the bundle was made by another recipe or
-            from another split, or it carries no Keras weights.
+        DatasetError: The recipe has no phase left to train, the run exists, the bundle was made by another recipe, or
+            it carries no Keras weights.
     """
     run = space.run(recipe.name)
-    _require_fit(recipe, bundle, phases, space.origin())
+    _require_made_by(recipe, bundle, phases)
     if checkpoint.load_progress(run) is not None:
         raise DatasetError(f"{run} holds a run already. Continue that one with --resume, or remove it.")
     made, part = bundle.contract.provenance, recipe.shortened(phases)
@@ -49,19 +54,13 @@ def adopt(recipe: Recipe, bundle: Bundle, phases: int, space: Workspace) -> Prog
     return progress
 
 
-def _require_fit(recipe: Recipe, bundle: Bundle, phases: int, origin: Origin) -> None:
+def _require_made_by(recipe: Recipe, bundle: Bundle, phases: int) -> None:
+    last = len(recipe.phases) - 1
+    if not 1 <= phases <= last:
+        raise DatasetError(f"{recipe.name} has {last + 1} phases: adopt the first 1 to {last}, so that one is left.")
     made = bundle.contract.provenance
-    if not 1 <= phases < len(recipe.phases):
-        raise DatasetError(
-            f"{recipe.name} has {len(recipe.phases)} phases: adopt the first 1 to {len(recipe.phases) - 1}."
-        )
     if made.recipe != recipe.name:
         raise DatasetError(f"{bundle.contract.tag} was made by the recipe {made.recipe!r}, not {recipe.name!r}.")
-    if made.split_sha256 != origin.split_sha256:
-        raise DatasetError(
-            f"{bundle.contract.tag} was trained on the split {made.split_sha256[:12]}, and the one at hand is"
-            f" {origin.split_sha256[:12]}: held-out images might be among those it was trained on."
-        )
 
 
 def _network(recipe: Recipe, bundle: Bundle, phases: int) -> keras.Model:

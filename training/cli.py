@@ -131,12 +131,12 @@ def adopt(
     work: Work = DEFAULT_WORK,
 ) -> None:
     """Begin a run with a bundle's weights as the result of the recipe's first phases; `train --resume` goes on."""
-    from brainmri.bundle import load_bundle
     from training.adopt import adopt as take
+    from training.pipeline import bundle_of_split
     from training.recipe import load_recipe
 
     chosen, space = load_recipe(recipe), Workspace(work)
-    progress = take(chosen, load_bundle(bundle), phases, space)
+    progress = take(chosen, bundle_of_split(bundle, space), phases, space)
     say(f"{space.run(chosen.name)} stands after epoch {progress.epoch}: `python -m training train {recipe} --resume`")
 
 
