@@ -1,5 +1,6 @@
 """Which series and labels an expression names: enough of PromQL for the expressions of this repository."""
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -43,9 +44,10 @@ def series_of_the_service() -> dict[str, set[str]]:
     return shown
 
 
-def recorded() -> set[str]:
+@functools.cache
+def recorded() -> frozenset[str]:
     """Returns the names of the recorded series."""
-    return {rule["record"] for rule in rules() if "record" in rule}
+    return frozenset(rule["record"] for rule in rules() if "record" in rule)
 
 
 def series_in(expression: str) -> set[str]:
