@@ -133,18 +133,18 @@ def test_a_job_of_a_folder_is_run_by_one_of_two_workers(server: Server) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_a_job_survives_the_end_of_its_server(tmp_path: Path, png: Png, number: signal.Signals) -> None:
     settings: dict[str, str | int] = {"jobs_dir": str(tmp_path / "jobs"), "bulk_images": 1}
-    stopped = run_until_interrupted(tmp_path, many(png, 1500), settings, number)
+    stopped = run_until_interrupted(tmp_path, many(png, 800), settings, number)
     with serving(tmp_path, **settings) as again:
         found = job(again.client, stopped["id"])
         assert found["done"] >= stopped["done"] > 0
         done = until(again.client, stopped["id"], "succeeded", "failed")
-        assert (done["state"], done["done"], done["failed"]) == ("succeeded", 1500, 0)
+        assert (done["state"], done["done"], done["failed"]) == ("succeeded", 800, 0)
         rows = [json.loads(line) for line in again.client.get(f"/jobs/{stopped['id']}/results").text.splitlines()]
-        assert [row["path"] for row in rows] == [f"{number:04d}.png" for number in range(1500)]
+        assert [row["path"] for row in rows] == [f"{number:04d}.png" for number in range(800)]
         # Only what was not stored before is scored after the restart.
         text = again.client.get("/metrics").text
         counted = [line for line in text.splitlines() if line.startswith("brainmri_confidence_ratio_count")]
-        assert float(counted[0].split()[-1]) <= 1500 - stopped["done"]
+        assert float(counted[0].split()[-1]) <= 800 - stopped["done"]
 
 
 def run_until_interrupted(
