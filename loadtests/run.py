@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record.unlink(missing_ok=True)
     with _service(options.host, options.grpc_host, folder) as (host, grpc_host):
         command = _locust(profile.shape, options, host, grpc_host, folder, for_locust)
-        sys.stdout.write(f"{shlex.join(command[1:])}\n")
+        sys.stdout.write(f"{shlex.join(['python', *command[1:]])}\n")
         sys.stdout.flush()
         status = _run(command, plan)
     check = [str(record), *profile.check, *shlex.split(options.check)]
