@@ -8,6 +8,9 @@ from locust import LoadTestShape
 from loadtests.plans import Stage, stage_at
 from loadtests.record import Span
 
+USERS_PER_S = 100.0
+"""How fast users start and stop, so that a stage has its load at once or nearly; Locust advises against more."""
+
 
 class PlannedShape(LoadTestShape):
     """Follows the stages of a plan, and notes when each one really was.
@@ -38,8 +41,7 @@ class PlannedShape(LoadTestShape):
             self._close_span()
             now = time.time()
             self.spans.append(Span(stage.name, users * self.load_per_user, now, now + stage.seconds))
-        # At once, or nearly: Locust advises against more than 100 a second.
-        return users, min(100.0, users)
+        return users, USERS_PER_S
 
     def restart(self) -> None:
         """Begins the first stage now: until here, users were prepared."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.slo import result_of
 from tests.loadtests.locust_runs import locust, recorded
 from tests.loadtests.stub_service import LABELS, Fault, answer_with, stub_service
 
@@ -69,6 +70,16 @@ def test_a_closed_loop_has_as_many_requests_under_way_as_clients(tmp_path: Path)
     # Two clients that pause for half a second send at most four a second.
     assert 2 <= record.requests() <= 22
     assert record.faults == {}
+
+
+def test_after_a_spike_the_load_is_small_again(tmp_path: Path) -> None:
+    spike = ("--shape", "spike", "--levels", "2,60", "--stage-seconds", "6", "--image-count", str(IMAGES))
+    with stub_service([None], good_first=IMAGES) as service:
+        record = recorded(service.url, tmp_path, *spike, "UploadUser")
+    _, peak, after = record.spans
+    assert result_of(record, peak).due > 20
+    # Two a second are 8 in the four seconds that count.
+    assert result_of(record, after, settle_s=2).due <= 25
 
 
 @pytest.mark.parametrize(
