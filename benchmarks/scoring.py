@@ -84,7 +84,13 @@ def scoring(bundle: Path, images: Sequence[bytes]) -> Iterator[Scoring]:
     settings, contract = load_settings(), load_bundle(bundle).contract
     limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     opener = OpenBundle(
-        bundle, contract.digest(), settings.runtime, settings.inference_threads(), limits, settings.novelty_policy
+        bundle,
+        contract.digest(),
+        settings.runtime,
+        settings.inference_threads(),
+        settings.inference_lanes(),
+        limits,
+        settings.novelty_policy,
     )
     work = Work(opener, settings.max_batch_size, settings.decode_threads(), ArchiveLimits(), Retry())
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder, Supervisor(work, SHARD_SIZE) as supervisor:

@@ -71,6 +71,7 @@ def serve(
     # Whatever BentoML takes a container for, it must replace a worker that has died.
     os.environ.pop("BENTOML_CONTAINERIZED", None)
     command += ["--host", where, "--port", str(number)]
+    command += ["--timeout-keep-alive", str(settings.keep_alive_s)]
     command += ["--timeout-graceful-shutdown", str(max(int(settings.shutdown_grace_s - settings.shutdown_delay_s), 1))]
     # Replaces this process, so that signals reach the server itself.
     os.execv(sys.executable, [sys.executable, *command])  # noqa: S606

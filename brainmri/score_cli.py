@@ -186,6 +186,7 @@ def _opening(bundle: Bundle, settings: Settings) -> OpenBundle:
         bundle.contract.digest(),
         settings.runtime,
         settings.inference_threads(),
+        settings.inference_lanes(),
         _limits(settings),
         settings.novelty_policy,
     )

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     http_port: int = Field(default=3000, ge=1, le=65535)
     """TCP port of the HTTP interface."""
 
+    keep_alive_s: int = Field(default=75, ge=1, le=3600)
+    """How long an idle HTTP connection stays open, in seconds. It must be longer than the proxy in front or the client
+    keeps it, or else a request may be sent into a connection that is being closed, and is lost."""
+
     grpc_host: str = "127.0.0.1"
     """Address of the gRPC interface."""
 

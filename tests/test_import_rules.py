@@ -207,7 +207,7 @@ def test_a_module_imports_only_what_it_may(path: Path) -> None:
         ("loadtests.users", "from brainmri.contract import LABELS"),
         ("loadtests.users", "import training.dataset"),
         ("monitoring.grafana.rows", "from brainmri.imaging import SIDE"),
-        ("container.healthcheck", "from brainmri.settings import load_settings"),
+        ("container.healthcheck", "from brainmri.inference.engine import Engine"),
     ],
 )
 def test_a_planted_violation_is_found(module: str, source: str) -> None:

@@ -20,6 +20,7 @@ class OpenBundle:
         contract_sha256: What the contract's digest must be, wherever it is opened.
         runtime: Which runtime.
         threads: Of the runtime, at least 1.
+        streams: Inferences at a time, at least 1; see `open_runtime`.
         limits: What images to refuse.
         policy: The label of a novel image.
     """
@@ -28,6 +29,7 @@ class OpenBundle:
     contract_sha256: str
     runtime: Choice
     threads: int
+    streams: int
     limits: DecodeLimits
     policy: Policy
 
@@ -43,4 +45,4 @@ class OpenBundle:
             raise InvalidBundle(
                 f"{self.folder} holds another model than the run was begun with. Give every machine the same bundle."
             )
-        return Predictor.open(bundle, self.runtime, self.threads, self.limits, self.policy)
+        return Predictor.open(bundle, self.runtime, self.threads, self.limits, self.policy, self.streams)

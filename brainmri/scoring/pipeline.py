@@ -1,7 +1,8 @@
 """Images to rows in one process: a bounded pool decodes ahead while the network runs on full batches.
 
-Batches never reach across shards, and are the same whatever was decoded first: results do not depend on timing. What
-comes before and after the network has threads of its own, so that the network never waits for either.
+Batches never reach across shards, and are the same whatever was decoded first: results do not depend on timing. As
+many run at a time as the runtime has streams; OpenVINO's streams give the same numbers to the last bit. What comes
+before and after the network has threads of its own, so that the network never waits for either.
 """
 
 import hashlib
@@ -105,8 +106,12 @@ class Pipeline:
         self._sources = sources
         self._batch_size = batch_size
         self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        streams = predictor.runtime_info.streams
+        self._network = ThreadPoolExecutor(streams, thread_name_prefix="infer")
         self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
-        self._ahead = _BATCHES_AHEAD * batch_size
+        # One more than run, so that a stream finds its next batch waiting.
+        self._under_way = streams + 1
+        self._ahead = _BATCHES_AHEAD * batch_size * streams
         self._marks = marks
         self._on_batch = on_batch
         self._on_shard = on_shard
@@ -118,19 +123,22 @@ class Pipeline:
         What is no image's own fault, such as a lack of memory, is raised.
         """
         batch: list[_Image] = []
-        previous: Future[None] | None = None
+        under_way: deque[Future[None]] = deque()
         for image in self._decoded(take):
             batch.append(image)
             decoded = [other for other in batch if other.tensor is not None]
             if len(decoded) < self._batch_size and not image.is_last:
                 continue
-            outputs = run_batch(self._predictor, decoded) if decoded else []
-            if previous is not None:
-                previous.result()
-            previous = self._answering.submit(self._answer, batch, outputs)
+            if len(under_way) == self._under_way:
+                under_way.popleft().result()
+            outputs = self._network.submit(self._infer, decoded)
+            under_way.append(self._answering.submit(self._answer, batch, outputs))
             batch = []
-        if previous is not None:
-            previous.result()
+        for last in under_way:
+            last.result()
+
+    def _infer(self, images: Sequence[_Image]) -> list[Output | InferenceFailed]:
+        return run_batch(self._predictor, images) if images else []
 
     def _decoded(self, take: Take) -> Iterator[_Image]:
         """Yields the images of all shards in order, keeping the pool busy with those that follow."""
@@ -167,9 +175,9 @@ class Pipeline:
         except BrainMRIError as error:
             return _Image(shard, position, sha256, None, error)
 
-    def _answer(self, images: Sequence[_Image], outputs: Sequence[Output | InferenceFailed]) -> None:
-        """Makes the rows of a batch; one call after the other, in the order of the images."""
-        remaining, last = iter(outputs), images[-1]
+    def _answer(self, images: Sequence[_Image], outputs: Future[list[Output | InferenceFailed]]) -> None:
+        """Makes the rows of a batch once the network is done; one call after the other, in the order of the images."""
+        remaining, last = iter(outputs.result()), images[-1]
         for image in images:
             try:
                 row = self._answered(image, image.error or next(remaining))

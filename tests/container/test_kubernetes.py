@@ -122,10 +122,6 @@ def wait_for_model(engine: Engine, version: str, said: str) -> None:
         time.sleep(0.5)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Debian 12's Python 3.11.2 has no tarfile filter, which came with 3.11.4, and brainmri/store.py needs it",
-)
 def test_a_pod_serves_the_model_of_its_volume_and_ends_in_order(
     engine: Engine, image: str, manifests: list[dict[str, Any]], archive: Path, tmp_path: Path
 ) -> None:

@@ -165,6 +165,14 @@ def wait_until_refused(url: httpx.URL) -> None:
     pytest.fail("The server still answers new connections.")
 
 
+def test_an_idle_connection_outlives_the_five_seconds_of_uvicorn(server: httpx.Client) -> None:
+    with closing(HTTPConnection(server.base_url.host, server.base_url.port, timeout=START_S)) as connection:
+        for pause_s in (6, 0):
+            connection.request("GET", "/livez")
+            assert connection.getresponse().read()
+            time.sleep(pause_s)
+
+
 def test_an_upload_that_stalls_is_answered_408_in_the_one_shape(server: httpx.Client) -> None:
     with closing(begin_upload(server.base_url, 100)) as connection:
         response = connection.getresponse()

@@ -1,5 +1,6 @@
 import builtins
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 import openvino
 import pytest
 
-from brainmri.bundle import Bundle, write_bundle
+from brainmri.bundle import Bundle, load_bundle, write_bundle
 from brainmri.contract import Contract
 from brainmri.errors import InvalidBundle, RuntimeUnavailable
 from brainmri.inference.runtime import RuntimeInfo, open_runtime
 from brainmri.inference.tensorflow_runtime import read_weights
 from tests.tiny import BIAS, WEIGHTS, contract_parts, write_openvino, write_tiny_bundle
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_openvino_answers_a_batch_of_any_size(tiny_bundle: Bundle) -> None:
@@ -44,6 +47,18 @@ def test_threads_do_not_mix_their_answers(tiny_bundle: Bundle, streams: int) -> 
     for thread in threads:
         thread.join()
     assert seen == {10: {10}, 200: {200}}
+
+
+def test_streams_side_by_side_answer_as_one_alone_to_the_last_bit() -> None:
+    # Bulk scoring promises the same rows whatever ran at the same time.
+    bundle = load_bundle(ROOT / "models" / "brain_mri_xception")
+    images = np.random.default_rng(0).integers(0, 256, (8, 299, 299, 3), np.uint8)
+    alone = open_runtime(bundle, threads=2, streams=1).infer(images)
+    shared = open_runtime(bundle, threads=2, streams=2)
+    with ThreadPoolExecutor(3) as threads:
+        for output in threads.map(shared.infer, [images] * 9):
+            np.testing.assert_array_equal(output.logits, alone.logits)
+            np.testing.assert_array_equal(output.features, alone.features)
 
 
 def test_images_that_may_not_be_written_are_taken(tiny_bundle: Bundle) -> None:
