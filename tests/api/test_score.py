@@ -4,13 +4,16 @@ import io
 import json
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
@@ -300,11 +303,21 @@ def test_a_client_that_does_not_read_holds_back_the_work_and_is_left_at_the_dead
     assert asyncio.run(talk()) <= 3
 
 
-def test_a_request_that_takes_too_long_ends_with_a_summary_that_says_so(predictor: Predictor, png: Png) -> None:
+def test_a_request_that_takes_too_long_ends_with_a_summary_that_says_so(
+    predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = predictor.read
+
+    def slowly(data: bytes) -> NDArray[np.uint8]:
+        time.sleep(0.2)
+        return read(data)
+
     async def talk() -> list[dict[str, Any]]:
         engine = Engine(decode_workers=1, batching=Batching(max_batch_size=2))
-        caller = Caller(engine, predictor, forty(png), bulk_timeout_s=0.1)
+        # Forty images take 8 s.
+        caller = Caller(engine, predictor, forty(png), bulk_timeout_s=2)
         await caller.start()
+        monkeypatch.setattr(predictor, "read", slowly)
         await caller.call()
         await engine.drain(grace_s=1)
         return caller.lines
