@@ -6,6 +6,7 @@ Images and the bundle must be readable under the same paths on every machine; th
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +18,10 @@ from brainmri.inference.predictor import ModelIdentity
 from brainmri.scoring.child import Part, Work
 from brainmri.scoring.items import Item
 from brainmri.scoring.supervisor import Supervisor
+
+# Read by Ray on import. Where `uv run` has started this process, Ray would start its workers by it too, in a copy of
+# the working directory, and they would not come.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 try:
     import ray
