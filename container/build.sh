@@ -23,11 +23,13 @@ if [[ -n ${PIP_INDEX_URL:-} ]]; then
     options+=(--build-arg PIP_INDEX_URL="$PIP_INDEX_URL")
 fi
 
+# Labels that change come from here: with a build argument in a LABEL, buildah 1.28 takes an older layer for the same.
 buildah build --format docker --layers --timestamp "$epoch" \
     --file Containerfile --ignorefile .dockerignore \
     --build-arg BASE="$base" \
-    --build-arg VERSION="$version" \
-    --build-arg REVISION="$revision" \
-    --build-arg CREATED="$committed" \
+    --label org.opencontainers.image.version="$version" \
+    --label org.opencontainers.image.revision="$revision" \
+    --label org.opencontainers.image.created="$committed" \
+    --label org.opencontainers.image.base.name="$base" \
     --tag "$image" --tag "$image:$version" "${options[@]}" "$@" . >&2
 echo "$image@$(buildah images --format '{{.Digest}}' "$image:$version" | head -n 1)"

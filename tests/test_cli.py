@@ -178,7 +178,10 @@ def test_serve_names_the_released_version_to_the_server(run: Run, tmp_path: Path
     assert err.endswith(f"brainmri.cli: Serving brain_mri_xception:0.0.1 at http://127.0.0.1:{port}\n")
     assert os.environ["BRAINMRI_MODELS"] == "brain_mri_xception:0.0.1"
     assert os.environ["BRAINMRI_ASKED_MODELS"] == "brain_mri_xception:latest"
-    assert replaced[-6:] == ["--host", "127.0.0.1", "--port", port, "--timeout-graceful-shutdown", "19"]
+    assert replaced[-8:] == [
+        *("--host", "127.0.0.1", "--port", port),
+        *("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "19"),
+    ]
 
 
 def test_serve_runs_the_service_of_this_checkout_wherever_it_is_called(

@@ -66,9 +66,14 @@ class Heartbeats:
             # One has left between the two calls.
             return True
 
-    def all_ready(self) -> bool:
-        """Tells whether every worker that has joined and not left has said that it is ready, at its last beat."""
-        return all(_says_ready(path) for path in self._folder.glob("*"))
+    def all_ready(self, workers: int) -> bool:
+        """Tells whether every worker has joined and has said that it is ready, at its last beat.
+
+        Args:
+            workers: How many there are to be; the first can be ready before the last has joined.
+        """
+        ready = [_says_ready(path) for path in self._folder.glob("*")]
+        return len(ready) >= workers and all(ready)
 
 
 def _says_ready(path: Path) -> bool:

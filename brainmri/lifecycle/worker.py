@@ -68,7 +68,7 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Whether models are loaded and warm, here and in the other workers, and the process is not about to end."""
-        return self._engine.ready and (self._alone or self._heartbeats.all_ready())
+        return self._engine.ready and (self._alone or self._heartbeats.all_ready(self._settings.workers))
 
     @property
     def alive(self) -> bool:

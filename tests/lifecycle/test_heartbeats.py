@@ -47,26 +47,24 @@ def test_its_own_silence_shows_too_until_it_beats(heartbeats: Heartbeats, worker
     assert heartbeats.all_alive()
 
 
-def test_they_are_ready_when_every_one_that_has_joined_says_so(heartbeats: Heartbeats, workers: Path) -> None:
+def test_they_are_ready_when_all_have_joined_and_say_so(heartbeats: Heartbeats, workers: Path) -> None:
     heartbeats.beat(ready=True)
-    assert heartbeats.all_ready()
+    assert not heartbeats.all_ready(2)
     (workers / "2").touch()
-    assert not heartbeats.all_ready()
+    assert not heartbeats.all_ready(2)
     (workers / "2").write_text((workers / str(os.getpid())).read_text())
-    assert heartbeats.all_ready()
+    assert heartbeats.all_ready(2)
     heartbeats.beat(ready=False)
-    assert not heartbeats.all_ready()
-    heartbeats.leave()
-    assert heartbeats.all_ready()
+    assert not heartbeats.all_ready(2)
 
 
 def test_a_worker_that_joins_with_the_process_id_of_a_ready_one_is_not_ready(tmp_path: Path) -> None:
     for _ in range(2):
         heartbeats = Heartbeats(tmp_path, parent=1)
         heartbeats.join()
-        assert not heartbeats.all_ready()
+        assert not heartbeats.all_ready(1)
         heartbeats.beat(ready=True)
-        assert heartbeats.all_ready()
+        assert heartbeats.all_ready(1)
 
 
 def test_a_worker_that_left_in_good_order_is_not_missed(heartbeats: Heartbeats, workers: Path) -> None:

@@ -65,10 +65,11 @@ async def working(
 def test_it_is_ready_when_every_worker_of_the_server_is() -> None:
     async def talk() -> None:
         async with working(workers=2) as (worker, engine):
-            other = folder() / str(os.getppid())
-            other.touch()
             await until(lambda: engine.ready)
             await asyncio.sleep(0.1)
+            assert not worker.ready
+            other = folder() / str(os.getppid())
+            other.touch()
             assert not worker.ready
             other.write_text((folder() / str(os.getpid())).read_text())
             assert worker.ready
@@ -120,6 +121,7 @@ def test_its_heart_goes_on_beating_after_a_beat_that_could_not_be_written(
         async with working(workers=2) as (worker, engine):
             await until(lambda: engine.ready and "No space left" in caplog.text)
             assert not worker.ready
+            (folder() / str(os.getppid())).write_text("ready")
             full = False
             await until(lambda: worker.ready)
 

@@ -63,11 +63,13 @@ class Health:
             self._changed.notify_all()
 
     def _status(self, service: str) -> int:
-        served = {model.name for model in served_models(self._engine)} | {"", SERVICE_NAME}
+        served = {model.name for model in served_models(self._engine)}
         self._known |= served
-        if service in served and self._engine.ready and not self._draining:
+        if service in {"", SERVICE_NAME, *served} and self._engine.ready and not self._draining:
             return int(_Status.SERVING)
-        return int(_Status.NOT_SERVING if service in self._known else _Status.SERVICE_UNKNOWN)
+        # Before the first model is loaded, no name is known to be wrong.
+        unsure = service in self._known or not served
+        return int(_Status.NOT_SERVING if unsure else _Status.SERVICE_UNKNOWN)
 
     async def _check(self, message: Any, context: Any) -> Any:
         status = self._status(message.service)

@@ -289,7 +289,8 @@ def test_a_server_that_loads_its_model_is_live_but_not_ready(bundle: Bundle) -> 
         assert stub.ServerLive(pb.ServerLiveRequest()).live
         assert not stub.ServerReady(pb.ServerReadyRequest()).ready
         assert not stub.ModelReady(pb.ModelReadyRequest(name="brain_mri")).ready
-        assert health.Check(health_pb2.HealthCheckRequest()).status == NOT_SERVING
+        for name in ("", "brain_mri", "whatever it will serve"):
+            assert health.Check(health_pb2.HealthCheckRequest(service=name)).status == NOT_SERVING
         with pytest.raises(grpc.RpcError) as caught:
             stub.ModelInfer(request(RED))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
