@@ -3,14 +3,16 @@
 import json
 import logging
 import os
+import runpy
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from typer.core import TyperGroup
 
 from brainmri import logs, store
 from brainmri.api.schemas import error_body, prediction_body
@@ -21,10 +23,27 @@ from brainmri.inference.predictor import Prediction, Predictor
 from brainmri.keys_cli import keys
 from brainmri.lifecycle.ports import require_free
 from brainmri.models_cli import models
-from brainmri.score_cli import score
 from brainmri.settings import load_settings
 
+
+class _Commands(TyperGroup):
+    """All commands; those of `score` bring pyarrow, so they are imported only when they are wanted."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Returns their names, for the help."""
+        return [*super().list_commands(ctx), "score"]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Returns one of them, or None."""
+        if cmd_name != "score":
+            return super().get_command(ctx, cmd_name)
+        from brainmri.score_cli import score  # noqa: PLC0415 -- see above
+
+        return typer.main.get_command(score)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Classifies brain-MRI slices. Research use only, never a diagnosis.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -32,7 +51,6 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
-app.add_typer(score, name="score")
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,8 +80,7 @@ def serve(
         require_free(settings.grpc_host, settings.grpc_port, "BRAINMRI_GRPC_PORT")
     logs.configure(settings.log_format, settings.log_level)
     logging.getLogger(__name__).info("Serving %s at http://%s:%d", tags, where, number)
-    # -P: nothing in the working directory is imported.
-    command = ["-P", "-m", "bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
+    command = ["bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     # The store's latest need not be the one that was just announced.
     os.environ.update(BRAINMRI_MODELS=tags, BRAINMRI_ASKED_MODELS=",".join(settings.models))
@@ -73,8 +90,9 @@ def serve(
     command += ["--host", where, "--port", str(number)]
     command += ["--timeout-keep-alive", str(settings.keep_alive_s)]
     command += ["--timeout-graceful-shutdown", str(max(int(settings.shutdown_grace_s - settings.shutdown_delay_s), 1))]
-    # Replaces this process, so that signals reach the server itself.
-    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606
+    # In this process, so that signals reach the server itself, and nothing is imported twice.
+    sys.argv = command
+    runpy.run_module("bentoml", run_name="__main__", alter_sys=True)
 
 
 @app.command()

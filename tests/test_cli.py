@@ -1,5 +1,6 @@
 import json
 import os
+import runpy
 import shutil
 import socket
 import sys
@@ -159,10 +160,11 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command line that `brainmri serve` would become."""
     command: list[str] = []
 
-    def stop(_: str, arguments: list[str]) -> None:
-        command.extend(arguments)
+    def stop(module: str, **_: object) -> None:
+        assert module == "bentoml"
+        command.extend(sys.argv)
 
-    monkeypatch.setattr(os, "execv", stop)
+    monkeypatch.setattr(runpy, "run_module", stop)
     # So that what the command changes is changed back.
     for name in ("BRAINMRI_ASKED_MODELS", "BRAINMRI_BUNDLES", "BENTOML_CONTAINERIZED"):
         monkeypatch.setenv(name, os.environ.get(name, ""))

@@ -1,7 +1,10 @@
 """Takes a released bundle's weights as the result of the phases that made it, where the run itself is gone.
 
-Only best weights and their origin come back; histories and the optimiser do not, and the next phase needs neither.
+Only best weights, their origin and the picture of their training come back; histories and the optimiser do not, and the
+next phase needs neither. When every phase is adopted nothing is left to train, but to export, calibrate and evaluate anew.
 """
+
+import shutil
 
 import keras
 import numpy as np
@@ -28,8 +31,8 @@ def adopt(recipe: Recipe, bundle: Bundle, phases: int, space: Workspace) -> Prog
         space: Receives the run.
 
     Raises:
-        DatasetError: The recipe has no phase left to train, the run exists, the bundle was made by another recipe, or
-            it carries no Keras weights.
+        DatasetError: The recipe has fewer phases, the run exists, the bundle was made by another recipe, or it carries
+            no Keras weights.
     """
     run = space.run(recipe.name)
     _require_made_by(recipe, bundle, phases)
@@ -51,13 +54,14 @@ def adopt(recipe: Recipe, bundle: Bundle, phases: int, space: Workspace) -> Prog
     model = _network(recipe, bundle, phases)
     checkpoint.save_best(run, phases - 1, model.get_weights())
     checkpoint.save_adopted(run, progress)
+    if (curves := bundle.folder / "figures" / checkpoint.HISTORY).is_file():
+        shutil.copyfile(curves, run / checkpoint.HISTORY)
     return progress
 
 
 def _require_made_by(recipe: Recipe, bundle: Bundle, phases: int) -> None:
-    last = len(recipe.phases) - 1
-    if not 1 <= phases <= last:
-        raise DatasetError(f"{recipe.name} has {last + 1} phases: adopt the first 1 to {last}, so that one is left.")
+    if not 1 <= phases <= len(recipe.phases):
+        raise DatasetError(f"{recipe.name} has {len(recipe.phases)} phases: adopt 1 to {len(recipe.phases)} of them.")
     made = bundle.contract.provenance
     if made.recipe != recipe.name:
         raise DatasetError(f"{bundle.contract.tag} was made by the recipe {made.recipe!r}, not {recipe.name!r}.")

@@ -15,6 +15,8 @@ from training.recipe import Recipe
 from training.tables import write_atomically
 
 _STATE = "state.npz"
+HISTORY = "history.png"
+"""The picture of a run's losses and accuracies, in its folder."""
 
 
 @dataclass

@@ -54,7 +54,8 @@ def _quantise(network: openvino.Model, images: NDArray[np.uint8]) -> openvino.Mo
         _dataset(images),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
-        fast_bias_correction=True,
+        # Exact, layer by layer: half the error of the fast one, which estimates what quantising does to each mean.
+        fast_bias_correction=False,
     )
 
 
@@ -72,7 +73,7 @@ def _quantise_with_control(
         max_drop=MOST_FLIPS,
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
-        fast_bias_correction=True,
+        fast_bias_correction=False,
     )
 
 

@@ -244,4 +244,4 @@ def write_history(folder: Path, progress: Progress) -> None:
     writer.writeheader()
     writer.writerows(progress.history)
     write_atomically(folder / "history.csv", text.getvalue().encode())
-    plot_history(progress.history, folder / "history.png")
+    plot_history(progress.history, folder / checkpoint.HISTORY)

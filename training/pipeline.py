@@ -11,6 +11,7 @@ from brainmri.errors import DatasetError
 from training.arrays import Arrays
 from training.audit import read_manifest, summarise
 from training.card import write_card
+from training.checkpoint import HISTORY
 from training.data_card import write_data_card
 from training.dataset import find_dataset
 from training.drafts import DRAFT, calibrate_draft, trained_run
@@ -76,7 +77,7 @@ def _documents(recipe: Recipe, space: Workspace, contract: Contract, adopted: st
             DATA_CARD: write_data_card(audit, split, metrics.get("novelty", {})),
             PREDICTIONS: (run / PREDICTIONS).read_text(),
         },
-        figures=[*sorted((run / "figures").glob("*.png")), run / "history.png"],
+        figures=[*sorted((run / "figures").glob("*.png")), run / HISTORY],
     )
 
 

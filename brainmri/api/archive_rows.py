@@ -10,8 +10,7 @@ from brainmri.inference.deadline import Deadline
 from brainmri.jobs.scorer import Scorer
 from brainmri.scoring.archives import Archive, Member
 from brainmri.scoring.items import Item, item_id
-from brainmri.scoring.results import json_line
-from brainmri.scoring.rows import Row, values
+from brainmri.scoring.rows import Row, json_line, values
 
 
 class ArchiveRows:

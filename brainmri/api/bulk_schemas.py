@@ -1,18 +1,19 @@
 """The JSON of bulk scoring that is no row of results: the summary at its end, and jobs."""
 
 from collections import Counter
-from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
 from brainmri.api.schemas import Body, ModelBody
-from brainmri.contract import NOTICE
 from brainmri.errors import BrainMRIError
 from brainmri.inference.predictor import ModelIdentity
-from brainmri.jobs.job import Job
-from brainmri.scoring.rows import OK, Row
-from brainmri.scoring.summary import NO_LABEL
+from brainmri.scoring.rows import NO_LABEL, OK, Row
+
+NDJSON = "application/x-ndjson"
+"""One JSON document a line."""
+PARQUET = "application/vnd.apache.parquet"
+"""Registered with IANA in 2024."""
 
 
 class BulkErrorBody(Body):
@@ -164,29 +165,3 @@ class PathRequest(Body):
 
     path: str
     """A folder, an image or an archive below the server's input folder, relative to it."""
-
-
-def job_body(job: Job, expires: datetime | None) -> JobBody:
-    """Returns the JSON body of a job."""
-    spec, status = job.spec, job.status
-    error = status.error
-    return JobBody(
-        id=spec.id,
-        state=status.state,
-        source=JobSourceBody(kind="upload" if spec.source.path is None else "path", path=spec.source.path),
-        model=f"{spec.model_name}:{spec.model_version}",
-        created=spec.created.isoformat(timespec="seconds"),
-        started=_iso(status.started),
-        ended=_iso(status.ended),
-        expires=_iso(expires),
-        images=status.images,
-        done=status.done,
-        failed=status.failed,
-        progress=round(status.done / status.images, 4) if status.images else 0.0,
-        error=None if error is None else BulkErrorBody(code=error.code, message=error.message),
-        notice=NOTICE,
-    )
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat(timespec="seconds")

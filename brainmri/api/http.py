@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from brainmri.api.failures import HANDLERS
-from brainmri.api.jobs import Jobs
+from brainmri.api.job_routes import job_routes
 from brainmri.api.kserve_v1 import v1_routes
 from brainmri.api.memory import BodyMemory, BodyMemoryMiddleware
 from brainmri.api.middleware import FaultMiddleware
@@ -53,7 +53,7 @@ def create_app(
     routes: list[BaseRoute] = [
         *predict_routes(engine, metrics, settings),
         *score_routes(engine, metrics, settings, bulk, slots),
-        *Jobs(engine, metrics, settings, bulk, slots).routes(),
+        *job_routes(engine, metrics, settings, bulk, slots),
         *model_routes(engine),
         *v1_routes(engine, metrics, settings),
         *open_inference_routes(engine, settings, metrics),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,32 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from brainmri.api.body import BodyLimits, read_body
-from brainmri.api.bulk_schemas import JobBody, JobsBody, PathRequest, job_body
+from brainmri.api.bulk_schemas import (
+    NDJSON,
+    PARQUET,
+    BulkErrorBody,
+    JobBody,
+    JobsBody,
+    JobSourceBody,
+    PathRequest,
+)
 from brainmri.api.predict import json_response
-from brainmri.api.score import NDJSON
 from brainmri.api.slots import Slots
 from brainmri.api.spool import receive_archive
 from brainmri.api.upload import content_type
-from brainmri.errors import JobsDisabled, JobUnfinished, MalformedRequest
+from brainmri.contract import NOTICE
+from brainmri.errors import JobUnfinished, MalformedRequest
 from brainmri.inference.deadline import Deadline
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
-from brainmri.jobs.bulk import Bulk
 from brainmri.jobs.inputs import resolved_below
 from brainmri.jobs.job import Job
 from brainmri.jobs.record import ENDED, JobSpec, Source, now
 from brainmri.jobs.store import JobStore
 from brainmri.metrics import Metrics
-from brainmri.scoring.archives import open_archive
-from brainmri.scoring.results import json_line
+from brainmri.scoring.archives import ArchiveLimits, open_archive
+from brainmri.scoring.rows import json_line
 from brainmri.settings import Settings
-
-PARQUET = "application/vnd.apache.parquet"
-"""Registered with IANA in 2024."""
 
 _MOST_JSON_BYTES = 64 * 2**10
 _ROWS_AT_ONCE = 256
@@ -48,15 +53,25 @@ class Jobs:
         engine: Whose models may be chosen.
         metrics: What counts.
         settings: Limits.
-        bulk: Where jobs are kept, if the server keeps any.
+        store: Where jobs are kept.
+        archives: What uploads to refuse.
         slots: How many uploads there may be, shared with `/score`.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk, slots: Slots) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        settings: Settings,
+        store: JobStore,
+        archives: ArchiveLimits,
+        slots: Slots,
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._settings = settings
-        self._bulk = bulk
+        self._store = store
+        self._archives = archives
         self._slots = slots
 
     def routes(self) -> list[BaseRoute]:
@@ -71,7 +86,7 @@ class Jobs:
 
     async def create(self, request: Request) -> Response:
         """Makes a job of an upload, or of a path below the input root."""
-        store = self._store()
+        store = self._store
         query = request.query_params
         predictor = self._engine.models.get(query.get("model", ""), query.get("version", ""))
         await asyncio.to_thread(store.require_room, _owner(request))
@@ -90,7 +105,7 @@ class Jobs:
 
     async def list(self, request: Request) -> Response:
         """Tells which jobs the caller has."""
-        jobs = await asyncio.to_thread(self._store().of, _owner(request))
+        jobs = await asyncio.to_thread(self._store.of, _owner(request))
         return json_response(JobsBody(jobs=[self._body(job) for job in jobs]))
 
     async def show(self, request: Request) -> Response:
@@ -100,7 +115,7 @@ class Jobs:
     async def delete(self, request: Request) -> Response:
         """Cancels a job, and removes what is kept of it."""
         job = await self._find(request)
-        await asyncio.to_thread(self._store().delete, job)
+        await asyncio.to_thread(self._store.delete, job)
         if job.status.state not in ENDED:
             self._metrics.count_job("cancelled")
         return Response(status_code=204)
@@ -118,18 +133,11 @@ class Jobs:
         file = await asyncio.to_thread(pq.ParquetFile, path)
         return StreamingResponse(_lines(file), media_type=NDJSON, headers={"X-Accel-Buffering": "no"})
 
-    def _store(self) -> JobStore:
-        if self._bulk.store is None:
-            raise JobsDisabled(
-                "This server keeps no jobs. Use /score, or ask whoever runs it to set BRAINMRI_JOBS_DIR."
-            )
-        return self._bulk.store
-
     async def _find(self, request: Request) -> Job:
-        return await asyncio.to_thread(self._store().get, request.path_params["id"], _owner(request))
+        return await asyncio.to_thread(self._store.get, request.path_params["id"], _owner(request))
 
     def _body(self, job: Job) -> JobBody:
-        return job_body(job, job.expires(self._store().limits.ttl_s))
+        return _job_body(job, job.expires(self._store.limits.ttl_s))
 
     async def _read_path(self, request: Request) -> str:
         limits = BodyLimits(
@@ -155,8 +163,33 @@ class Jobs:
         return Source(is_form=is_form)
 
     def _check(self, upload: Path) -> None:
-        with upload.open("rb") as file, open_archive(file, self._bulk.archives):
+        with upload.open("rb") as file, open_archive(file, self._archives):
             pass
+
+
+def _job_body(job: Job, expires: datetime | None) -> JobBody:
+    spec, status = job.spec, job.status
+    error = status.error
+    return JobBody(
+        id=spec.id,
+        state=status.state,
+        source=JobSourceBody(kind="upload" if spec.source.path is None else "path", path=spec.source.path),
+        model=f"{spec.model_name}:{spec.model_version}",
+        created=spec.created.isoformat(timespec="seconds"),
+        started=_iso(status.started),
+        ended=_iso(status.ended),
+        expires=_iso(expires),
+        images=status.images,
+        done=status.done,
+        failed=status.failed,
+        progress=round(status.done / status.images, 4) if status.images else 0.0,
+        error=None if error is None else BulkErrorBody(code=error.code, message=error.message),
+        notice=NOTICE,
+    )
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="seconds")
 
 
 def _spec(owner: str | None, source: Source, predictor: Predictor) -> JobSpec:

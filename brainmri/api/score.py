@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from brainmri.api.archive_rows import ArchiveRows, row_line
-from brainmri.api.bulk_schemas import Tally, summary_line
+from brainmri.api.bulk_schemas import NDJSON, Tally, summary_line
 from brainmri.api.call import attend
 from brainmri.api.slots import Slots
 from brainmri.api.spool import receive_archive
@@ -26,11 +26,8 @@ from brainmri.jobs.bulk import Bulk
 from brainmri.jobs.scorer import Scorer
 from brainmri.metrics import Metrics
 from brainmri.scoring.archives import Archive, ArchiveLimits, open_archive
-from brainmri.scoring.inputs import is_image_name
+from brainmri.scoring.items import is_image_name
 from brainmri.settings import Settings
-
-NDJSON = "application/x-ndjson"
-"""One JSON document a line."""
 
 _SEND_PATIENCE_S = 30.0
 """After the deadline, for a client that reads slowly to get the summary."""

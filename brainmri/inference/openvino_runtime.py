@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,10 +44,9 @@ class OpenVINORuntime:
             network = core.read_model(bundle.file(artefact, ".xml"), bundle.file(artefact, ".bin"))
             shapes = {name: _shape(output) for output in network.outputs for name in output.names}
             require_outputs(bundle.contract, shapes)
-            networks = [
-                core.compile_model(network, "CPU", _options(variant.precision, threads, count))
-                for count in sorted({1, streams})
-            ]
+            options = [_options(variant.precision, threads, count) for count in sorted({1, streams})]
+            with ThreadPoolExecutor(len(options)) as compiling:
+                networks = list(compiling.map(lambda chosen: core.compile_model(network, "CPU", chosen), options))
         except RuntimeError as error:
             raise InvalidBundle(
                 f"OpenVINO cannot load {artefact.runtime} of {bundle.contract.tag}. Export the model again."

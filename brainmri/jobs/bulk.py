@@ -1,14 +1,17 @@
 """The bulk work of one serving process: its way to the engine, and its jobs if the server keeps any."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from brainmri.inference.bulk_lane import BulkLane
 from brainmri.inference.engine import Engine
-from brainmri.jobs.runner import JobRunner
-from brainmri.jobs.store import JobLimits, JobStore
 from brainmri.metrics import Metrics
 from brainmri.scoring.archives import ArchiveLimits
 from brainmri.settings import Settings
+
+if TYPE_CHECKING:
+    from brainmri.jobs.runner import JobRunner
+    from brainmri.jobs.store import JobStore
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class Bulk:
 
     lane: BulkLane
     archives: ArchiveLimits
-    store: JobStore | None
-    runner: JobRunner | None
+    store: "JobStore | None"
+    runner: "JobRunner | None"
 
     @classmethod
     def of(cls, engine: Engine, metrics: Metrics, settings: Settings) -> "Bulk":
@@ -38,6 +41,10 @@ class Bulk:
         )
         if settings.jobs_dir is None:
             return cls(lane, archives, None, None)
+        # What runs jobs brings pyarrow, 60 MB of memory; not every server keeps jobs.
+        from brainmri.jobs.runner import JobRunner  # noqa: PLC0415
+        from brainmri.jobs.store import JobLimits, JobStore  # noqa: PLC0415
+
         limits = JobLimits(
             max_jobs=settings.max_jobs,
             max_per_owner=settings.max_jobs_per_key,

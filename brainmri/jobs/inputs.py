@@ -7,8 +7,8 @@ from pathlib import Path
 from brainmri.errors import MalformedRequest, SourceUnreadable
 from brainmri.jobs.record import Source
 from brainmri.scoring.archives import ArchiveLimits, is_archive_name, open_archive
-from brainmri.scoring.inputs import Inputs, is_image_name
-from brainmri.scoring.items import Item, item_id
+from brainmri.scoring.inputs import Inputs
+from brainmri.scoring.items import Item, is_image_name, item_id
 
 _CHAIN = "::"
 """With this fsspec joins a path to another one."""

@@ -16,7 +16,8 @@ from brainmri.errors import BrainMRIError
 from brainmri.inference.predictor import ModelIdentity, Predictor
 from brainmri.scoring.archives import ArchiveLimits
 from brainmri.scoring.pipeline import Pipeline, Shard, ShardRows
-from brainmri.scoring.rows import FAILED, to_table
+from brainmri.scoring.row_tables import to_table
+from brainmri.scoring.rows import FAILED
 from brainmri.scoring.sources import Retry, Sources
 
 Open = Callable[[], Predictor]

@@ -2,16 +2,13 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from brainmri.errors import ScoringRefused
 from brainmri.scoring.archives import ArchiveLimits, is_archive_name, open_archive
-from brainmri.scoring.items import Item, item_id
+from brainmri.scoring.items import Item, is_image_name, item_id
 from brainmri.scoring.place import Place
 from brainmri.scoring.tables import is_table_name, table_entries
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
-"""Name endings of images. In folders and archives, other files are left out; named by themselves, they are tried."""
 
 _GLOB = frozenset("*?[")
 
@@ -94,12 +91,6 @@ class Inputs:
 
 def _absent(place: Place) -> ScoringRefused:
     return ScoringRefused(f"{place.shown} does not exist. Name a file, a folder, a pattern or a URL.")
-
-
-def is_image_name(name: str) -> bool:
-    """Tells whether a file is an image, by its name; `._a.png` is what macOS knows about `a.png`."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
 
 
 def _children(folder: Place) -> list[tuple[str, bool]]:

@@ -1,31 +1,20 @@
 """The rows of a run as one file: Parquet, CSV or JSON lines."""
 
-import json
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 
-from brainmri.scoring.rows import SCHEMA
+from brainmri.scoring.row_tables import SCHEMA
+from brainmri.scoring.rows import json_line
 from brainmri.scoring.run_folder import Format
 
 
 def write_results(file: BinaryIO, tables: Iterable[pa.Table], form: Format) -> None:
     """Writes tables of `SCHEMA` one after the other, holding one at a time."""
     {"parquet": _parquet, "csv": _csv, "jsonl": _json_lines}[form](file, tables)
-
-
-def json_line(row: Mapping[str, object]) -> bytes:
-    """Returns one row, by column, as a line of JSON; its time is a `datetime`."""
-    return json.dumps(row, ensure_ascii=False, default=_iso).encode() + b"\n"
-
-
-def _iso(value: object) -> str:
-    assert isinstance(value, datetime)  # noqa: S101 -- every other column is text or a number
-    return value.isoformat(timespec="milliseconds")
 
 
 def _parquet(file: BinaryIO, tables: Iterable[pa.Table]) -> None:

@@ -1,11 +1,10 @@
 """One row for each image: the columns of the results, the same in Parquet, CSV and JSONL."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Final, Literal
-
-import pyarrow as pa
 
 from brainmri.contract import LABELS
 from brainmri.errors import BrainMRIError
@@ -14,6 +13,8 @@ from brainmri.inference.predictor import ModelIdentity, Prediction
 
 OK: Final = "ok"
 FAILED: Final = "failed"
+NO_LABEL = "none"
+"""Stands for the class of an image for which the model abstains."""
 PROBABILITY = "probability_"
 """Each class has a column of this beginning, such as `probability_glioma`."""
 
@@ -59,15 +60,14 @@ class Row:
     scored_at: datetime
 
 
-def _column(name: str) -> list[tuple[str, pa.DataType]]:
+def _columns(name: str) -> dict[str, Literal["text", "number", "time"]]:
     if name == "probabilities":
-        return [(column, pa.float32()) for column in _PROBABILITIES]
-    special = {"confidence": pa.float32(), "novelty": pa.float32(), "scored_at": pa.timestamp("ms", tz="UTC")}
-    return [(name, special.get(name, pa.string()))]
+        return dict.fromkeys(_PROBABILITIES, "number")
+    return {name: "number" if name in ("confidence", "novelty") else "time" if name == "scored_at" else "text"}
 
 
-SCHEMA = pa.schema([column for field in fields(Row) for column in _column(field.name)])
-"""The columns in their order; the probabilities have one each."""
+COLUMNS = {column: kind for field in fields(Row) for column, kind in _columns(field.name).items()}
+"""Column to what it holds, in their order; the probabilities have one each. Numbers are float32."""
 
 
 def answered(identity: str, path: str, sha256: str, prediction: Prediction) -> Row:
@@ -112,13 +112,8 @@ def failed(identity: str, path: str, sha256: str | None, error: BrainMRIError, m
     )
 
 
-def to_table(rows: Iterable[Row]) -> pa.Table:
-    """Returns the rows as a table of `SCHEMA`."""
-    return pa.Table.from_pylist([values(row) for row in rows], schema=SCHEMA)
-
-
 def values(row: Row) -> dict[str, object]:
-    """Returns column to value, in the order of `SCHEMA`; the time is still a `datetime`."""
+    """Returns column to value, in the order of `COLUMNS`; the time is still a `datetime`."""
     found: dict[str, object] = {}
     for field in fields(row):
         value = getattr(row, field.name)
@@ -127,6 +122,16 @@ def values(row: Row) -> dict[str, object]:
         else:
             found[field.name] = value
     return found
+
+
+def json_line(row: Mapping[str, object]) -> bytes:
+    """Returns one row, by column, as a line of JSON; its time is a `datetime`."""
+    return json.dumps(row, ensure_ascii=False, default=_iso).encode() + b"\n"
+
+
+def _iso(value: object) -> str:
+    assert isinstance(value, datetime)  # noqa: S101 -- every other column is text or a number
+    return value.isoformat(timespec="milliseconds")
 
 
 def _now() -> datetime:

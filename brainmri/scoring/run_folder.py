@@ -18,7 +18,8 @@ from brainmri.imaging import PREPROCESSING_VERSION, DecodeLimits
 from brainmri.scoring import durable
 from brainmri.scoring.inputs import Inputs
 from brainmri.scoring.manifest import Frozen, Manifest, freeze
-from brainmri.scoring.rows import FAILED, SCHEMA
+from brainmri.scoring.row_tables import SCHEMA
+from brainmri.scoring.rows import FAILED
 
 Format = Literal["parquet", "csv", "jsonl"]
 

@@ -9,10 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from brainmri.contract import LABELS
-from brainmri.scoring.rows import FAILED
-
-NO_LABEL = "none"
-"""Stands for the class of an image for which the model abstains."""
+from brainmri.scoring.rows import FAILED, NO_LABEL
 
 CONFIDENCE_EDGES = tuple(np.linspace(0, 1, 21).round(2).tolist())
 NOVELTY_EDGES = tuple(np.linspace(0, 5, 26).round(1).tolist())
@@ -60,7 +57,7 @@ class Summary:
         self.novelties = np.zeros(len(NOVELTY_EDGES) - 1, np.int64)
 
     def add(self, table: pa.Table) -> None:
-        """Counts the rows of a table of `brainmri.scoring.rows.SCHEMA`."""
+        """Counts the rows of a table of `brainmri.scoring.row_tables.SCHEMA`."""
         self.images += len(table)
         columns = ("status", "label", "verdict", "confidence", "error_code")
         for status, label, verdict, confidence, code in zip(

@@ -27,7 +27,7 @@ from brainmri.jobs.job import Job
 from brainmri.jobs.record import JobSpec, Source, now
 from brainmri.jobs.store import JobLimits, JobStore
 from brainmri.metrics import Metrics
-from brainmri.scoring.rows import SCHEMA
+from brainmri.scoring.row_tables import SCHEMA
 from tests.api.conftest import api_settings, code_of
 from tests.api.json_schema import faults
 from tests.api.test_auth import add

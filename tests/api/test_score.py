@@ -26,7 +26,7 @@ from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
 from brainmri.inference.schedule import Batching
 from brainmri.metrics import Metrics
-from brainmri.scoring.rows import SCHEMA
+from brainmri.scoring.row_tables import SCHEMA
 from tests.api.conftest import MAX_IMAGE_BYTES, Ask, api_settings, code_of
 from tests.api.json_schema import faults
 from tests.api.test_openapi import DOCUMENT

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from brainmri.contract import LABELS
 from brainmri.scoring.quality import Labelled, folder_label
-from brainmri.scoring.rows import SCHEMA
+from brainmri.scoring.row_tables import SCHEMA
 from training import metrics
 from training.dataset import canonical_label
 

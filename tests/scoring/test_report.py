@@ -8,7 +8,7 @@ from brainmri.scoring.charts import bars, histogram, matrix
 from brainmri.scoring.finish import Outcome
 from brainmri.scoring.quality import Labelled
 from brainmri.scoring.report import page
-from brainmri.scoring.rows import SCHEMA
+from brainmri.scoring.row_tables import SCHEMA
 from brainmri.scoring.run_folder import Method, Record
 from brainmri.scoring.summary import Summary
 

@@ -51,10 +51,22 @@ def test_a_run_that_exists_is_not_written_over(bundle: Bundle, tmp_path: Path) -
         adopt(RECIPE, bundle, 1, Workspace(tmp_path))
 
 
-@pytest.mark.parametrize("phases", [0, 2])
-def test_a_phase_must_be_left_to_train(bundle: Bundle, tmp_path: Path, phases: int) -> None:
-    with pytest.raises(DatasetError, match="adopt the first 1 to 1"):
+@pytest.mark.parametrize("phases", [0, 3])
+def test_there_must_be_so_many_phases(bundle: Bundle, tmp_path: Path, phases: int) -> None:
+    with pytest.raises(DatasetError, match="t has 2 phases: adopt 1 to 2 of them"):
         adopt(RECIPE, bundle, phases, Workspace(tmp_path))
+
+
+def test_a_run_that_is_adopted_whole_is_exported_anew(bundle: Bundle, tmp_path: Path) -> None:
+    recipe = RECIPE.shortened(1)
+    (bundle.folder / "figures").mkdir(exist_ok=True)
+    (bundle.folder / "figures" / "history.png").write_bytes(b"curves")
+    run = Workspace(tmp_path).run("t")
+    assert adopt(recipe, bundle, 1, Workspace(tmp_path)).stopped
+    write_keras(trained_model(recipe, run), run)
+    with np.load(run / "weights.npz") as ours, np.load(bundle.folder / KERAS / "weights.npz") as theirs:
+        assert [ours[name].tolist() for name in ours] == [theirs[name].tolist() for name in theirs]
+    assert (run / "history.png").read_bytes() == b"curves"
 
 
 def test_another_recipes_bundle_is_refused(bundle: Bundle, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_the_card_tells_what_later_phases_did_otherwise_and_where_the_run_went_o
     page = write_card(Contract.from_parts(**contract_parts()), recipe, figures(), adopted="m:0.1.0")
     assert "Phase 2: mixup 0.0, an augmentation of its own, distillation from the recipe `master`." in page
     assert "Phase 1:" not in page
-    assert "went on from the float16 weights of `m:0.1.0`" in page
+    assert "began with the float16 weights of `m:0.1.0`" in page
 
 
 def test_the_data_card_counts_splits_leaks_and_outliers() -> None:

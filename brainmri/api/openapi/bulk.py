@@ -2,8 +2,15 @@
 
 from typing import Any
 
-from brainmri.api.bulk_schemas import BulkErrorBody, JobBody, JobSourceBody, ScoreSummary, ScoreSummaryLine
-from brainmri.api.jobs import PARQUET
+from brainmri.api.bulk_schemas import (
+    NDJSON,
+    PARQUET,
+    BulkErrorBody,
+    JobBody,
+    JobSourceBody,
+    ScoreSummary,
+    ScoreSummaryLine,
+)
 from brainmri.api.openapi.images import choice, form_of
 from brainmri.api.openapi.parts import (
     EXAMPLE_ID,
@@ -17,10 +24,9 @@ from brainmri.api.openapi.parts import (
     reference,
 )
 from brainmri.api.schemas import ModelBody
-from brainmri.api.score import NDJSON
 from brainmri.api.upload import FIELD_OF_MANY
 from brainmri.contract import NOTICE
-from brainmri.scoring.rows import SCHEMA
+from brainmri.scoring.rows import COLUMNS
 
 _BINARY = {"schema": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}}
 _FILES = {"type": "array", "minItems": 1, "items": _BINARY["schema"]}
@@ -94,8 +100,7 @@ _FINDING = (401, 404, 500, 501)
 def _column(name: str) -> dict[str, Any]:
     if name in _REQUIRED_TEXT:
         return {"type": "string"}
-    is_text = str(SCHEMA.field(name).type) == "string"
-    return {"anyOf": [{"type": "string" if is_text else "number"}, {"type": "null"}]}
+    return {"anyOf": [{"type": "string" if COLUMNS[name] == "text" else "number"}, {"type": "null"}]}
 
 
 BULK_SCHEMAS: Node = {
@@ -103,9 +108,9 @@ BULK_SCHEMAS: Node = {
         "type": "object",
         "description": "One image: the columns of `brainmri score`. A row of status `failed` has an error and no"
         " answer.",
-        "required": SCHEMA.names,
+        "required": list(COLUMNS),
         "additionalProperties": False,
-        "properties": {name: _column(name) for name in SCHEMA.names},
+        "properties": {name: _column(name) for name in COLUMNS},
     },
     "ScoreLine": {
         "description": "A line of the answer: a row, or, as the last one, the summary.",
