@@ -1,7 +1,7 @@
 """Takes a released bundle's weights as the result of the phases that made it, where the run itself is gone.
 
-Only best weights, their origin and the picture of their training come back; histories and the optimiser do not, and the
-next phase needs neither. When every phase is adopted nothing is left to train, but to export, calibrate and evaluate anew.
+Best weights, their origin and the picture of their training come back; histories and the optimiser do not, and the next
+phase needs neither. When every phase is adopted, nothing is left to train, but to export, calibrate and evaluate anew.
 """
 
 import shutil

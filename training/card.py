@@ -102,8 +102,8 @@ def _limits(contract: Contract, metrics: dict[str, Any]) -> str:
 def _training(contract: Contract, recipe: Recipe, adopted: str) -> str:
     made = contract.provenance
     resumed = (
-        f" The run began with the float16 weights of `{adopted}`, which phases of the recipe had made; `reproduce` trains"
-        " them all."
+        f" The run began with the float16 weights of `{adopted}`, which phases of the recipe had made;"
+        " `reproduce` trains them all."
         if adopted
         else ""
     )
