@@ -2,8 +2,8 @@
 
 SIGTERM, which the server's parent process passes on: not ready at once, for HTTP and gRPC; new requests are still
 answered for `shutdown_delay_s`, so that load balancers notice; then no new connection is accepted, what was accepted is
-answered, and the process ends, at the latest `shutdown_grace_s` after the signal. SIGHUP: the configured models are
-resolved again.
+answered, and the process ends, at the latest `shutdown_grace_s` after the signal. When the parent process dies, its
+workers do the same. SIGHUP: the configured models are resolved again.
 """
 
 import asyncio
@@ -58,7 +58,8 @@ class Worker:
         self._metrics = metrics
         self._settings = settings
         self._grpc = grpc
-        self._heartbeats = Heartbeats(store.home(), os.getppid())
+        self._parent = os.getppid()
+        self._heartbeats = Heartbeats(store.home(), self._parent)
         self._follower = Follower(engine, metrics, settings, WantedFile(store.home()))
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc_end: asyncio.Task[None] | None = None
@@ -125,9 +126,12 @@ class Worker:
             await self._follower.follow()
 
     async def _keep_beating(self) -> None:
-        while True:
+        while os.getppid() == self._parent:
             self._beat()
             await asyncio.sleep(BEAT_S)
+        # Nobody would replace this worker, and it would hold the ports against the next server.
+        _logger.error("The server's parent process has died: this worker answers what it accepted, and ends")
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _beat(self) -> None:
         self._metrics.set_ready(self._engine.ready and self._engine.alive)

@@ -84,6 +84,11 @@ class Server:
     def grpc_address(self) -> str:
         return f"127.0.0.1:{self.environ['BRAINMRI_GRPC_PORT']}"
 
+    def workers(self) -> set[int]:
+        """Returns the process ids of the workers that have joined and not left."""
+        folder = self.folder / "home" / "brainmri" / "workers" / str(self.process.pid)
+        return {int(path.name) for path in folder.iterdir()}
+
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs `brainmri` beside it."""
         return run_to_the_end(["brainmri", *arguments], self.environ)

@@ -157,7 +157,9 @@ def run_until_interrupted(
         server.until(lambda: job(server.client, identity)["done"] > 100, "a hundred images are done")
         seen = job(server.client, identity)
         assert seen["state"] == "running"
-        os.killpg(server.process.pid, number)
+        # A worker would stop in good order when only its parent is killed.
+        for process in [server.process.pid, *(server.workers() if number is signal.SIGKILL else ())]:
+            os.kill(process, number)
         server.process.wait()
     return seen
 

@@ -59,15 +59,9 @@ def serves(server: Server, version: str) -> int:
     return server.log.count(f"Serving {NAME}:{version}, ")
 
 
-def processes(server: Server) -> set[int]:
-    """Returns the process ids of the workers that have joined and not left."""
-    folder = server.folder / "home" / "brainmri" / "workers" / str(server.process.pid)
-    return {int(path.name) for path in folder.iterdir()}
-
-
 def test_activating_a_model_reaches_every_worker_and_loses_no_request(pair: Server, png: Callable[..., bytes]) -> None:
     pair.until(lambda: serves(pair, "0.0.1") == 2, "both workers serve the released model")
-    before = processes(pair)
+    before = pair.workers()
     with calling(ask_http(pair, png((255, 0, 0))), callers=4) as record:
         pair.until(lambda: len(record.outcomes) > 20, "requests are answered")
         done = pair.command("models", "activate", f"{NAME}:0.0.2")
@@ -80,7 +74,7 @@ def test_activating_a_model_reaches_every_worker_and_loses_no_request(pair: Serv
     assert {outcome.result for outcome in record.outcomes if outcome.begun > switched} == {"0.0.2"}
     assert pair.client.get("/model").json()["version"] == "0.0.2"
     assert len(before) == 2
-    assert processes(pair) == before
+    assert pair.workers() == before
 
 
 def test_a_bundle_that_was_altered_in_the_store_is_refused_and_the_old_one_goes_on(
@@ -109,7 +103,7 @@ def test_sighup_resolves_the_configured_models_again_and_loses_no_request(
 ) -> None:
     WantedFile(pair.folder / "home").write(Wanted((f"{NAME}:0.0.1",)))
     pair.until(lambda: serves(pair, "0.0.1") == 4, "both workers serve the configured model again")
-    before = processes(pair)
+    before = pair.workers()
     with calling(ask_http(pair, png((255, 0, 0))), callers=4) as record:
         # A new release: BRAINMRI_MODELS is `latest`, which means the one in the folder of released bundles.
         write_tiny_bundle(pair.folder / "models" / NAME, pair.folder, version="0.0.4")
@@ -117,7 +111,7 @@ def test_sighup_resolves_the_configured_models_again_and_loses_no_request(
         pair.until(lambda: serves(pair, "0.0.4") == 2, "both workers serve the new release")
     assert set(record.results()) <= {"0.0.1", "0.0.4"}
     assert ask_http(pair, png((255, 0, 0)))() == "0.0.4"
-    assert processes(pair) == before
+    assert pair.workers() == before
 
 
 def test_a_worker_that_is_killed_is_replaced_by_one_that_serves_what_is_wanted(
@@ -125,13 +119,22 @@ def test_a_worker_that_is_killed_is_replaced_by_one_that_serves_what_is_wanted(
 ) -> None:
     WantedFile(pair.folder / "home").write(Wanted((f"{NAME}:0.0.1",), f"{NAME}:0.0.2"))
     pair.until(lambda: serves(pair, "0.0.2") == 4, "both workers serve the activated model again")
-    before = processes(pair)
+    before = pair.workers()
     os.kill(min(before), signal.SIGKILL)
     pair.until(lambda: serves(pair, "0.0.2") == 5, "a third worker serves it")
-    assert len(processes(pair)) == 2
-    assert processes(pair) != before
+    assert len(pair.workers()) == 2
+    assert pair.workers() != before
     pair.until(lambda: pair.client.get("/livez").status_code == 200, "the server is alive")
     assert ask_http(pair, png((255, 0, 0)))() == "0.0.2"
+
+
+def test_workers_end_when_their_server_has_been_killed(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError), serving(tmp_path, workers=2) as server:
+        server.process.kill()
+        # Until nobody accepts a connection: the ports are free for the next server.
+        statuses = list(readiness(server))
+    assert 503 in statuses
+    assert server.log.count("The server's parent process has died") == 2
 
 
 def ask_grpc(client: triton.InferenceServerClient) -> Callable[[], object]:
