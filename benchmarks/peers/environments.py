@@ -29,7 +29,8 @@ def prepare(system: System, cache: Path = CACHE) -> Path:
     if uv is None:
         raise RuntimeError("uv is not on PATH; it makes the environments of the peers. Install it: pip install uv.")
     _run([uv, "venv", "--quiet", "--clear", "--python", interpreter(system.python), str(folder)])
-    _run([uv, "pip", "install", "--quiet", "--python", str(python), *wanted])
+    # Byte code too, or the first start that is timed would write it.
+    _run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted])
     stamp.write_text(digest)
     return python
 

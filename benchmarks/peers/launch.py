@@ -66,6 +66,8 @@ def running(system: System, runtime: str, bundle: Path, threads: int) -> Iterato
             "CUDA_VISIBLE_DEVICES": "",
             "RAY_TMPDIR": str(home),
         }
+        # Without byte code of what is installed every start would compile it again, here and there.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command = _ours(environment, bundle, http_port, grpc_port) if not system.module else _peer(system, environment)
         environment |= {
             "PEER_BUNDLE": str(bundle.resolve()),
