@@ -1,6 +1,9 @@
 """Holds the import rules of the architecture: imports point one way, and frameworks stay in their place."""
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,3 +243,13 @@ def test_what_the_architecture_allows_passes(module: str, source: str) -> None:
 def test_a_relative_import_is_refused() -> None:
     with pytest.raises(AssertionError, match="Relative imports"):
         violations("brainmri.api.http", "from ..imaging import decode")
+
+
+@pytest.mark.parametrize("module", ["service", "brainmri.cli"])
+def test_arrow_is_imported_only_by_what_writes_tables(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'pyarrow', 'openvino'}} & set(sys.modules)))"
+    settings = {name: value for name, value in os.environ.items() if name != "BRAINMRI_JOBS_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=settings, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "[]\n", done.stderr
