@@ -1,6 +1,6 @@
 # A fresh machine needs python3, make and git; everything else is installed below this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format lock train evaluate clean bench-e2e bench-overload bench-soak bench-runtimes bench-peers k8s-validate \
+.PHONY: help setup serve test check format lock train evaluate clean bench-e2e bench-overload bench-first bench-soak bench-runtimes bench-peers k8s-validate \
 	load-smoke load-steps load-spike load-soak requirements bento container .venv/bin/python
 
 # --- uv: the one on PATH, else a pinned one in .uv/ -----------------------------------------------
@@ -101,6 +101,9 @@ bench-e2e: setup ## Measure the service against its runtime in process; docs/ben
 
 bench-overload: setup ## Measure five times the capacity, and corrupt images among good ones
 	@$(RUN) python -m benchmarks.overload $(ARGS)
+
+bench-first: setup ## Measure starts: seconds until ready, and the first request after it
+	@$(RUN) python -m benchmarks.first_request $(ARGS)
 
 bench-runtimes: setup ## Measure every runtime that a bundle carries; docs/performance.md
 	@$(RUN) python -m benchmarks.runtimes $(ARGS)

@@ -82,7 +82,8 @@ class Settings(BaseSettings):
 
     lanes: int = Field(default=0, ge=0, le=64)
     """Inferences at the same time, among which OpenVINO shares its threads; one that is alone gets all of them. 0 takes
-    one for each thread, at most 4; one for ONNX Runtime and TensorFlow."""
+    one for each thread, at most 4; and one if BRAINMRI_RUNTIME names ONNX Runtime or TensorFlow. Set 1 where `auto`
+    comes to those."""
 
     batch_wait_ms: float = Field(default=0, ge=0, le=1000)
     """How long an idle lane waits for company, in milliseconds. 0 is best on a CPU; a GPU may gain from 1 to 5."""

@@ -127,10 +127,16 @@ class Jobs:
         if job.status.state != "succeeded":
             raise JobUnfinished(_unfinished(job))
         path = job.run.results("parquet")
-        if media == PARQUET:
-            return FileResponse(path, media_type=PARQUET, filename=f"{job.spec.id}.parquet")
-        # Opened now, so that a job that is deleted meanwhile is still sent as a whole.
-        file = await asyncio.to_thread(pq.ParquetFile, path)
+        try:
+            if media == PARQUET:
+                found = await asyncio.to_thread(path.stat)
+                return FileResponse(path, media_type=PARQUET, filename=f"{job.spec.id}.parquet", stat_result=found)
+            # Opened now, so that a job that is deleted meanwhile is still sent as a whole.
+            file = await asyncio.to_thread(pq.ParquetFile, path)
+        except FileNotFoundError:
+            # Deleted since it was found: this says so.
+            await self._find(request)
+            raise
         return StreamingResponse(_lines(file), media_type=NDJSON, headers={"X-Accel-Buffering": "no"})
 
     async def _find(self, request: Request) -> Job:

@@ -47,7 +47,7 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
         contract = engine.models.get(name, request.path_params.get("version", "")).contract
-        if not engine.ready:
+        if not engine.server_ready:
             raise NotReady("The server is starting or draining. Ask another replica, or try again in a few seconds.")
         status = {"error_code": "OK", "error_message": ""}
         version = V1Version(version=contract.version, state="AVAILABLE", status=status)

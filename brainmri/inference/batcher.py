@@ -107,6 +107,13 @@ class Batcher:
         """Raises what `admit` would raise now; takes no place."""
         self._ask(self._lanes.refusal, predictor, images, deadline, priority)
 
+    def room_in_s(self, predictor: Predictor, images: int, deadline: Deadline, priority: Priority) -> float | None:
+        """Returns when to ask `admit` for room, in seconds from now; None for at once. Counts no refusal."""
+        if self._draining or deadline.remaining_s <= 0:
+            return None
+        refusal = self._lanes.refusal(priority, predictor, images, deadline.remaining_s)
+        return None if refusal is None else max(refusal.clear_in_s, _SHORTEST_RETRY_S)
+
     async def infer(
         self,
         predictor: Predictor,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from brainmri.errors import NotReady, Overloaded
+from brainmri.errors import NotReady
 from brainmri.inference.deadline import Deadline, Priority
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Prediction, Predictor
@@ -48,10 +48,10 @@ class BulkLane:
         """Answers for one encoded image, which has a place.
 
         Raises:
-            BrainMRIError: As in `Engine.predict`, except that work that finds no room is offered again.
+            BrainMRIError: As in `Engine.predict`, except that work without room waits for it.
         """
-        while True:
-            try:
-                return await self._engine.predict(data, deadline, predictor=predictor, priority=Priority.BULK)
-            except Overloaded as error:
-                await asyncio.sleep(min(error.retry_after_s, _LONGEST_WAIT_S, max(deadline.remaining_s, 0.0)))
+        engine, bulk = self._engine, Priority.BULK
+        # Asked first: what waits here has been accepted, and nobody is refused.
+        while (wait_s := engine.room_in_s(deadline, predictor=predictor, priority=bulk)) is not None:
+            await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S, max(deadline.remaining_s, 0.0)))
+        return await engine.predict(data, deadline, predictor=predictor, priority=bulk)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,19 @@ _EVER = Deadline(math.inf, math.inf)
 
 _rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
 """Set in the task of the rehearsal: what it asks for is answered before the engine is ready."""
+
+
+@dataclass(frozen=True)
+class Others:
+    """What is known of the other processes of the same server; without any, all is well.
+
+    Attributes:
+        ready: Tells whether they are.
+        alive: Tells whether they are.
+    """
+
+    ready: Callable[[], bool] = lambda: True
+    alive: Callable[[], bool] = lambda: True
 
 
 class Engine:
@@ -54,11 +68,22 @@ class Engine:
         self._max_request_images = max_request_images
         self._rehearsed = self._retiring = self._failed = False
         self.models = Models()
+        self.others = Others()
 
     @property
     def ready(self) -> bool:
         """Whether a model is loaded and everything is warm, and the engine is neither retiring nor draining."""
         return self.models.ready and self._rehearsed and not self._retiring
+
+    @property
+    def server_ready(self) -> bool:
+        """Whether this process and all others of the same server are ready: any of them may get the next request."""
+        return self.ready and self.others.ready()
+
+    @property
+    def server_alive(self) -> bool:
+        """Whether this process and all others of the same server are alive."""
+        return self.alive and self.others.alive()
 
     @property
     def alive(self) -> bool:
@@ -122,6 +147,10 @@ class Engine:
             DeadlineExceeded: The deadline has passed.
         """
         self._batcher.require_room(self._answering(predictor), 1, deadline, priority)
+
+    def room_in_s(self, deadline: Deadline, *, predictor: Predictor, priority: Priority) -> float | None:
+        """Returns when `predict` would find a place, in seconds from now; None for at once, or to be told why not."""
+        return self._batcher.room_in_s(predictor, 1, deadline, priority)
 
     @contextmanager
     def let_in(self) -> Iterator[None]:

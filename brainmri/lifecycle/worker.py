@@ -13,13 +13,14 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
 from brainmri import store
 from brainmri.api.open_inference.server import GrpcServer
 from brainmri.errors import BrainMRIError
-from brainmri.inference.engine import Engine
+from brainmri.inference.engine import Engine, Others
 from brainmri.inference.predictor import Predictor
 from brainmri.lifecycle.follower import Follower, configure
 from brainmri.lifecycle.heartbeats import BEAT_S, Heartbeats
@@ -28,6 +29,9 @@ from brainmri.lifecycle.wanted import Wanted, WantedFile
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
 
+_BACKGROUND_THREADS = 32
+"""For what waits for disks: listing archives, storing jobs, rendering metrics. Python's own number, six on two CPUs, is
+taken up by a few slow uploads of archives, and large tensors would wait for them."""
 _LAST_STEPS_S = 0.5
 """Kept back from the grace for closing files and threads."""
 
@@ -60,6 +64,8 @@ class Worker:
         self._grpc = grpc
         self._parent = os.getppid()
         self._heartbeats = Heartbeats(store.home(), self._parent)
+        if settings.workers > 1:
+            engine.others = Others(lambda: self._heartbeats.all_ready(settings.workers), self._heartbeats.all_alive)
         self._follower = Follower(engine, metrics, settings, WantedFile(store.home()))
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc_end: asyncio.Task[None] | None = None
@@ -69,19 +75,17 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Whether models are loaded and warm, here and in the other workers, and the process is not about to end."""
-        return self._engine.ready and (self._alone or self._heartbeats.all_ready(self._settings.workers))
+        return self._engine.server_ready
 
     @property
     def alive(self) -> bool:
         """Whether a restart would not help: nothing failed for good, here or in the other workers."""
-        return self._engine.alive and (self._alone or self._heartbeats.all_alive())
-
-    @property
-    def _alone(self) -> bool:
-        return self._settings.workers == 1
+        return self._engine.server_alive
 
     async def start(self) -> None:
         """Starts gRPC and begins to load; both interfaces answer not ready until that is done."""
+        threads = ThreadPoolExecutor(_BACKGROUND_THREADS, thread_name_prefix="background")
+        asyncio.get_running_loop().set_default_executor(threads)
         self._listen_to_signals()
         self._heartbeats.join()
         try:

@@ -308,6 +308,42 @@ def test_so_many_jobs_are_kept_of_a_key_and_in_all(serve: Callable[..., None], p
     serve(visit, started=False, api_keys_file=file, max_jobs=3, max_jobs_per_key=2)
 
 
+def test_without_keys_the_limit_of_one_key_does_not_count(serve: Callable[..., None], png: Png) -> None:
+    data = packed_zip(four(png))
+
+    async def visit(service: Service) -> None:
+        for _ in range(3):
+            await service.make(data)
+        response = await service.client.post("/jobs", content=data)
+        assert (response.status_code, response.json()["error"]["limit"]) == (429, "3 jobs")
+
+    serve(visit, started=False, max_jobs=3, max_jobs_per_key=1)
+
+
+@pytest.mark.parametrize("form", ["ndjson", "parquet"])
+def test_results_that_vanish_while_they_are_asked_for_are_not_found(
+    serve: Callable[..., None], png: Png, form: str
+) -> None:
+    async def visit(service: Service) -> None:
+        identity = await service.make(packed_zip(four(png)))
+        await service.until(identity, "succeeded")
+        store = service.bulk.store
+        assert store is not None
+        find = store.get
+
+        def find_and_delete(identity: str, owner: str | None) -> Job:
+            job = find(identity, owner)
+            store.delete(job)
+            return job
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "get", find_and_delete)
+            response = await service.client.get(f"/jobs/{identity}/results?format={form}")
+        assert (response.status_code, code_of(response)) == (404, "job_not_found")
+
+    serve(visit)
+
+
 def test_jobs_take_so_much_room_and_no_more(serve: Callable[..., None], png: Png) -> None:
     data = packed_zip(four(png))
     most = len(data) + 1500

@@ -23,6 +23,7 @@ from brainmri.errors import NotReady
 from brainmri.inference.bulk_lane import BulkLane
 from brainmri.inference.deadline import Deadline
 from brainmri.inference.engine import Engine
+from brainmri.inference.observer import Unobserved
 from brainmri.inference.predictor import Predictor
 from brainmri.inference.schedule import Batching
 from brainmri.metrics import Metrics
@@ -391,9 +392,21 @@ def test_the_body_is_not_held_in_memory(predictor: Predictor, png: Png) -> None:
     assert len(asyncio.run(talk())) == 1
 
 
-def test_the_lane_takes_work_that_found_no_room_again(predictor: Predictor, png: Png) -> None:
+class Refusals(Unobserved):
+    """Notes why work was refused."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def count_refusal(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+def test_the_lane_waits_for_room_and_that_counts_as_no_refusal(predictor: Predictor, png: Png) -> None:
+    refusals = Refusals()
+
     async def talk() -> str | None:
-        engine = Engine(decode_workers=1, batching=Batching(max_queue_images=1))
+        engine = Engine(decode_workers=1, batching=Batching(max_queue_images=1), observer=refusals)
         await engine.start(lambda: [predictor])
         lane, deadline = BulkLane(engine, 8), Deadline.after(10)
 
@@ -402,6 +415,7 @@ def test_the_lane_takes_work_that_found_no_room_again(predictor: Predictor, png:
                 return (await lane.predict(png(), deadline, predictor)).label
 
         labels = await asyncio.gather(*(one() for _ in range(8)))
+        assert refusals.reasons == []
         await engine.drain(grace_s=1)
         with pytest.raises(NotReady, match="shutting down"):
             await one()

@@ -155,15 +155,24 @@ def test_callers_that_come_during_the_rehearsal_are_refused_and_cannot_make_it_f
     assert asyncio.run(ask())
 
 
-def test_every_batch_size_is_warm_before_it_is_ready(tiny_bundle: Bundle) -> None:
+@pytest.mark.parametrize(
+    ("compiled", "tried"), [((), {1, 4}), ((1, 2, 4), {1, 2, 4})], ids=["any size", "fixed sizes"]
+)
+def test_what_it_is_warm_for_before_it_is_ready(
+    tiny_bundle: Bundle, compiled: tuple[int, ...], tried: set[int]
+) -> None:
     class Sizes(Broken):
+        def __init__(self) -> None:
+            super().__init__(0.0)
+            self.info = RuntimeInfo("openvino-f32", "f32", 1, compiled)
+
         def infer(self, images: NDArray[np.uint8]) -> Output:
             seen.append(len(images))
             return super().infer(images)
 
     async def ask() -> None:
-        async with running(Predictor(tiny_bundle.contract, Sizes(0.0), DecodeLimits()), max_batch_size=4):
-            assert set(seen) == {1, 2, 3, 4}
+        async with running(Predictor(tiny_bundle.contract, Sizes(), DecodeLimits()), max_batch_size=4):
+            assert set(seen) == tried
 
     seen: list[int] = []
     asyncio.run(ask())

@@ -136,6 +136,8 @@ def test_a_run_in_a_folder_is_not_begun_again_but_continued(score: Run, scans: P
         ({"arguments": ["--shard-size", "3"]}, "shard_size is 256 there and 3 here"),
         ({"arguments": ["models"]}, "inputs is"),
         ({"environment": {"BRAINMRI_NOVELTY_POLICY": "pass"}}, "novelty_policy is 'abstain' there and 'pass' here"),
+        ({"preprocessing": "other-v2"}, "preprocessing_version is 'pad-bilinear-299-v1' there and 'other-v2' here"),
+        ({"environment": {"BRAINMRI_MAX_IMAGE_PIXELS": "90000"}}, "max_image_pixels is"),
         ({"model": True}, "model is 'brain_mri_xception:0.0.1' there and 'brain_mri_xception:0.0.2' here"),
     ],
 )
@@ -145,6 +147,8 @@ def test_a_run_is_not_continued_in_another_way(
     score("scans", "--out", "out")
     if "model" in change:
         write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path, version="0.0.2")
+    if "preprocessing" in change:
+        monkeypatch.setattr("brainmri.scoring.run_folder.PREPROCESSING_VERSION", change["preprocessing"])
     for name, value in change.get("environment", {}).items():
         monkeypatch.setenv(name, value)
     status, _, err = score(*change.get("arguments", []), "--out", "out", "--resume")

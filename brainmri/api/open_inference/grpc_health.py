@@ -20,7 +20,7 @@ _Status = health_pb2.HealthCheckResponse
 
 
 class Health:
-    """Answers `Check` from the engine's state at that moment, and keeps `Watch` informed of changes.
+    """Answers `Check` from the server's state at that moment, and keeps `Watch` informed of changes.
 
     Known services are the server as a whole (the empty name), the inference service, and each served model. gRPC's
     own servicer is not used: when one of two watchers of a service leaves, the other one hears nothing more.
@@ -65,7 +65,7 @@ class Health:
     def _status(self, service: str) -> int:
         served = {model.name for model in served_models(self._engine)}
         self._known |= served
-        if service in {"", SERVICE_NAME, *served} and self._engine.ready and not self._draining:
+        if service in {"", SERVICE_NAME, *served} and self._engine.server_ready and not self._draining:
             return int(_Status.SERVING)
         # Before the first model is loaded, no name is known to be wrong.
         unsure = service in self._known or not served
@@ -93,7 +93,7 @@ class Health:
     async def _notify_of_changes(self) -> None:
         seen = None
         while True:
-            state = (self._engine.ready, self._engine.models.all())
+            state = (self._engine.server_ready, self._engine.models.all())
             if state != seen:
                 seen = state
                 async with self._changed:

@@ -53,17 +53,17 @@ class InferenceService:
 
     async def server_live(self, _message: Any, _rpc: Rpc) -> Any:
         """Whether a restart would not help."""
-        return service_pb2.ServerLiveResponse(live=self._engine.alive)
+        return service_pb2.ServerLiveResponse(live=self._engine.server_alive)
 
     async def server_ready(self, _message: Any, _rpc: Rpc) -> Any:
         """Whether inferences are answered."""
-        return service_pb2.ServerReadyResponse(ready=self._engine.ready)
+        return service_pb2.ServerReadyResponse(ready=self._engine.server_ready)
 
     async def model_ready(self, message: Any, _rpc: Rpc) -> Any:
         """Whether inferences of one model are answered; an unknown one is NOT_FOUND."""
         if self._engine.ready:
             find_model(self._engine, message.name, message.version)
-        return service_pb2.ModelReadyResponse(ready=self._engine.ready)
+        return service_pb2.ModelReadyResponse(ready=self._engine.server_ready)
 
     async def server_metadata(self, _message: Any, _rpc: Rpc) -> Any:
         """Name, version and extensions."""

@@ -45,10 +45,12 @@ def _server_routes(engine: Engine) -> list[BaseRoute]:
         return JSONResponse(server_metadata())
 
     async def live(_: Request) -> Response:
-        return JSONResponse({"live": engine.alive}, 200 if engine.alive else 503)
+        is_alive = engine.server_alive
+        return JSONResponse({"live": is_alive}, 200 if is_alive else 503)
 
     async def ready(_: Request) -> Response:
-        return JSONResponse({"ready": engine.ready}, 200 if engine.ready else 503)
+        is_ready = engine.server_ready
+        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
     async def repository(_: Request) -> Response:
         return JSONResponse(index(engine))
@@ -69,7 +71,8 @@ def _server_routes(engine: Engine) -> list[BaseRoute]:
 def _model_routes(engine: Engine, settings: Settings) -> list[BaseRoute]:
     async def ready(request: Request) -> Response:
         model = _model(engine, request)
-        return JSONResponse({"name": model.name, "ready": engine.ready}, 200 if engine.ready else 503)
+        is_ready = engine.server_ready
+        return JSONResponse({"name": model.name, "ready": is_ready}, 200 if is_ready else 503)
 
     async def about(request: Request) -> Response:
         return JSONResponse(metadata(engine, _model(engine, request)))
