@@ -82,8 +82,6 @@ def serve(
     logging.getLogger(__name__).info("Serving %s at http://%s:%d", tags, where, number)
     command = ["bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    # Of workers: glibc's default of eight heaps for each CPU grew under overload, this did not (docs/performance.md).
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     # The store's latest need not be the one that was just announced.
     os.environ.update(BRAINMRI_MODELS=tags, BRAINMRI_ASKED_MODELS=",".join(settings.models))
     os.environ["BRAINMRI_BUNDLES"] = str(folder.absolute())

@@ -166,7 +166,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(runpy, "run_module", stop)
     # So that what the command changes is changed back.
-    for name in ("MALLOC_ARENA_MAX", "BRAINMRI_ASKED_MODELS", "BRAINMRI_BUNDLES", "BENTOML_CONTAINERIZED"):
+    for name in ("BRAINMRI_ASKED_MODELS", "BRAINMRI_BUNDLES", "BENTOML_CONTAINERIZED"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.setenv("BRAINMRI_MODELS", "brain_mri_xception:latest")
     return command

@@ -11,10 +11,9 @@ from brainmri.inference.predictor import Predictor
 
 
 def warm_up(predictor: Predictor, max_batch_size: int) -> None:
-    """Runs every stage, and the network with one image and with as many as it will see, in the calling thread.
+    """Runs every stage, and the network with the batch sizes that it will see, in the calling thread.
 
-    Where a runtime compiles for fixed sizes, with each of them. Of the others, the first batch of a size took 6 ms more
-    than the second, once; trying all sizes would take 0.6 s before every start.
+    All of them, because what a runtime allocates for a size would otherwise make memory grow under load (decision 0017).
 
     Args:
         predictor: The model.
@@ -23,7 +22,7 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
     Raises:
         InvalidBundle: The network fails on a black image.
     """
-    sizes = predictor.runtime_info.batch_sizes or sorted({1, max_batch_size})
+    sizes = predictor.runtime_info.batch_sizes or range(1, max_batch_size + 1)
     try:
         for size in sizes:
             _fill_streams(predictor, np.zeros((size, SIDE, SIDE, 3), np.uint8))
