@@ -13,7 +13,7 @@ from brainmri.inference.predictor import Predictor
 def warm_up(predictor: Predictor, max_batch_size: int) -> None:
     """Runs every stage, and the network with the batch sizes that it will see, in the calling thread.
 
-    All of them, because what a runtime allocates for a size would otherwise make memory grow under load (decision 0017).
+    All of them: what a runtime allocates for a size would otherwise make memory grow under load (decision 0017).
 
     Args:
         predictor: The model.
