@@ -1,6 +1,6 @@
 """The end of a run, for a person at a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -10,6 +10,9 @@ from brainmri.inference.novelty import NOT_A_BRAIN_MRI, UNSURE
 from brainmri.scoring.finish import Outcome
 from brainmri.scoring.quality import Quality
 from brainmri.scoring.summary import Summary
+
+CLASS_FIGURES = ("label", "precision", "recall", "F1", "ROC AUC", "AP", "images")
+"""AP is the average precision."""
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
@@ -53,10 +56,9 @@ def _confusion(quality: Quality) -> Table:
 
 
 def _per_class(quality: Quality) -> Table:
-    table = _table("Per class", "label", "precision", "recall", "F1", "images")
-    for label, figures in quality.classes.items():
-        shares = (f"{share:.4f}" for share in (figures.precision, figures.recall, figures.f1))
-        table.add_row(label, *shares, str(figures.support))
+    table = _table("Per class", *CLASS_FIGURES)
+    for row in class_rows(quality):
+        table.add_row(*row)
     return table
 
 
@@ -65,6 +67,13 @@ def _figures(quality: Quality) -> Table:
     for name, value in figure_rows(quality):
         table.add_row(name, value)
     return table
+
+
+def class_rows(quality: Quality) -> Iterator[Sequence[str]]:
+    """Yields the cells below `CLASS_FIGURES`, a row for each class."""
+    for label, one in quality.classes.items():
+        areas = ("none" if area is None else f"{area:.4f}" for area in (one.roc_auc, one.average_precision))
+        yield (label, f"{one.precision:.4f}", f"{one.recall:.4f}", f"{one.f1:.4f}", *areas, str(one.support))
 
 
 def figure_rows(quality: Quality) -> Sequence[tuple[str, str]]:
@@ -80,6 +89,8 @@ def figure_rows(quality: Quality) -> Sequence[tuple[str, str]]:
         ("log loss", f"{quality.log_loss:.4f}"),
         ("Brier score", f"{quality.brier:.4f}"),
         ("calibration error (15 bins of equal mass)", f"{quality.ece:.4f}"),
+        ("risk-coverage (AUGRC, lower is better)", f"{quality.augrc:.4f}"),
+        ("accuracy of the surest 95 %", f"{quality.accuracy_at_95_coverage:.4f}"),
         ("answers without a label", str(quality.unlabelled)),
     ]
 

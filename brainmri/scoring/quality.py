@@ -22,12 +22,17 @@ _NO_TUMOUR = ("no", "normal", "healthy")
 
 @dataclass(frozen=True)
 class ClassQuality:
-    """One class against the others: shares in [0, 1], and the number of images that have this true label."""
+    """One class against the others: shares in [0, 1], and the number of images that have this true label.
+
+    The areas below the curves of its probability are None without images of the class, or without any others.
+    """
 
     precision: float
     recall: float
     f1: float
     support: int
+    roc_auc: float | None
+    average_precision: float | None
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Quality:
         log_loss: Mean negative log probability of the true label, in nats.
         brier: Mean squared distance of the probabilities from the truth.
         ece: Expected calibration error over 15 bins of equal mass (Nixon 2019, arXiv:1904.01685).
+        augrc: Area under the generalised risk-coverage curve (Traub 2024, arXiv:2407.01032); lower is better.
+        accuracy_at_95_coverage: Accuracy of the 95 % of the images with the largest top probability.
     """
 
     images: int
@@ -61,6 +68,8 @@ class Quality:
     log_loss: float
     brier: float
     ece: float
+    augrc: float
+    accuracy_at_95_coverage: float
 
 
 def folder_label(path: str) -> str | None:
@@ -81,7 +90,7 @@ class Labelled:
         self._unlabelled = 0
 
     def add(self, table: pa.Table) -> None:
-        """Takes the answered rows of a table of `brainmri.scoring.rows.SCHEMA`."""
+        """Takes the answered rows of a table of `brainmri.scoring.row_tables.SCHEMA`."""
         table = table.filter(pc.equal(table["status"], OK))
         labels = [folder_label(path) for path in table["path"].to_pylist()]
         known = np.array([label is not None for label in labels], bool)
@@ -105,9 +114,13 @@ def _quality(
 ) -> Quality:
     answers = probabilities.argmax(axis=1)
     right = answers == truths
+    surest = np.argsort(-probabilities.max(axis=1), kind="stable")
     confusion = np.zeros((len(LABELS), len(LABELS)), int)
     np.add.at(confusion, (truths, answers), 1)
-    classes = {label: _class_quality(confusion, index) for index, label in enumerate(LABELS)}
+    classes = {
+        label: _class_quality(confusion, index, probabilities[:, index], truths == index)
+        for index, label in enumerate(LABELS)
+    }
     wide = probabilities.astype(np.float64)
     true_probability = wide[np.arange(len(truths)), truths]
     return Quality(
@@ -123,17 +136,42 @@ def _quality(
         log_loss=float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
         brier=float(((wide - np.eye(len(LABELS))[truths]) ** 2).sum(axis=1).mean()),
         ece=_ece(wide.max(axis=1), right),
+        augrc=float((np.cumsum(~right[surest]) / len(right)).mean()),
+        accuracy_at_95_coverage=float(right[surest[: max(1, round(0.95 * len(right)))]].mean()),
     )
 
 
-def _class_quality(confusion: NDArray[Any], index: int) -> ClassQuality:
+def _class_quality(
+    confusion: NDArray[Any], index: int, scores: NDArray[np.float32], positive: NDArray[np.bool_]
+) -> ClassQuality:
     hits, support, answered = confusion[index, index], confusion[index].sum(), confusion[:, index].sum()
     return ClassQuality(
         precision=float(hits / answered) if answered else 0.0,
         recall=float(hits / support) if support else 0.0,
         f1=float(2 * hits / (support + answered)) if support + answered else 0.0,
         support=int(support),
+        roc_auc=_roc_auc(scores, positive),
+        average_precision=_average_precision(scores, positive),
     )
+
+
+def _roc_auc(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float | None:
+    """Returns the share of pairs in which the positive image has the larger score; ties count half."""
+    hits, others = int(positive.sum()), int((~positive).sum())
+    if not hits or not others:
+        return None
+    _, place, ties = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * others))
+
+
+def _average_precision(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float | None:
+    """Returns the mean of the precisions at all thresholds, weighted by the recall that each adds."""
+    if not positive.any() or positive.all():
+        return None
+    _, place, ties = np.unique(-scores, return_inverse=True, return_counts=True)
+    found = np.bincount(place, weights=positive)
+    return float((found / positive.sum() * np.cumsum(found) / np.cumsum(ties)).sum())
 
 
 def _wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from brainmri.contract import LABELS, NOTICE
 from brainmri.inference.novelty import NOT_A_BRAIN_MRI, UNSURE
 from brainmri.scoring import durable
 from brainmri.scoring.charts import bars, histogram, matrix
-from brainmri.scoring.console import figure_rows
+from brainmri.scoring.console import CLASS_FIGURES, class_rows, figure_rows
 from brainmri.scoring.finish import Outcome
 from brainmri.scoring.quality import Quality
 from brainmri.scoring.run_folder import Record
@@ -83,15 +83,11 @@ def _failures(summary: Summary) -> list[str]:
 
 def _quality(quality: Quality) -> list[str]:
     caption = "True label by row, most probable class by column"
-    rows = [
-        (label, f"{one.precision:.4f}", f"{one.recall:.4f}", f"{one.f1:.4f}", one.support)
-        for label, one in quality.classes.items()
-    ]
     return [
         "<h2>Against the names of the folders</h2>",
         _table(("figure", "value"), figure_rows(quality)),
         _figure(matrix(LABELS, quality.confusion, f"Confusion matrix. {caption}"), caption),
-        _table(("label", "precision", "recall", "F1", "images"), rows),
+        _table(CLASS_FIGURES, class_rows(quality)),
     ]
 
 

@@ -47,11 +47,23 @@ def test_the_figures_are_those_of_training() -> None:
     assert (found.log_loss, found.brier) == pytest.approx((expected["log_loss"], expected["brier"]), rel=1e-5)
     assert found.ece == pytest.approx(metrics.ece(probabilities, truths), rel=1e-4)
     for label in LABELS:
-        for figure in ("precision", "recall", "f1", "support"):
+        for figure in ("precision", "recall", "f1", "support", "roc_auc", "average_precision"):
             assert getattr(found.classes[label], figure) == pytest.approx(expected["per_class"][label][figure])
+    assert found.augrc == pytest.approx(expected["augrc"])
+    assert found.accuracy_at_95_coverage == pytest.approx(expected["accuracy_at_95_coverage"])
     sure = probabilities.max(axis=1) > 0.6
     assert found.withheld == int((~sure).sum())
     assert found.accuracy_when_given == pytest.approx((probabilities.argmax(axis=1) == truths)[sure].mean())
+
+
+def test_equal_probabilities_share_their_rank_and_a_class_alone_has_no_curve() -> None:
+    labelled = Labelled()
+    probabilities = np.array([[0.4, 0.6, 0, 0], [0.4, 0.6, 0, 0], [0.2, 0.8, 0, 0]], np.float32)
+    labelled.add(table(probabilities, np.array([0, 1, 1]), ["meningioma"] * 3))
+    found = labelled.quality()
+    assert found is not None
+    assert (found.classes["glioma"].roc_auc, found.classes["glioma"].average_precision) == (0.75, 0.5)
+    assert (found.classes["notumor"].roc_auc, found.classes["notumor"].average_precision) == (None, None)
 
 
 def test_without_a_known_folder_there_are_no_figures() -> None:
