@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
 # Builds the image with buildah. The same commit on the same base gives the same layers, bit by bit.
 #   container/build.sh [OPTION of buildah build]...
-# BASE names a base image by digest; without it, container/base.sh makes one. IMAGE is the name to give,
-# localhost/brainmri by default. pip uses the certificates that it uses here (PIP_CERT, pip.conf), and PIP_INDEX_URL. Prints
-# the image's name with its digest.
+# BASE names a base image, by digest only; without it, container/base.sh makes one. IMAGE is the name to give,
+# localhost/brainmri by default. pip uses the certificates that it uses here (PIP_CERT, pip.conf), and PIP_INDEX_URL.
+# Prints the image's name with its digest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 image=${IMAGE:-localhost/brainmri}
+if [[ -n ${BASE:-} && ! $BASE =~ @sha256:[0-9a-f]{64}$ ]]; then
+    # A tag is another image tomorrow.
+    echo "BASE=$BASE is not pinned: name it as IMAGE@sha256:DIGEST with the 64 hexadecimal digits that skopeo inspect" \
+        "--format '{{.Digest}}' docker://IMAGE:TAG prints, or leave BASE out and a base is made." >&2
+    exit 2
+fi
 base=${BASE:-$(container/base.sh)}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 revision=$(git describe --always --abbrev=40 --dirty --exclude '*')

@@ -43,6 +43,34 @@ def test_what_is_unused_goes_and_the_rest_stays(tmp_path: Path, monkeypatch: pyt
         unused.remove(tmp_path)
 
 
+def build(base: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs build.sh with a buildah that only prints what it is told to do, on stderr as the real one does."""
+    buildah = folder / "buildah"
+    buildah.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >&2\n')
+    buildah.chmod(0o755)
+    environ = {**os.environ, "BASE": base, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    command = [str(ROOT / "container" / "build.sh")]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "base", ["docker.io/library/python:3.11-slim", "python@sha256:abc", f"python@sha256:{64 * 'x'}", f"{64 * 'a'}"]
+)
+def test_a_base_without_a_digest_is_refused_before_anything_is_built(base: str, tmp_path: Path) -> None:
+    done = build(base, tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith(f"BASE={base} is not pinned: name it as IMAGE@sha256:DIGEST")
+
+
+def test_a_base_with_a_digest_is_built_on(tmp_path: Path) -> None:
+    base = f"docker.io/library/python:3.11-slim@sha256:{64 * 'a'}"
+    done = build(base, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"BASE={base}" in done.stderr.splitlines()
+    assert "build" in done.stderr.splitlines()
+
+
 @contextmanager
 def answering(status: int) -> Iterator[int]:
     """Serves one status at /readyz, and 404 elsewhere; gives its port."""

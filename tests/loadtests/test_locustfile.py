@@ -1,11 +1,13 @@
 """The locustfile against a service that does what it is told, wrong things above all."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from loadtests.slo import result_of
-from tests.loadtests.locust_runs import locust, recorded
+from tests.loadtests.locust_runs import ROOT, locust, recorded
 from tests.loadtests.stub_service import LABELS, Fault, answer_with, stub_service
 
 IMAGES = 4
@@ -48,6 +50,28 @@ def test_every_wrong_answer_is_a_failure_and_a_refusal_is_none(tmp_path: Path) -
     assert sum(tally.answered for tally in tallies) == rounds + (rest > 0)
     assert sum(tally.refused for tally in tallies) == 2 * rounds + (rest > 1) + (rest > 2)
     assert record.requests() == service.posts
+
+
+EXCHANGE = """
+from types import SimpleNamespace
+from loadtests.users import MixedUser
+
+def fire(**event):
+    print(repr(event["exception"]))
+
+user = MixedUser.__new__(MixedUser)
+user.environment = SimpleNamespace(events=SimpleNamespace(request=SimpleNamespace(fire=fire)))
+user._exchange("POST /predict", lambda request_id: None, 1, 0.0)
+user._exchange("POST /predict", lambda request_id: {}[request_id], 1, 0.0)
+"""
+
+
+def test_an_error_of_the_generator_itself_is_no_answer() -> None:
+    done = subprocess.run([sys.executable, "-c", EXCHANGE], cwd=ROOT, capture_output=True, text=True, check=False)
+    right, wrong = done.stdout.splitlines()
+    assert right == "None"
+    assert wrong == "NotAnswered('an error of the load generator; its log has it')"
+    assert "KeyError" in done.stderr
 
 
 def test_a_run_ends_at_the_limit_of_requests(tmp_path: Path) -> None:

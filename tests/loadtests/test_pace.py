@@ -43,3 +43,18 @@ def test_a_closed_loop_sends_one_request_after_the_other() -> None:
     assert pace.send(seen.append)
     assert abs(seen[0] - time.perf_counter()) < 1
     assert pace.wait_s() == 0.25
+
+
+def test_a_closed_loop_that_is_ended_still_gets_the_answer_to_what_it_has_sent() -> None:
+    pace, answered = ClosedLoop(), []
+
+    def exchange(due: float) -> None:
+        gevent.sleep(0.2)
+        answered.append(due)
+
+    user = gevent.spawn(pace.send, exchange)
+    gevent.sleep(0.05)
+    user.kill()
+    assert answered == []
+    pace.finish(5)
+    assert len(answered) == 1
