@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Called by mmdebstrap with the folder into which the packages were extracted. Takes out the packages that only an
-# installation needs, and leaves a record of the others where scanners look for it.
+# installation needs, and leaves a record of the others where scanners look for it. Without ca-certificates, what calls
+# an https address has to name others: certifi's, which lie in the virtual environment.
 set -euo pipefail
 root=$1
 unneeded=" ca-certificates debconf dpkg mawk openssl perl-base tar usr-is-merged "

@@ -22,6 +22,7 @@ COMPONENTS = (
     ("monitoring", "keda"),
     ("gateway",),
     ("gateway", "canary"),
+    ("gateway", "canary", "model-volume"),
     ("ingress",),
     ("model-volume",),
     ("model-object-store",),
@@ -31,10 +32,13 @@ COMPONENTS = (
     ("loadtest",),
     # Whatever can be had together.
     (
-        *("monitoring", "keda", "gateway", "ingress", "model-object-store", "api-keys", "gpu", "otel", "loadtest"),
-        "canary",
+        *("monitoring", "keda", "gateway", "canary", "ingress"),
+        *("model-object-store", "api-keys", "gpu", "otel", "loadtest"),
     ),
 )
+VARIANTS = (("production", ("monitoring", "keda", "gateway", "canary", "api-keys")),)
+"""Overlays with more in their list of components, as docs/kubernetes.md tells operators to extend them."""
+
 IMAGES = ("brainmri", "brainmri-canary", "brainmri-gpu", "brainmri-loadtest")
 OLDEST_KUBECTL = (1, 27)
 _TIMEOUT_S = 60
@@ -75,6 +79,8 @@ def every_build() -> Iterator[Build]:
     require_kubectl()
     for name in OVERLAYS:
         yield Build(f"overlays/{name}", kustomize(FOLDER / "overlays" / name))
+    for name, listed in VARIANTS:
+        yield Build(f"overlays/{name} with {', '.join(listed)}", overlay_with(name, listed))
     for components in COMPONENTS:
         yield Build(f"base with {', '.join(components)}", with_components(components))
     for name in JOBS:
@@ -116,6 +122,30 @@ def with_components(components: Sequence[str]) -> tuple[Manifest, ...]:
     )
 
 
+def overlay_with(name: str, components: Sequence[str]) -> tuple[Manifest, ...]:
+    """Returns what an overlay would build with another list of components, and with digests for their images.
+
+    Args:
+        name: Of its folder.
+        components: Names of folders, in the order in which they apply.
+
+    Raises:
+        CannotBuild: kubectl refuses.
+    """
+    body = yaml.safe_load((FOLDER / "overlays" / name / "kustomization.yaml").read_text())
+    named = {image["name"] for image in body["images"]}
+    more = [
+        {"name": image, "newName": f"registry.example.com/{image}", "digest": f"sha256:{'0' * 64}"}
+        for image in IMAGES
+        if image not in named
+    ]
+    fields = {
+        "components": [f"../../components/{component}" for component in components],
+        "images": [*body["images"], *more],
+    }
+    return _built({**body, **fields}, FOLDER / "overlays" / name)
+
+
 def overlay(fields: Mapping[str, object]) -> tuple[Manifest, ...]:
     """Returns what an overlay of the base would build if it were in `overlays/`.
 
@@ -132,10 +162,17 @@ def overlay(fields: Mapping[str, object]) -> tuple[Manifest, ...]:
         "resources": ["../../base"],
         **fields,
     }
+    return _built(body)
+
+
+def _built(body: Mapping[str, object], files: Path | None = None) -> tuple[Manifest, ...]:
+    """Builds a kustomization.yaml as if it lay in `overlays/`, beside the files of another folder."""
     with tempfile.TemporaryDirectory(prefix="brainmri-k8s-") as temporary:
+        if files is not None:
+            shutil.copytree(files, temporary, dirs_exist_ok=True)
         # kustomize takes no absolute paths.
         here = os.path.relpath(FOLDER, Path(temporary).resolve())
-        (Path(temporary) / "kustomization.yaml").write_text(yaml.safe_dump(body).replace("../..", here))
+        (Path(temporary) / "kustomization.yaml").write_text(yaml.safe_dump(dict(body)).replace("../..", here))
         return kustomize(Path(temporary))
 
 

@@ -10,6 +10,8 @@ from k8s.checks.builds import Build
 from k8s.checks.manifest import Pod, amount
 
 PREFIX = "BRAINMRI_"
+OF_LOADTESTS = "BRAINMRI_LOADTEST_"
+"""How the variables begin that loadtests/ reads, and the service does not."""
 
 
 class BadSettings(Exception):
@@ -51,7 +53,11 @@ def settings_of(build: Build, pod: Pod) -> Settings:
 
 def ours(variables: Mapping[str, str]) -> dict[str, str]:
     """Returns the variables that are settings of this project."""
-    return {name: value for name, value in variables.items() if name.startswith(PREFIX)}
+    return {
+        name: value
+        for name, value in variables.items()
+        if name.startswith(PREFIX) and not name.startswith(OF_LOADTESTS)
+    }
 
 
 def _value(variable: Mapping[str, Any], container: Mapping[str, Any]) -> str:

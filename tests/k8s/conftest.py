@@ -2,20 +2,33 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from k8s.checks.builds import FOLDER, Build, CannotBuild, kustomize, require_kubectl, with_components
+from k8s.checks.builds import (
+    FOLDER,
+    Build,
+    CannotBuild,
+    kustomize,
+    overlay_with,
+    require_kubectl,
+    with_components,
+)
 
 Builder = Callable[[str], Build]
 
 
 @functools.cache
 def _build(name: str) -> Build:
-    """Builds a folder such as `overlays/local`, or the base with components: `gateway, canary`."""
+    """Builds a folder such as `overlays/local`, one with other components, `overlays/production with keda`, or the base
+    with components: `gateway, canary`.
+    """
     if (FOLDER / name).is_dir():
         return Build(name, kustomize(FOLDER / name))
-    return Build(name, with_components(name.split(", ")))
+    folder, _, components = name.rpartition(" with ")
+    listed = components.split(", ")
+    return Build(name, overlay_with(Path(folder).name, listed) if folder else with_components(listed))
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """What the manifests say of the code is so: routes, ports, images, metrics, versions."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +20,8 @@ from brainmri.metric_specs import SPECS
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
 from k8s.checks.builds import FOLDER
-from k8s.checks.environment import settings_of
+from k8s.checks.environment import environment, settings_of
+from k8s.checks.manifest import Manifest
 from k8s.checks.prometheus_rule import TARGET, document
 from tests.k8s.conftest import Builder
 
@@ -58,8 +61,32 @@ def test_the_http_route_leads_to_everything_but_probes_and_metrics(built: Builde
 
 
 def test_the_ingress_leads_to_everything_but_probes_and_metrics(built: Builder) -> None:
-    (ingress,) = (one for one in built("ingress").of_kind("Ingress") if one.name == "brainmri-http")
-    check_routes({(path["pathType"], path["path"]) for path in ingress.spec["rules"][0]["http"]["paths"]})
+    over_http = [one for one in built("ingress").of_kind("Ingress") if one.name != "brainmri-grpc"]
+    check_routes({(path["pathType"], path["path"]) for one in over_http for path in paths_of(one)})
+    # Two objects for one host, with one certificate.
+    assert len({json.dumps([one.spec["tls"], one.spec["rules"][0]["host"]]) for one in over_http}) == 1
+
+
+def paths_of(ingress: Manifest) -> list[dict[str, Any]]:
+    paths: list[dict[str, Any]] = ingress.spec["rules"][0]["http"]["paths"]
+    return paths
+
+
+def test_the_ingress_lets_bodies_through_that_we_take_and_no_longer_ones(built: Builder) -> None:
+    build = built("ingress")
+    (server,) = (pod for pod in build.pods() if pod.serves)
+    settings = settings_of(build, server)
+    limits = {
+        path["path"]: ingress.body["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+        for ingress in build.of_kind("Ingress")
+        for path in paths_of(ingress)
+    }
+    assert {"/score", "/predict", f"/{SERVICE_NAME}"} <= limits.keys()
+    assert settings.max_archive_bytes > settings.max_request_bytes
+    # Where routes to jobs are added, archives go there too.
+    for path, limit in limits.items():
+        most = settings.max_archive_bytes if path in ("/score", "/jobs") else settings.max_request_bytes
+        assert limit == f"{most // 2**20}m", path
 
 
 def test_grpc_routes_name_the_services_that_there_are(built: Builder) -> None:
@@ -86,7 +113,6 @@ def test_what_stands_in_front_waits_longer_than_we_do(built: Builder) -> None:
         notes = ingress.body["metadata"]["annotations"]
         for name in ("read", "send"):
             assert float(notes[f"nginx.ingress.kubernetes.io/proxy-{name}-timeout"]) > settings.bulk_timeout_s
-        assert notes["nginx.ingress.kubernetes.io/proxy-body-size"] == f"{settings.max_request_bytes // 2**20}m"
 
 
 def test_pods_run_as_the_user_of_the_image(built: Builder) -> None:
@@ -126,6 +152,27 @@ def test_the_ray_of_the_cluster_is_the_one_that_was_tested(built: Builder) -> No
     (job,) = built("jobs/ray").of_kind("RayJob")
     assert job.spec["rayClusterSpec"]["rayVersion"] == locked["ray"]
     assert f"rayproject/ray:{locked['ray']}-" in (FOLDER / "jobs" / "ray" / "Containerfile").read_text()
+
+
+def test_each_actor_of_ray_has_the_threads_and_cpus_of_its_worker(built: Builder) -> None:
+    build = built("jobs/ray")
+    head, *workers = build.pods()
+    told = environment(build, head.main[0])
+    for worker in workers:
+        cpus = str(worker.main[0]["resources"]["limits"]["cpu"])
+        assert (told["BRAINMRI_THREADS"], told["BRAINMRI_DECODE_WORKERS"]) == (cpus, cpus)
+
+
+def test_the_model_of_the_volume_is_the_version_that_is_served(built: Builder) -> None:
+    build = built("model-volume")
+    (server,) = (pod for pod in build.pods() if pod.serves)
+    tag = settings_of(build, server).models[0]
+    fetch = server.containers[0]
+    assert environment(build, fetch)["MODEL_SOURCE"] == f"/models/{tag.replace(':', '-')}.bentomodel"
+
+
+def test_the_image_has_the_certificates_that_a_model_is_fetched_with() -> None:
+    assert re.search(r"^certifi==", (ROOT / "container" / "requirements.txt").read_text(), re.MULTILINE)
 
 
 def test_scaling_asks_for_series_that_there_are(built: Builder) -> None:

@@ -26,8 +26,11 @@ def variables(build: Build, deployment: str = "deployment/brainmri") -> dict[str
 
 def test_settings_models_and_versions_are_chosen_as_it_is_shown(built: Builder) -> None:
     assert built("overlays/local")
-    settings, model, canary = (Build("docs", overlay(piece)) for piece in shown())
+    settings, released, without_rules, model, canary = (Build("docs", overlay(piece)) for piece in shown())
     assert variables(settings)["BRAINMRI_NOVELTY_POLICY"] == "no_tumor"
+    watched = [m for m in released.manifests if m.kind in ("ServiceMonitor", "PrometheusRule")]
+    assert [m.labels["release"] for m in watched] == ["kube-prometheus-stack"] * 2
+    assert [len(without_rules.of_kind(kind)) for kind in ("ServiceMonitor", "PrometheusRule")] == [1, 0]
     chosen = variables(model)
     assert chosen["BRAINMRI_MODELS"] == "brain_mri_xception:0.3.0"
     assert chosen["MODEL_SOURCE"] == "/models/brain_mri_xception-0.3.0.bentomodel"
@@ -38,6 +41,14 @@ def test_settings_models_and_versions_are_chosen_as_it_is_shown(built: Builder) 
         "deployment/brainmri-canary": "registry.example.com/brainmri:0.3.0",
     }
     assert variables(canary) == variables(canary, "deployment/brainmri-canary")
+
+
+def test_the_images_of_the_jobs_are_named_as_they_are() -> None:
+    section = TEXT.split("## Bulk scoring\n", 1)[1].split("\n## ", 1)[0]
+    for job in ("score", "score-merge", "ray"):
+        images = yaml.safe_load((FOLDER / "jobs" / job / "kustomization.yaml").read_text())["images"]
+        (row,) = re.findall(rf"^\| `k8s/jobs/{job}/kustomization.yaml` \| (.+) \|$", section, re.MULTILINE)
+        assert re.findall(r"`([\w-]+)`", row) == [image["name"] for image in images]
 
 
 def test_the_number_of_rules_and_the_components_are_told_as_they_are() -> None:

@@ -4,11 +4,17 @@ import hashlib
 import importlib.util
 import io
 import os
+import shutil
+import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
 
+import certifi
 import pytest
 
 from brainmri.bundle import Bundle
@@ -69,7 +75,8 @@ def test_the_query_of_a_presigned_address_is_a_secret(
 ) -> None:
     asked: list[str] = []
 
-    def answer(url: str, timeout: float) -> io.BytesIO:
+    def answer(url: str, timeout: float, context: ssl.SSLContext) -> io.BytesIO:
+        assert context.verify_mode == ssl.CERT_REQUIRED
         asked.append(url)
         return io.BytesIO(CONTENT)
 
@@ -82,6 +89,97 @@ def test_the_query_of_a_presigned_address_is_a_secret(
         fetch_model.fetch(address, "0" * 64, tmp_path / "other")
     assert "secret" not in str(refused.value)
     assert "https://store.example.com/model has" in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that nobody has signed, with its key beside it."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed (Debian: apt-get install --no-install-recommends openssl)")
+    file = tmp_path_factory.mktemp("certificate") / "store.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=store"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(file.with_suffix(".key")), "-out", str(file)]
+    subprocess.run(command, capture_output=True, timeout=60, check=True)
+    return file
+
+
+class Answers(BaseHTTPRequestHandler):
+    """The object store."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(CONTENT)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def store(certificate: Path) -> Iterator[str]:
+    """Address of the archive in an object store with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_port}/model"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_https_goes_to_whom_the_operators_certificates_vouch_for(store: str, certificate: Path, tmp_path: Path) -> None:
+    variables = {"MODEL_SOURCE": store, "MODEL_SHA256": RIGHT}
+    # As in the pod: -I ignores Python's own variables, and OpenSSL's are read.
+    done = run({**variables, "SSL_CERT_FILE": str(certificate)}, tmp_path / "model")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "model").read_bytes() == CONTENT
+    refused = run(variables, tmp_path / "other")
+    assert refused.returncode == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in refused.stderr
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture
+def without_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of the system or of the operator, as in the recommended image."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", lambda self: None)
+
+
+@pytest.mark.usefixtures("without_certificates")
+def test_an_image_without_certificates_trusts_those_of_certifi(fetch_model: ModuleType) -> None:
+    alone = ssl.create_default_context(cafile=certifi.where())
+    assert ssl.create_default_context().get_ca_certs() == []
+    trusted = fetch_model.trust()
+    assert (trusted.verify_mode, trusted.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert len(alone.get_ca_certs()) > 50
+    assert trusted.get_ca_certs(binary_form=True) == alone.get_ca_certs(binary_form=True)
+
+
+@pytest.mark.usefixtures("without_certificates")
+def test_a_store_whose_certificate_is_in_the_file_of_certifi_is_fetched_from(
+    fetch_model: ModuleType, store: str, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(fetch_model.Refused, match="CERTIFICATE_VERIFY_FAILED"):
+        fetch_model.fetch(store, RIGHT, tmp_path / "model")
+    monkeypatch.setattr(certifi, "where", lambda: str(certificate))
+    fetch_model.fetch(store, RIGHT, tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == CONTENT
+
+
+def test_an_operators_own_certificates_replace_those_of_certifi(
+    fetch_model: ModuleType, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.setenv("SSL_CERT_DIR", str(certificate.parent / "none"))
+    assert len(fetch_model.trust().get_ca_certs()) == 1
 
 
 def run(variables: dict[str, str], destination: Path) -> subprocess.CompletedProcess[str]:

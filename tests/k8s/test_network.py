@@ -11,7 +11,7 @@ COLLECTOR = Peer("observability", {"app": "collector"})
 NAMES = Peer("kube-system", {"k8s-app": "kube-dns"})
 OUTSIDE = Peer("")
 LOADTEST = {"app.kubernetes.io/name": "brainmri-loadtest", **CLIENT}
-EVERYTHING = "monitoring, keda, gateway, ingress, model-object-store, api-keys, gpu, otel, loadtest, canary"
+EVERYTHING = "monitoring, keda, gateway, canary, ingress, model-object-store, api-keys, gpu, otel, loadtest"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
+from k8s.checks.builds import FOLDER, VARIANTS
 from k8s.checks.manifest import Manifest
 from k8s.checks.rules import RULES
 from tests.k8s.broken import Body, broken, config, container, pod_spec, without
@@ -36,6 +38,16 @@ def probe(name: str, **changes: object) -> Callable[[Body], object]:
 
 def strategy_at_the_wrong_level(body: Body) -> None:
     body["spec"]["template"]["strategy"] = body["spec"].pop("strategy")
+
+
+def head_of_ray(body: Body) -> Body:
+    head: Body = body["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    return head
+
+
+def unmount(of: Body, path: str) -> None:
+    (mount,) = (mount for mount in of["volumeMounts"] if mount["mountPath"] == path)
+    of["volumeMounts"].remove(mount)
 
 
 def another_secret(body: Body) -> None:
@@ -283,6 +295,27 @@ FAULTS = [
         "Secret keys, which is not there",
     ),
     Fault(
+        "provided-files",
+        "overlays/production",
+        SERVER,
+        lambda b: unmount(container(b), "/etc/brainmri/keys"),
+        "BRAINMRI_API_KEYS_FILE of deployment/brainmri is /etc/brainmri/keys/api-keys, which no volume of server",
+    ),
+    Fault(
+        "provided-files",
+        "model-volume",
+        SERVER,
+        lambda b: unmount(pod_spec(b)["initContainers"][0], "/models"),
+        "MODEL_SOURCE of deployment/brainmri is /models/",
+    ),
+    Fault(
+        "canary-like-stable",
+        "gateway, canary, model-volume",
+        "deployment/brainmri-canary",
+        lambda b: pod_spec(b).pop("initContainers"),
+        "deployment/brainmri-canary differs from deployment/brainmri in initContainers",
+    ),
+    Fault(
         "matching-selectors",
         "overlays/local",
         "service/brainmri",
@@ -357,6 +390,20 @@ FAULTS = [
         lambda b: b["spec"]["rayClusterSpec"]["workerGroupSpecs"][0].update(replicas=2),
         "as many actors as there are workers, 2",
     ),
+    Fault(
+        "actors-of-ray",
+        "jobs/ray",
+        "rayjob/brainmri-score-ray",
+        lambda b: head_of_ray(b)["env"].pop(0),
+        "BRAINMRI_THREADS of the head of rayjob/brainmri-score-ray must be the CPU limit of a worker, 2",
+    ),
+    Fault(
+        "spread-in-production",
+        "overlays/production with monitoring, keda, gateway, canary, api-keys",
+        "scaledobject/brainmri",
+        lambda b: b["spec"].update(minReplicaCount=2),
+        "scaledobject/brainmri must keep at least three replicas",
+    ),
 ]
 
 
@@ -384,6 +431,40 @@ def test_an_autoscaler_beside_keda_is_found(built: Builder) -> None:
     assert list(rule.check(without(build, "scaledobject/brainmri"))) == [
         "The replicas of deployment/brainmri are set in 0 places; it must be one"
     ]
+
+
+@pytest.mark.parametrize("component", ["api-keys", "model-volume", "model-object-store", "gpu", "otel"])
+def test_a_component_that_changes_pods_reaches_the_canary_only_if_it_is_listed_after_it(
+    component: str, built: Builder
+) -> None:
+    (rule,) = (rule for rule in RULES if rule.name == "canary-like-stable")
+    assert list(rule.check(built(f"gateway, canary, {component}"))) == []
+    (said,) = rule.check(built(f"gateway, {component}, canary"))
+    assert said.startswith("deployment/brainmri-canary differs from deployment/brainmri in ")
+
+
+def test_a_canary_without_the_file_of_keys_is_found(built: Builder) -> None:
+    (rule,) = (rule for rule in RULES if rule.name == "provided-files")
+    assert list(rule.check(built("gateway, api-keys, canary"))) == [
+        "BRAINMRI_API_KEYS_FILE of deployment/brainmri-canary is /etc/brainmri/keys/api-keys, which no volume of server"
+        " provides"
+    ]
+
+
+def test_production_scaled_by_keda_keeps_three_replicas_of_each_version(built: Builder) -> None:
+    ((name, components),) = VARIANTS
+    build = built(f"overlays/{name} with {', '.join(components)}")
+    assert set(components) >= {folder.rpartition("/")[2] for folder in components_of(name)}
+    least = {str(scaler): scaler.spec["minReplicaCount"] for scaler in build.of_kind("ScaledObject")}
+    least |= {str(scaler): scaler.spec["minReplicas"] for scaler in build.of_kind("HorizontalPodAutoscaler")}
+    assert least == {"scaledobject/brainmri": 3, "horizontalpodautoscaler/brainmri-canary": 3}
+    assert [fault for rule in RULES for fault in rule.check(build)] == []
+
+
+def components_of(name: str) -> list[str]:
+    """Returns the components that an overlay lists."""
+    listed: list[str] = yaml.safe_load((FOLDER / "overlays" / name / "kustomization.yaml").read_text())["components"]
+    return listed
 
 
 def test_every_rule_has_a_fault_here() -> None:

@@ -13,7 +13,7 @@ from tests.monitoring.programs import RULES
 FROM_THE_SCRAPE = {"namespace", "job", "service", "instance"}
 """Labels that Prometheus adds; `namespace` and `service` on Kubernetes only."""
 
-OF_OTHERS = {"up", "ALERTS", "kube_job_status_failed"}
+OF_OTHERS = {"up", "ALERTS", "kube_job_status_failed", "kube_job_complete"}
 """Series of Prometheus itself and of kube-state-metrics."""
 
 _TEXT = re.compile(r'"(\\.|[^"\\])*"')

@@ -8,6 +8,7 @@ import yaml
 
 from brainmri.bundle import load_bundle
 from brainmri.contract import LABELS
+from brainmri.errors import STATUS
 from brainmri.metric_specs import REQUEST_SECONDS
 from tests.monitoring.programs import MONITORING, RULES, promtool
 from tests.monitoring.promql import rules, series_in, unknown_in
@@ -30,6 +31,15 @@ def test_the_rules_and_the_configuration_are_valid() -> None:
 @pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda file: file.stem)
 def test_the_unit_tests_of_the_rules_pass(file: Path) -> None:
     promtool("test", "rules", file)
+
+
+@pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda file: file.stem)
+def test_the_unit_tests_take_what_is_recorded_before_the_alerts(file: Path) -> None:
+    tests = yaml.safe_load(file.read_text())
+    read = [yaml.safe_load((file.parent / name).read_text())["groups"] for name in tests["rule_files"]]
+    groups = [group["name"] for groups in read for group in groups]
+    assert tests["group_eval_order"] == groups
+    assert [name for name in groups if ".alerts." in name] == groups[-1:]
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=by_name)
@@ -86,6 +96,20 @@ def test_the_objective_for_latency_is_the_bound_of_a_bucket() -> None:
     slow = [rule["expr"] for rule in RECORDED if "brainmri_slow" in rule["record"]]
     assert {float(bound) for expr in slow for bound in re.findall(r'le="([^"]+)"', expr)} == {0.5}
     assert 0.5 in REQUEST_SECONDS.buckets
+
+
+def test_every_429_counts_as_a_refusal_for_want_of_capacity() -> None:
+    codes = {error.code for error, status in STATUS.items() if status.http == 429}
+    assert "too_many_jobs" in codes
+    counted = [
+        set(re.split(r"\|", reasons))
+        for rule in [*ALERTS, *RECORDED]
+        for reasons in re.findall(r'brainmri_refused\w*(?::rate5m)?\{reason=~"([^"]+)"\}', rule["expr"])
+    ]
+    # Seven windows of the objective, and the alert on refusals.
+    assert len(counted) == 8
+    for reasons in counted:
+        assert {*codes, "queue_full", "deadline"} <= reasons
 
 
 def expected(name: str) -> dict[str, float]:

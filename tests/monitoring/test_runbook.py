@@ -110,14 +110,15 @@ def test_the_links_inside_lead_somewhere() -> None:
 
 def test_the_objects_of_kubernetes_exist() -> None:
     known = set()
-    for file in [*(ROOT / "k8s" / "base").glob("*.yaml"), *(ROOT / "k8s" / "jobs").rglob("*.yaml")]:
+    folders = [ROOT / "k8s" / name for name in ("base", "jobs", "components/keda")]
+    for file in [file for folder in folders for file in folder.rglob("*.yaml")]:
         for item in yaml.safe_load_all(file.read_text()):
             known.add((str(item.get("kind")).lower(), item.get("metadata", {}).get("name")))
     named = set()
     for arguments in commands("kubectl"):
         line = " ".join(arguments)
-        named |= set(re.findall(r"\b(deployment|job|horizontalpodautoscaler)[/ ](brainmri[\w-]*)", line))
-    assert len(named) == 3
+        named |= set(re.findall(r"\b(deployment|job|horizontalpodautoscaler|scaledobject)[/ ](brainmri[\w-]*)", line))
+    assert len(named) == 4
     assert named <= known
 
 

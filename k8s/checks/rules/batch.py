@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 from k8s.checks.builds import Build
-from k8s.checks.manifest import Manifest
+from k8s.checks.environment import environment
+from k8s.checks.manifest import Manifest, pods
 from k8s.checks.rules.rule import rules
 
 HOPELESS = 42
@@ -43,12 +44,18 @@ def retries_by_index(build: Build) -> Iterator[str]:
 
 
 def actors_of_ray(build: Build) -> Iterator[str]:
-    """There are as many actors as workers."""
+    """There are as many actors as workers, and each has the CPUs of a worker, which the command on the head sets."""
     for job in build.of_kind("RayJob"):
         workers = sum(group["replicas"] for group in job.spec["rayClusterSpec"]["workerGroupSpecs"])
         asked = re.search(r"--actors (\d+)", job.spec["entrypoint"])
         if asked is None or int(asked[1]) != workers:
             yield f"{job} must ask for as many actors as there are workers, {workers}"
+        head, *groups = (pod.main[0] for pod in pods(job))
+        cpus = {str(worker["resources"]["limits"]["cpu"]) for worker in groups}
+        told = environment(build, head)
+        for name in ("BRAINMRI_THREADS", "BRAINMRI_DECODE_WORKERS"):
+            if {told.get(name)} != cpus:
+                yield f"{name} of the head of {job} must be the CPU limit of a worker, {', '.join(sorted(cpus))}"
 
 
 def _scoring(build: Build) -> Iterator[Manifest]:

@@ -1,18 +1,29 @@
 """Whether what one object says of another is so: names, labels, ports, settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
 
+from brainmri.settings import Settings
 from k8s.checks.builds import Build
-from k8s.checks.environment import BadSettings, environment, ours, settings_of
+from k8s.checks.environment import PREFIX, BadSettings, environment, ours, settings_of
 from k8s.checks.manifest import Manifest, Pod
 from k8s.checks.rules.rule import rules
 
 LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/part-of")
-_ELSEWHERE = {"brainmri-api-keys", "brainmri-model-address", "brainmri-models", "brainmri-scans", "brainmri-results"}
-"""Secrets and claims that an operator makes; docs/kubernetes.md tells how."""
+_ELSEWHERE = {
+    "brainmri-api-keys",
+    "brainmri-loadtest-key",
+    "brainmri-model-address",
+    "brainmri-models",
+    "brainmri-results",
+    "brainmri-scans",
+}
+"""Secrets and claims that an operator makes; docs/kubernetes.md and docs/load-tests.md tell how."""
 
 _FOREIGN_VARIABLES = {
     "BENTOML_HOME",
+    "BRAINMRI_LOADTEST_API_KEY",
     "HOME",
     "MODEL_SOURCE",
     "MODEL_SHA256",
@@ -23,6 +34,8 @@ _FOREIGN_VARIABLES = {
     "OTEL_TRACES_SAMPLER_ARG",
     "POD_NAME",
     "POD_NAMESPACE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
 }
 """Variables that are no settings of ours, and are meant."""
 
@@ -75,6 +88,45 @@ def existing_references(build: Build) -> Iterator[str]:
                 yield f"{pod.owner} refers to {kind} {name}, which is not there"
         if accounts and pod.spec["serviceAccountName"] not in accounts:
             yield f"{pod.owner} runs as {pod.spec['serviceAccountName']}, which is not there"
+
+
+def provided_files(build: Build) -> Iterator[str]:
+    """A file or folder that the environment of a replica names is on a volume of that replica."""
+    for pod in build.pods():
+        if not pod.serves:
+            continue
+        for container in pod.containers:
+            mounts = [PurePosixPath(mount["mountPath"]) for mount in container.get("volumeMounts", ())]
+            for name, value in environment(build, container).items():
+                if _names_a_file(name, value) and not any(PurePosixPath(value).is_relative_to(m) for m in mounts):
+                    yield f"{name} of {pod.owner} is {value}, which no volume of {container['name']} provides"
+
+
+def _names_a_file(name: str, value: str) -> bool:
+    field = Settings.model_fields.get(name.removeprefix(PREFIX).lower()) if name.startswith(PREFIX) else None
+    kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+    return Path in kinds or (name in ("MODEL_SOURCE", "SSL_CERT_FILE", "SSL_CERT_DIR") and value.startswith("/"))
+
+
+def canary_like_stable(build: Build) -> Iterator[str]:
+    """Two versions differ in their image. A component that is listed before `canary` changes the first version only."""
+    serving = [pod for pod in build.pods() if pod.serves]
+    for pod in serving[1:]:
+        first, other = _apart_from_image(serving[0]), _apart_from_image(pod)
+        fields = sorted(field for field in first.keys() | other.keys() if first.get(field) != other.get(field))
+        if fields:
+            yield (
+                f"{pod.owner} differs from {serving[0].owner} in {', '.join(fields)}: list what changes pods after the"
+                " component canary"
+            )
+
+
+def _apart_from_image(pod: Pod) -> Mapping[str, Any]:
+    # Affinity and spreading name the pods of their own version.
+    fields = {key: value for key, value in pod.spec.items() if key not in ("affinity", "topologySpreadConstraints")}
+    for key in ("initContainers", "containers"):
+        fields[key] = [{**container, "image": ""} for container in pod.spec.get(key, ())]
+    return fields
 
 
 def _references(pod: Pod) -> Iterator[tuple[str, str]]:
@@ -176,6 +228,8 @@ RULES = rules(
         "one-namespace": one_namespace,
         "known-settings": known_settings,
         "existing-references": existing_references,
+        "provided-files": provided_files,
+        "canary-like-stable": canary_like_stable,
         "matching-selectors": matching_selectors,
         "routes-to-services": routes_to_services,
         "headless-for-grpc": headless_for_grpc,

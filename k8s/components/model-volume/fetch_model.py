@@ -1,12 +1,14 @@
 """Copies a model archive into the pod, and fails unless it has the SHA-256 that the manifest names.
 
-Runs in an init container, before anything opens the archive: `fetch_model.py DESTINATION`. Standard library only.
+Runs in an init container, before anything opens the archive: `fetch_model.py DESTINATION`. The standard library, and
+for https the certificates of certifi, which the image has because libraries of the service need them.
 """
 
 import hashlib
 import hmac
 import os
 import re
+import ssl
 import sys
 import urllib.request
 from pathlib import Path
@@ -56,13 +58,28 @@ def fetch(source: str, sha256: str, destination: Path, max_bytes: int = MAX_BYTE
         aside.unlink(missing_ok=True)
 
 
+def trust() -> ssl.SSLContext:
+    """Returns what an https address is checked with: the operator's SSL_CERT_FILE or SSL_CERT_DIR, else certifi's file.
+
+    The recommended image has no certificates of the system, so by itself Python would trust nobody there.
+    """
+    context = ssl.create_default_context()
+    if not (os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):
+        import certifi  # noqa: PLC0415 -- a path and a CA of the operator's need none
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
 def _open(source: str) -> BinaryIO:
     scheme = urlsplit(source).scheme
     if not scheme:
         return Path(source).open("rb")
     if scheme != "https":
         raise Refused(f"{SOURCE} must be a path or an https address, not {scheme}.")
-    stream: BinaryIO = urllib.request.urlopen(source, timeout=_TIMEOUT_S)  # noqa: S310 -- https, see above
+    stream: BinaryIO = urllib.request.urlopen(  # noqa: S310 -- https, see above
+        source, timeout=_TIMEOUT_S, context=trust()
+    )
     return stream
 
 
