@@ -1,4 +1,4 @@
-"""Bars, histograms and matrices as inline SVG: a page with them needs no script and nothing from elsewhere."""
+"""Bars, histograms, curves and matrices as inline SVG: a page with them needs no script and nothing from elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -44,6 +44,33 @@ def histogram(counts: Sequence[int], edges: Sequence[float], title: str) -> str:
         parts.append(f'<text x="{_LEFT + number * width:.1f}" y="{ground + 16}" class="tick">{edges[number]:g}</text>')
     parts.append(f'<path d="M{_LEFT} {ground}H{_WIDTH - 12}" class="axis"/>')
     parts.append(f'<text x="{_LEFT - 6}" y="{_TOP + 10}" class="name">{most}</text>')
+    return _svg(_WIDTH, _HEIGHT, title, parts)
+
+
+def curve(points: Sequence[tuple[float, float]], title: str, *, top: float = 1.0, diagonal: bool = False) -> str:
+    """Returns points joined by lines.
+
+    Args:
+        points: Across from 0 to 1, up from 0 to `top`.
+        title: What is shown, for those who cannot see it.
+        top: The largest value upwards, above 0.
+        diagonal: Whether the line is drawn on which both are equal.
+    """
+    width, height = _WIDTH - _LEFT - 12, _HEIGHT - _TOP - _BOTTOM
+    ground = _TOP + height
+
+    def place(x: float, y: float) -> str:
+        return f"{_LEFT + x * width:.1f} {ground - min(y / top, 1) * height:.1f}"
+
+    parts = [f'<path d="M{place(0, 0)}L{place(1, top)}" class="axis"/>'] if diagonal else []
+    parts.append(f'<path d="M{"L".join(place(x, y) for x, y in points)}" class="line"/>')
+    for x, y in points:
+        at_x, at_y = place(x, y).split()
+        parts.append(f'<circle cx="{at_x}" cy="{at_y}" r="2" class="bar"><title>{x:.3f}: {y:.4f}</title></circle>')
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(f'<text x="{_LEFT + share * width:.1f}" y="{ground + 16}" class="tick">{share:g}</text>')
+    parts.append(f'<path d="M{_LEFT} {ground}H{_WIDTH - 12}" class="axis"/>')
+    parts.append(f'<text x="{_LEFT - 6}" y="{_TOP + 10}" class="name">{top:.2g}</text>')
     return _svg(_WIDTH, _HEIGHT, title, parts)
 
 

@@ -17,6 +17,7 @@ from brainmri.contract import LABELS
 from brainmri.scoring.rows import OK, PROBABILITY
 
 ECE_BINS = 15
+CURVE_POINTS = 100
 _NO_TUMOUR = ("no", "normal", "healthy")
 
 
@@ -54,6 +55,8 @@ class Quality:
         ece: Expected calibration error over 15 bins of equal mass (Nixon 2019, arXiv:1904.01685).
         augrc: Area under the generalised risk-coverage curve (Traub 2024, arXiv:2407.01032); lower is better.
         accuracy_at_95_coverage: Accuracy of the 95 % of the images with the largest top probability.
+        reliability: Mean top probability and accuracy of each of those bins.
+        risk_coverage: Share of the images, the surest first, and the share of wrong answers among them.
     """
 
     images: int
@@ -70,6 +73,8 @@ class Quality:
     ece: float
     augrc: float
     accuracy_at_95_coverage: float
+    reliability: list[tuple[float, float]]
+    risk_coverage: list[tuple[float, float]]
 
 
 def folder_label(path: str) -> str | None:
@@ -115,13 +120,14 @@ def _quality(
     answers = probabilities.argmax(axis=1)
     right = answers == truths
     surest = np.argsort(-probabilities.max(axis=1), kind="stable")
+    wide = probabilities.astype(np.float64)
+    bins = _bins(wide.max(axis=1), right)
     confusion = np.zeros((len(LABELS), len(LABELS)), int)
     np.add.at(confusion, (truths, answers), 1)
     classes = {
         label: _class_quality(confusion, index, probabilities[:, index], truths == index)
         for index, label in enumerate(LABELS)
     }
-    wide = probabilities.astype(np.float64)
     true_probability = wide[np.arange(len(truths)), truths]
     return Quality(
         images=len(truths),
@@ -135,9 +141,11 @@ def _quality(
         confusion=confusion.tolist(),
         log_loss=float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
         brier=float(((wide - np.eye(len(LABELS))[truths]) ** 2).sum(axis=1).mean()),
-        ece=_ece(wide.max(axis=1), right),
+        ece=float(sum(images * abs(accuracy - confidence) for confidence, accuracy, images in bins) / len(right)),
         augrc=float((np.cumsum(~right[surest]) / len(right)).mean()),
         accuracy_at_95_coverage=float(right[surest[: max(1, round(0.95 * len(right)))]].mean()),
+        reliability=[(confidence, accuracy) for confidence, accuracy, _ in bins],
+        risk_coverage=_risk_coverage(~right[surest]),
     )
 
 
@@ -181,7 +189,14 @@ def _wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, fl
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _ece(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    bins = np.array_split(np.argsort(confidence, kind="stable"), ECE_BINS)
-    gaps = [len(part) * abs(right[part].mean() - confidence[part].mean()) for part in bins if len(part)]
-    return float(sum(gaps) / len(confidence))
+def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
+    """Returns mean confidence, accuracy and number of images of bins of equal mass."""
+    parts = np.array_split(np.argsort(confidence, kind="stable"), ECE_BINS)
+    return [(float(confidence[part].mean()), float(right[part].mean()), len(part)) for part in parts if len(part)]
+
+
+def _risk_coverage(wrong: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Returns at most a hundred points of the curve; `wrong` begins with the surest answer."""
+    kept = np.unique(np.linspace(1, len(wrong), min(len(wrong), CURVE_POINTS)).round().astype(int))
+    risks = np.cumsum(wrong)[kept - 1] / kept
+    return list(zip((kept / len(wrong)).tolist(), risks.tolist(), strict=True))

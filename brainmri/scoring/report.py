@@ -7,7 +7,7 @@ from pathlib import Path
 from brainmri.contract import LABELS, NOTICE
 from brainmri.inference.novelty import NOT_A_BRAIN_MRI, UNSURE
 from brainmri.scoring import durable
-from brainmri.scoring.charts import bars, histogram, matrix
+from brainmri.scoring.charts import bars, curve, histogram, matrix
 from brainmri.scoring.console import CLASS_FIGURES, class_rows, figure_rows
 from brainmri.scoring.finish import Outcome
 from brainmri.scoring.quality import Quality
@@ -26,7 +26,8 @@ th, td { padding: .25rem .75rem; border-bottom: 1px solid var(--line); text-alig
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
 .notice { border-left: 4px solid #b3541e; padding: .25rem 1rem; }
 svg { max-width: 100%; height: auto; font-size: 13px; fill: var(--ink); }
-.bar { fill: var(--bar); } .axis { stroke: var(--soft); } .name { text-anchor: end; } .tick { text-anchor: middle; }
+.bar { fill: var(--bar); } .axis { stroke: var(--soft); } .line { stroke: var(--bar); fill: none; }
+.name { text-anchor: end; } .tick { text-anchor: middle; }
 .light { fill: var(--paper); } figure { margin: 1rem 0 2rem; } figcaption { color: var(--soft); }
 """
 
@@ -83,10 +84,15 @@ def _failures(summary: Summary) -> list[str]:
 
 def _quality(quality: Quality) -> list[str]:
     caption = "True label by row, most probable class by column"
+    reliability = "Accuracy by mean confidence, in 15 bins of as many images each; on the line where both are equal"
+    risk = "Share of wrong answers by share of images kept, the surest first"
+    risks = [wrong for _, wrong in quality.risk_coverage]
     return [
         "<h2>Against the names of the folders</h2>",
         _table(("figure", "value"), figure_rows(quality)),
         _figure(matrix(LABELS, quality.confusion, f"Confusion matrix. {caption}"), caption),
+        _figure(curve(quality.reliability, reliability, diagonal=True), reliability),
+        _figure(curve(quality.risk_coverage, risk, top=max(risks) or 1.0), risk),
         _table(CLASS_FIGURES, class_rows(quality)),
     ]
 

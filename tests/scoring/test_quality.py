@@ -49,6 +49,10 @@ def test_the_figures_are_those_of_training() -> None:
     for label in LABELS:
         for figure in ("precision", "recall", "f1", "support", "roc_auc", "average_precision"):
             assert getattr(found.classes[label], figure) == pytest.approx(expected["per_class"][label][figure])
+    assert len(found.reliability) == 15
+    assert np.mean([abs(accuracy - mean) for mean, accuracy in found.reliability]) == pytest.approx(found.ece)
+    assert found.risk_coverage[-1] == pytest.approx((1.0, 1 - found.accuracy))
+    assert len(found.risk_coverage) == 100
     assert found.augrc == pytest.approx(expected["augrc"])
     assert found.accuracy_at_95_coverage == pytest.approx(expected["accuracy_at_95_coverage"])
     sure = probabilities.max(axis=1) > 0.6

@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from brainmri.contract import NOTICE
-from brainmri.scoring.charts import bars, histogram, matrix
+from brainmri.scoring.charts import bars, curve, histogram, matrix
 from brainmri.scoring.finish import Outcome
 from brainmri.scoring.quality import Labelled
 from brainmri.scoring.report import page
@@ -82,6 +82,15 @@ def test_a_novelty_beyond_the_scale_is_in_the_last_column() -> None:
     summary = outcome("a.png").summary
     assert summary.novelties[-1] == summary.novelties.sum() == 1
     assert summary.confidences[19] == summary.confidences.sum() == 1
+
+
+def test_a_curve_begins_below_on_the_left_and_ends_at_its_top_on_the_right() -> None:
+    drawn = curve([(0.0, 0.0), (0.5, 0.1), (1.0, 0.2)], "Risk", top=0.2, diagonal=True)
+    assert drawn.count("<circle") == 3
+    ends = 'M44.0 156.0L508.0 12.0"'
+    # The line on which both are equal, and the points' own.
+    assert f'{ends} class="axis"' in drawn
+    assert 'd="M44.0 156.0L276.0 84.0L508.0 12.0" class="line"' in drawn
 
 
 def test_charts_have_a_mark_for_each_count() -> None:
