@@ -12,6 +12,7 @@ from brainmri.errors import BrainMRIError
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.engine import Engine
 from brainmri.inference.predictor import Predictor
+from brainmri.lifecycle.garbage import settle
 from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
@@ -52,7 +53,12 @@ class Follower:
         """
         self._seen = self._file.stamp()
         wanted = self._file.read() or Wanted(self._settings.models)
-        await self._engine.start(lambda: self._open_for_start(wanted), rehearse)
+
+        async def rehearse_and_settle() -> None:
+            await rehearse()
+            settle()
+
+        await self._engine.start(lambda: self._open_for_start(wanted), rehearse_and_settle)
         self._announce()
 
     async def follow(self) -> None:
@@ -86,6 +92,7 @@ class Follower:
             if wanted is None:
                 return
             await self._engine.swap(lambda: self._open(wanted.tags))
+            settle()
         except BrainMRIError as error:
             _logger.error("The models stay as they are: %s", error.message)
         except Exception:
