@@ -112,7 +112,8 @@ def test_a_slow_client_pauses_and_its_request_is_whole() -> None:
         flow = Flow("f", toy.port, [Item(upload(b"x" * 1000), "glioma")], OpenLoop(20), manner="slow")
         record = send([flow], 0.2).records[0]
     assert record.exchanges
-    assert all(one.latency_s >= 1.5 for one in record.exchanges)
+    # 1.5 s of pauses; a timer may be a little early.
+    assert all(one.latency_s > 1.4 for one in record.exchanges)
     assert not record.wrong(flow.items)
     assert all(b"x" * 1000 in body for body in toy.received)
 
