@@ -19,6 +19,7 @@ import uvloop
 from bentoml._internal.marshal.dispatcher import CorkDispatcher
 from numpy.typing import NDArray
 
+from benchmarks.options import WriteTo
 from benchmarks.report import DEFAULT_FOLDER, Report, table
 from benchmarks.summary import Spread, percentile, ratios
 from brainmri.bundle import load_bundle
@@ -87,7 +88,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds; each measures everything once.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Length of one scenario.")] = 4,
     network: Annotated[str, typer.Option(help="`cpu` and `accelerator` only take time; or a bundle's folder.")] = "cpu",
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "batchers",
+    output: WriteTo = DEFAULT_FOLDER / "batchers",
 ) -> None:
     """Compare the two batchers: quiet, bursty, saturated, and quiet again after that."""
     predictor = open_network(network)

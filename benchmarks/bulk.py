@@ -12,17 +12,17 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmarks.load import LoadProcess, load_process
 from benchmarks.messages import upload
+from benchmarks.options import DEFAULT_BUNDLE, BundleFolder, Side, WriteTo
 from benchmarks.pictures import pictures
 from benchmarks.reference import Reference, reference_process, sure
 from benchmarks.report import DEFAULT_FOLDER, Report, table, target
-from benchmarks.server import ROOT, Server, serve
+from benchmarks.server import Server, serve
 from benchmarks.traffic import Flow, Item, OpenLoop, Record
 
 WARM_S = 2.0
@@ -101,10 +101,10 @@ def main(
     seconds: Annotated[float, typer.Option(min=5, max=120, help="Length of each measurement.")] = 15,
     rate: Annotated[float, typer.Option(min=0.1, max=100, help="Interactive requests a second.")] = 8,
     sizes: Annotated[str, typer.Option(help="Values of BRAINMRI_BULK_IMAGES, separated by commas.")] = "1,2,4,8",
-    side: Annotated[int, typer.Option(min=64, max=2048, help="Longer side of the JPEG files, in pixels.")] = 224,
+    side: Side = 224,
     count: Annotated[int, typer.Option(min=4, max=2000, help="How many different images.")] = 200,
-    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = ROOT / "models" / "brain_mri_xception",
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "bulk",
+    bundle: BundleFolder = DEFAULT_BUNDLE,
+    output: WriteTo = DEFAULT_FOLDER / "bulk",
 ) -> None:
     """Measure /predict beside /score."""
     source, images = pictures(count, side)

@@ -6,18 +6,18 @@ python -m benchmarks.end_to_end --rounds 7 --seconds 3
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmarks.load import LoadProcess, load_process
 from benchmarks.messages import INFER, grpc_tensor, rest_tensor, upload
+from benchmarks.options import DEFAULT_BUNDLE, BundleFolder, Count, Side, WriteTo
 from benchmarks.pictures import pictures
 from benchmarks.reference import Reference, ReferenceProcess, reference_process
 from benchmarks.report import DEFAULT_FOLDER
 from benchmarks.rounds import ALONE, ALONE_NETWORK, TENSORS, UPLOADS, Rounds, report
-from benchmarks.server import ROOT, Server, serve
+from benchmarks.server import Server, serve
 from benchmarks.traffic import ClosedLoop, Flow, Item
 
 CLIENTS = (1, 8, 32)
@@ -43,10 +43,10 @@ class Kind:
 def main(
     rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds; each measures everything once.")] = 7,
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Length of one measurement.")] = 3,
-    side: Annotated[int, typer.Option(min=64, max=2048, help="Longer side of the JPEG files, in pixels.")] = 224,
-    count: Annotated[int, typer.Option(min=4, max=1000, help="How many different images.")] = 64,
-    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = ROOT / "models" / "brain_mri_xception",
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "end_to_end",
+    side: Side = 224,
+    count: Count = 64,
+    bundle: BundleFolder = DEFAULT_BUNDLE,
+    output: WriteTo = DEFAULT_FOLDER / "end_to_end",
 ) -> None:
     """Measure the service against the same runtime in process."""
     source, images = pictures(count, side)

@@ -9,14 +9,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from benchmarks.options import DEFAULT_BUNDLE, BundleFolder, WriteTo
 from benchmarks.pictures import pictures
 from benchmarks.report import DEFAULT_FOLDER, Report, table, target
-from benchmarks.server import ROOT, Server, serve
+from benchmarks.server import Server, serve
 
 _COUNT = 16
 
@@ -41,8 +41,8 @@ class Start:
 def main(
     starts: Annotated[int, typer.Option(min=1, max=50, help="How often to start the service.")] = 7,
     requests: Annotated[int, typer.Option(min=5, max=1000, help="Requests after the first one.")] = 40,
-    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = ROOT / "models" / "brain_mri_xception",
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "first_request",
+    bundle: BundleFolder = DEFAULT_BUNDLE,
+    output: WriteTo = DEFAULT_FOLDER / "first_request",
 ) -> None:
     """Measure starts of the service."""
     source, images = pictures(_COUNT, 224)

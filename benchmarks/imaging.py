@@ -7,7 +7,6 @@ import hashlib
 import io
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Annotated
 
@@ -16,6 +15,7 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.options import Count, WriteTo
 from benchmarks.pictures import pictures
 from benchmarks.report import DEFAULT_FOLDER, Report, table
 from brainmri.imaging import SIDE, decode, to_tensor
@@ -25,9 +25,9 @@ Way = Callable[[bytes], NDArray[np.uint8]]
 
 def main(
     side: Annotated[int, typer.Option(min=64, max=4096, help="Longer side of the JPEG files, in pixels.")] = 512,
-    count: Annotated[int, typer.Option(min=4, max=1000, help="How many different images.")] = 64,
+    count: Count = 64,
     rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds; each takes every way once.")] = 5,
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "imaging",
+    output: WriteTo = DEFAULT_FOLDER / "imaging",
 ) -> None:
     """Measure the ways from a file to the network's tensor."""
     source, files = pictures(count, side)

@@ -5,7 +5,6 @@ python -m benchmarks.overload --seconds 120
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,10 +12,11 @@ import typer
 from benchmarks.corrupt import REFUSAL, measure_corrupt
 from benchmarks.load import GRACE_S, LoadProcess, load_process
 from benchmarks.messages import upload
+from benchmarks.options import DEFAULT_BUNDLE, BundleFolder, Count, Side, WriteTo
 from benchmarks.pictures import damaged, pictures
 from benchmarks.reference import Reference, reference_process, sure
 from benchmarks.report import DEFAULT_FOLDER, Report, table, target
-from benchmarks.server import ROOT, Server, serve
+from benchmarks.server import Server, serve
 from benchmarks.summary import percentile
 from benchmarks.traffic import ClosedLoop, Exchange, Flow, Item, Load, OpenLoop, Record
 from benchmarks.watch import Sample, at, watch
@@ -75,10 +75,10 @@ class Overload:
 def main(
     seconds: Annotated[float, typer.Option(min=5, max=600, help="Length of the overload.")] = 120,
     times: Annotated[float, typer.Option(min=1, max=20, help="Arrivals, in multiples of the capacity.")] = 5,
-    side: Annotated[int, typer.Option(min=64, max=2048, help="Longer side of the JPEG files, in pixels.")] = 224,
-    count: Annotated[int, typer.Option(min=4, max=1000, help="How many different images.")] = 100,
-    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = ROOT / "models" / "brain_mri_xception",
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "overload",
+    side: Side = 224,
+    count: Count = 100,
+    bundle: BundleFolder = DEFAULT_BUNDLE,
+    output: WriteTo = DEFAULT_FOLDER / "overload",
 ) -> None:
     """Measure goodput, refusals, memory and recovery at a multiple of the capacity."""
     source, images = pictures(count, side)

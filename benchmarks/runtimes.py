@@ -19,6 +19,7 @@ import numpy as np
 import typer
 
 from benchmarks import processes
+from benchmarks.options import WriteTo
 from benchmarks.report import DEFAULT_FOLDER, Report, table
 from benchmarks.server import ROOT
 from benchmarks.summary import Spread, ratios
@@ -58,7 +59,7 @@ def main(
     bundle: Annotated[Path, typer.Option(help="The bundle, or one with more.")] = ROOT
     / "models"
     / "brain_mri_xception",
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "runtimes",
+    output: WriteTo = DEFAULT_FOLDER / "runtimes",
 ) -> None:
     """Measure every runtime that the bundle carries and that is installed."""
     count = threads or available_cpus()

@@ -15,12 +15,12 @@ from typing import Annotated
 import typer
 
 from benchmarks import repeated
+from benchmarks.options import DEFAULT_BUNDLE, Count, Side, WriteTo
 from benchmarks.pictures import pictures
 from benchmarks.processes import cpu_s
 from benchmarks.reference import Reference, ReferenceProcess, reference_process
 from benchmarks.report import DEFAULT_FOLDER, Report, table, target
 from benchmarks.rounds import UPLOADS, Rounds
-from benchmarks.server import ROOT
 from benchmarks.summary import Spread
 from brainmri.bundle import load_bundle
 from brainmri.imaging import DecodeLimits
@@ -102,11 +102,11 @@ def scoring(bundle: Path, images: Sequence[bytes]) -> Iterator[Scoring]:
 def main(
     rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds; each measures everything once.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Length of the reference's measurement.")] = 8,
-    side: Annotated[int, typer.Option(min=64, max=2048, help="Longer side of the JPEG files, in pixels.")] = 224,
-    count: Annotated[int, typer.Option(min=4, max=1000, help="How many different images.")] = 64,
+    side: Side = 224,
+    count: Count = 64,
     scored: Annotated[int, typer.Option(min=100, max=100_000, help="Images of one measurement.")] = 768,
-    bundle: Annotated[Path, typer.Option(help="The bundle.")] = ROOT / "models" / "brain_mri_xception",
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "scoring",
+    bundle: Annotated[Path, typer.Option(help="The bundle.")] = DEFAULT_BUNDLE,
+    output: WriteTo = DEFAULT_FOLDER / "scoring",
 ) -> None:
     """Measure bulk scoring against the same runtime in process."""
     source, images = pictures(count, side)

@@ -15,10 +15,10 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks import repeated
+from benchmarks.options import DEFAULT_BUNDLE, WriteTo
 from benchmarks.pictures import pictures
 from benchmarks.processes import resident_bytes
 from benchmarks.report import DEFAULT_FOLDER, Report, table, target
-from benchmarks.server import ROOT
 from brainmri.bundle import load_bundle
 from brainmri.contract import LABELS, Contract
 from brainmri.imaging import DecodeLimits
@@ -92,11 +92,11 @@ class Sampling:
 def main(
     images: Annotated[int, typer.Option(min=1000, max=10_000_000, help="How many.")] = 100_000,
     side: Annotated[int, typer.Option(min=64, max=2048, help="Side of the images, in pixels.")] = 224,
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "scoring_memory",
+    output: WriteTo = DEFAULT_FOLDER / "scoring_memory",
 ) -> None:
     """Score many images, and read the memory all the way."""
     source, files = pictures(64, side)
-    contract = load_bundle(ROOT / "models" / "brain_mri_xception").contract
+    contract = load_bundle(DEFAULT_BUNDLE).contract
     work = Work(OpenStandIn(contract.to_json()), 8, 2, ArchiveLimits(), Retry())
     sampling, start = Sampling(max(images // 50, 1)), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder:

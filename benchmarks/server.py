@@ -64,6 +64,11 @@ class Server:
         return processes.resident_bytes(self.pid) / 2**20
 
 
+def inherited() -> dict[str, str]:
+    """Returns this process's environment for a server that keeps byte code, or each start would compile everything."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 @contextmanager
 def serve(bundles: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """The service with the released bundle for the duration of a `with` block.
@@ -78,7 +83,7 @@ def serve(bundles: Path, settings: Mapping[str, str] | None = None) -> Iterator[
     with tempfile.TemporaryDirectory(prefix="brainmri-benchmark-") as folder:
         http_port, grpc_port = free_ports(2)
         environment = {
-            **os.environ,
+            **inherited(),
             "BENTOML_HOME": folder,
             "BRAINMRI_BUNDLES": str(bundles.resolve()),
             "BRAINMRI_HTTP_PORT": str(http_port),

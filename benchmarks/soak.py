@@ -5,7 +5,6 @@ python -m benchmarks.soak --minutes 30
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import median
 from typing import Annotated
 
@@ -14,10 +13,11 @@ import typer
 from benchmarks.counters import Route, answered_images, compare, images_seen, requests
 from benchmarks.load import GRACE_S, load_process
 from benchmarks.messages import INFER, batch_upload, grpc_tensor, rest_tensor, upload
+from benchmarks.options import DEFAULT_BUNDLE, BundleFolder, Side, WriteTo
 from benchmarks.pictures import damaged, pictures
 from benchmarks.reference import Reference, ReferenceProcess, reference_process, sure
 from benchmarks.report import DEFAULT_FOLDER, Report, table, target
-from benchmarks.server import ROOT, Server, serve
+from benchmarks.server import Server, serve
 from benchmarks.traffic import ClosedLoop, Flow, Item, Load, Manner, OpenLoop, Reader
 from benchmarks.watch import Sample, watch
 
@@ -43,10 +43,10 @@ ROUTES = {
 def main(
     minutes: Annotated[float, typer.Option(min=0.5, max=240, help="Length of the load.")] = 30,
     share: Annotated[float, typer.Option(min=0.05, max=0.9, help="Images a second, as a share of the capacity.")] = 0.4,
-    side: Annotated[int, typer.Option(min=64, max=2048, help="Longer side of the JPEG files, in pixels.")] = 224,
+    side: Side = 224,
     count: Annotated[int, typer.Option(min=8, max=1000, help="How many different images.")] = 64,
-    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = ROOT / "models" / "brain_mri_xception",
-    output: Annotated[Path, typer.Option(help="Where to write, without suffix.")] = DEFAULT_FOLDER / "soak",
+    bundle: BundleFolder = DEFAULT_BUNDLE,
+    output: WriteTo = DEFAULT_FOLDER / "soak",
 ) -> None:
     """Send everything that clients send, at a moderate rate, and watch memory and counters."""
     source, images = pictures(count, side)

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import nncf
 import numpy as np
@@ -10,6 +11,13 @@ from numpy.typing import NDArray
 
 MOST_FLIPS = 0.005
 """Share of the images judged that may get another label than from the float32 network."""
+
+_OPTIONS: dict[str, Any] = {
+    # Mixed: symmetric weights, asymmetric activations; what follows a ReLU has no negative half to spend bits on.
+    "preset": nncf.QuantizationPreset.MIXED,
+    # Exact, layer by layer: half the error of the fast one, which estimates what quantising does to each mean.
+    "fast_bias_correction": False,
+}
 
 _logger = logging.getLogger(__name__)
 
@@ -48,15 +56,7 @@ def labels_of(network: openvino.Model | openvino.CompiledModel, images: NDArray[
 
 
 def _quantise(network: openvino.Model, images: NDArray[np.uint8]) -> openvino.Model:
-    # Mixed: symmetric weights, asymmetric activations; what follows a ReLU has no negative half to spend bits on.
-    return nncf.quantize(
-        network,
-        _dataset(images),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(images),
-        # Exact, layer by layer: half the error of the fast one, which estimates what quantising does to each mean.
-        fast_bias_correction=False,
-    )
+    return nncf.quantize(network, _dataset(images), subset_size=len(images), **_OPTIONS)
 
 
 def _quantise_with_control(
@@ -71,9 +71,8 @@ def _quantise_with_control(
         validation_dataset=_dataset(judged),
         validation_fn=agreement,
         max_drop=MOST_FLIPS,
-        preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
-        fast_bias_correction=False,
+        **_OPTIONS,
     )
 
 

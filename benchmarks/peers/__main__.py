@@ -8,12 +8,12 @@ python -m benchmarks.peers report              writes the tables and the plot ag
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmarks.load import load_process
+from benchmarks.options import DEFAULT_BUNDLE, BundleFolder, Count, Side, WriteTo
 from benchmarks.peers.environments import prepare as prepare_environment
 from benchmarks.peers.measure import Setting, measure_reference, measure_system, requests
 from benchmarks.peers.plot import plot
@@ -23,13 +23,11 @@ from benchmarks.peers.tables import add_tables
 from benchmarks.pictures import pictures
 from benchmarks.reference import reference_process
 from benchmarks.report import DEFAULT_FOLDER, Report
-from benchmarks.server import ROOT
 from brainmri.settings import available_cpus
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 Only = Annotated[list[str] | None, typer.Option(help="Part of a system's name; give it again for more.")]
-Output = Annotated[Path, typer.Option(help="Where to write, without suffix.")]
 DEFAULT_OUTPUT = DEFAULT_FOLDER / "peers"
 
 
@@ -45,13 +43,13 @@ def prepare(only: Only = None) -> None:
 def measure(  # noqa: PLR0913, PLR0917 -- the options of a command
     rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds that there are to be in the end.")] = 3,
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Length of one load.")] = 3,
-    side: Annotated[int, typer.Option(min=64, max=2048, help="Longer side of the JPEG files, in pixels.")] = 224,
-    count: Annotated[int, typer.Option(min=4, max=1000, help="How many different images.")] = 64,
+    side: Side = 224,
+    count: Count = 64,
     runtime: Annotated[str, typer.Option(help="Of the peers: openvino or tensorflow.")] = "openvino",
     minutes: Annotated[float, typer.Option(min=0.1, help="No system is started after so long.")] = 600,
     only: Only = None,
-    bundle: Annotated[Path, typer.Option(help="The bundle to serve.")] = ROOT / "models" / "brain_mri_xception",
-    output: Output = DEFAULT_OUTPUT,
+    bundle: BundleFolder = DEFAULT_BUNDLE,
+    output: WriteTo = DEFAULT_OUTPUT,
 ) -> None:
     """Measure the rounds that the results lack; interrupted, it goes on where it was."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves `with`, so that no server stays behind
@@ -78,7 +76,7 @@ def measure(  # noqa: PLR0913, PLR0917 -- the options of a command
 
 
 @app.command()
-def report(output: Output = DEFAULT_OUTPUT) -> None:
+def report(output: WriteTo = DEFAULT_OUTPUT) -> None:
     """Write the tables and the plot of what was measured."""
     rows = Results(output.with_suffix(".jsonl")).rows()
     if not rows:

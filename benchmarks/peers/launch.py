@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import processes
 from benchmarks.peers.environments import library_path, prepare
 from benchmarks.peers.systems import System
-from benchmarks.server import ROOT, free_ports
+from benchmarks.server import ROOT, free_ports, inherited
 
 _FOLDER = Path(__file__).parent
 _START_S = 150
@@ -60,14 +60,12 @@ def running(system: System, runtime: str, bundle: Path, threads: int) -> Iterato
         home = Path(name)
         http_port, grpc_port = free_ports(2)
         environment = {
-            **os.environ,
+            **inherited(),
             "BENTOML_HOME": str(home / "bentoml"),
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "CUDA_VISIBLE_DEVICES": "",
             "RAY_TMPDIR": str(home),
         }
-        # Without byte code of what is installed every start would compile it again, here and there.
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command = _ours(environment, bundle, http_port, grpc_port) if not system.module else _peer(system, environment)
         environment |= {
             "PEER_BUNDLE": str(bundle.resolve()),

@@ -1,8 +1,9 @@
 """The routes of jobs, whether or not the server keeps any."""
 
-from typing import NoReturn
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from brainmri.api.slots import Slots
@@ -11,6 +12,8 @@ from brainmri.inference.engine import Engine
 from brainmri.jobs.bulk import Bulk
 from brainmri.metrics import Metrics
 from brainmri.settings import Settings
+
+_Handler = Callable[[Request], Awaitable[Response]]
 
 
 def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk, slots: Slots) -> list[BaseRoute]:
@@ -23,16 +26,21 @@ def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk,
         bulk: Where jobs are kept, if the server keeps any.
         slots: How many uploads there may be, shared with `/score`.
     """
-    if bulk.store is None:
-        return [
-            Route("/jobs", _disabled, methods=["GET", "POST"]),
-            Route("/jobs/{id}", _disabled, methods=["GET", "DELETE"]),
-            Route("/jobs/{id}/results", _disabled, methods=["GET"]),
-        ]
-    from brainmri.api.jobs import Jobs  # noqa: PLC0415 -- brings pyarrow, 60 MB of memory
+    create: _Handler = _disabled
+    show_all = show = delete = results = create
+    if bulk.store is not None:
+        from brainmri.api.jobs import Jobs  # noqa: PLC0415 -- brings pyarrow, 60 MB of memory
 
-    return Jobs(engine, metrics, settings, bulk.store, bulk.archives, slots).routes()
+        jobs = Jobs(engine, metrics, settings, bulk.store, bulk.archives, slots)
+        create, show_all, show, delete, results = jobs.create, jobs.list, jobs.show, jobs.delete, jobs.results
+    return [
+        Route("/jobs", create, methods=["POST"]),
+        Route("/jobs", show_all, methods=["GET"]),
+        Route("/jobs/{id}", show, methods=["GET"]),
+        Route("/jobs/{id}", delete, methods=["DELETE"]),
+        Route("/jobs/{id}/results", results, methods=["GET"]),
+    ]
 
 
-async def _disabled(_: Request) -> NoReturn:
+async def _disabled(_: Request) -> Response:
     raise JobsDisabled("This server keeps no jobs. Use /score, or ask whoever runs it to set BRAINMRI_JOBS_DIR.")

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
 
 from brainmri.api.body import BodyLimits, read_body
 from brainmri.api.bulk_schemas import (
@@ -74,29 +73,18 @@ class Jobs:
         self._archives = archives
         self._slots = slots
 
-    def routes(self) -> list[BaseRoute]:
-        """Returns the routes of jobs."""
-        return [
-            Route("/jobs", self.create, methods=["POST"]),
-            Route("/jobs", self.list, methods=["GET"]),
-            Route("/jobs/{id}", self.show, methods=["GET"]),
-            Route("/jobs/{id}", self.delete, methods=["DELETE"]),
-            Route("/jobs/{id}/results", self.results, methods=["GET"]),
-        ]
-
     async def create(self, request: Request) -> Response:
         """Makes a job of an upload, or of a path below the input root."""
-        store = self._store
         query = request.query_params
         predictor = self._engine.models.get(query.get("model", ""), query.get("version", ""))
-        await asyncio.to_thread(store.require_room, _owner(request))
-        with self._slots.one(), store.incoming() as folder:
+        await asyncio.to_thread(self._store.require_room, _owner(request))
+        with self._slots.one(), self._store.incoming() as folder:
             if content_type(request) == "application/json":
                 source = Source(path=await self._read_path(request))
             else:
                 source = await self._receive(request, folder)
             spec = _spec(_owner(request), source, predictor)
-            job = await asyncio.to_thread(store.publish, folder, spec)
+            job = await asyncio.to_thread(self._store.publish, folder, spec)
         answer = json_response(self._body(job))
         answer.status_code = 202
         # Relative, as the server does not know under which path a proxy shows it.

@@ -119,9 +119,10 @@ def _quality(
 ) -> Quality:
     answers = probabilities.argmax(axis=1)
     right = answers == truths
-    surest = np.argsort(-probabilities.max(axis=1), kind="stable")
     wide = probabilities.astype(np.float64)
-    bins = _bins(wide.max(axis=1), right)
+    confidence = wide.max(axis=1)
+    surest = np.argsort(-confidence, kind="stable")
+    bins = _bins(confidence, right)
     confusion = np.zeros((len(LABELS), len(LABELS)), int)
     np.add.at(confusion, (truths, answers), 1)
     classes = {
@@ -141,10 +142,10 @@ def _quality(
         confusion=confusion.tolist(),
         log_loss=float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
         brier=float(((wide - np.eye(len(LABELS))[truths]) ** 2).sum(axis=1).mean()),
-        ece=float(sum(images * abs(accuracy - confidence) for confidence, accuracy, images in bins) / len(right)),
+        ece=float(sum(images * abs(accuracy - mean) for mean, accuracy, images in bins) / len(right)),
         augrc=float((np.cumsum(~right[surest]) / len(right)).mean()),
         accuracy_at_95_coverage=float(right[surest[: max(1, round(0.95 * len(right)))]].mean()),
-        reliability=[(confidence, accuracy) for confidence, accuracy, _ in bins],
+        reliability=[(mean, accuracy) for mean, accuracy, _ in bins],
         risk_coverage=_risk_coverage(~right[surest]),
     )
 

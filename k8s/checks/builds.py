@@ -60,6 +60,11 @@ class Build:
     name: str
     manifests: tuple[Manifest, ...]
 
+    @property
+    def is_production(self) -> bool:
+        """Whether it is the overlay of production, or that with other components."""
+        return self.name.startswith("overlays/production")
+
     def of_kind(self, kind: str) -> list[Manifest]:
         """Returns the objects of one kind."""
         return [manifest for manifest in self.manifests if manifest.kind == kind]

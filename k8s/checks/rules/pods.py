@@ -104,7 +104,7 @@ def pinned_images(build: Build) -> Iterator[str]:
         tag = image.rpartition("/")[2].partition("@")[0].partition(":")[2]
         if "@sha256:" not in image and tag in ("", "latest"):
             yield f"{image} of {pod.owner} must name a version"
-        if build.name.startswith("overlays/production") and "@sha256:" not in image:
+        if build.is_production and "@sha256:" not in image:
             yield f"{image} of {pod.owner} must be named by digest"
 
 

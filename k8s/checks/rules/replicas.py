@@ -94,7 +94,7 @@ def disruption_budget(build: Build) -> Iterator[str]:
 
 def spread_in_production(build: Build) -> Iterator[str]:
     """Production survives the loss of a zone: three replicas or more, none of them all in one."""
-    if not build.name.startswith("overlays/production"):
+    if not build.is_production:
         return
     for scaler in (*build.of_kind("HorizontalPodAutoscaler"), *build.of_kind("ScaledObject")):
         least = scaler.spec.get("minReplicas", scaler.spec.get("minReplicaCount", 1))
