@@ -81,7 +81,7 @@ def test_a_folder_becomes_a_table_with_a_summary_a_report_and_figures(score: Run
     page = (tmp_path / "out" / "report.html").read_text()
     assert NOTICE in page
     assert "http" not in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 5
 
 
 def test_a_row_says_what_predict_says(score: Run, scans: Path, tmp_path: Path) -> None:
