@@ -171,6 +171,7 @@ def _start(folder: Path, settings: Settings) -> None:
         DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
         settings.novelty_policy,
         settings.inference_lanes(),
+        settings.max_batch_size,
     )
     predictor.warm_up()
     decoders = ThreadPoolExecutor(settings.decode_threads())

@@ -91,6 +91,7 @@ def scoring(bundle: Path, images: Sequence[bytes]) -> Iterator[Scoring]:
         settings.inference_lanes(),
         limits,
         settings.novelty_policy,
+        settings.max_batch_size,
     )
     work = Work(opener, settings.max_batch_size, settings.decode_threads(), ArchiveLimits(), Retry())
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder, Supervisor(work, SHARD_SIZE) as supervisor:

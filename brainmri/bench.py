@@ -113,7 +113,7 @@ def candidates(bundle: Bundle, cpus: int) -> Iterator[Setting]:
 
 def measure(bundle: Bundle, setting: Setting, seconds: float) -> Measured:
     """Measures one setting; a third of the time for one image alone, the rest with every lane busy."""
-    runtime = open_runtime(bundle, setting.runtime, setting.threads, setting.lanes)
+    runtime = open_runtime(bundle, setting.runtime, setting.threads, setting.lanes, setting.max_batch_size)
     images = np.random.default_rng(0).integers(0, 256, (setting.max_batch_size, SIDE, SIDE, 3), np.uint8)
     runtime.infer(images[:1])
     alone = _times(lambda: runtime.infer(images[:1]), seconds / 3)

@@ -120,7 +120,7 @@ def run(  # noqa: PLR0913 -- the options of a command
     archives = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
     request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate)
     check(request)
-    work = Work(_opening(bundle, settings), size, settings.decode_threads(), archives, Retry())
+    work = Work(_opening(bundle, settings, size), size, settings.decode_threads(), archives, Retry())
     with (
         RunFolder(out).held(shard_index),
         RunProgress(Console(stderr=True)) as progress,
@@ -180,7 +180,7 @@ def _bundle(settings: Settings) -> Bundle:
     return bundle
 
 
-def _opening(bundle: Bundle, settings: Settings) -> OpenBundle:
+def _opening(bundle: Bundle, settings: Settings, batch_size: int) -> OpenBundle:
     return OpenBundle(
         bundle.folder.absolute(),
         bundle.contract.digest(),
@@ -189,6 +189,7 @@ def _opening(bundle: Bundle, settings: Settings) -> OpenBundle:
         settings.inference_lanes(),
         _limits(settings),
         settings.novelty_policy,
+        batch_size,
     )
 
 

@@ -82,6 +82,9 @@ class Lanes:
         """Frees promised places that were not used."""
         with self._changed:
             self._schedule.backlog.reserve(priority, predictor, -images)
+            if images:
+                # A lane may be waiting for them.
+                self._changed.notify()
 
     def put(self, job: Job) -> None:
         """Puts a job onto the places that were promised to it; a lane that is idle sees it after `wake`.

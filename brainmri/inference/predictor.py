@@ -111,9 +111,10 @@ class Predictor:
         limits: DecodeLimits,
         policy: Policy = "abstain",
         streams: int = 1,
+        full_batch: int = 0,
     ) -> "Predictor":
         """Loads a verified bundle with the detector of its runtime; see `open_runtime` for arguments and errors."""
-        runtime = open_runtime(bundle, choice, threads, streams)
+        runtime = open_runtime(bundle, choice, threads, streams, full_batch)
         detector = open_detector(bundle, runtime.info.name)
         return cls(bundle.contract, runtime, limits, bundle.card(), detector=detector, policy=policy)
 

@@ -23,7 +23,7 @@ class Batching:
     Attributes:
         max_batch_size: Most images in one inference, at least 1.
         max_queue_images: Most images that wait or are being decoded, at least 1.
-        batch_wait_s: How long an idle lane waits for company, in seconds; 0 on a CPU.
+        batch_wait_s: How long an idle lane waits for company that is not in sight, in seconds; 0 on a CPU.
         lanes: Batches that run at the same time, at least 1.
     """
 
@@ -106,13 +106,21 @@ class Schedule:
         return None
 
     def company_s(self) -> float | None:
-        """Returns how long the next batch should still wait for company, in seconds; None when nothing waits."""
+        """Returns how long the next batch should still wait for company, in seconds; None when nothing waits.
+
+        While other images of its line are being decoded it waits for them, at most as long as one image alone takes in
+        the network: a batch that leaves without them would be in their way for longer than that.
+        """
         line = self.backlog.next_line()
         if line is None:
             return None
-        if not self._batching.batch_wait_s or self.backlog.is_full(line):
+        if self.backlog.is_full(line):
             return 0.0
-        return max(line.head.arrived + self._batching.batch_wait_s - time.monotonic(), 0.0)
+        head = line.head
+        alone_s = self._times.per_image(head.predictor, 1)
+        wait_s = max(self._batching.batch_wait_s, alone_s if line.reserved else 0.0)
+        # Twice: what the decoded images take may be learned from an inference that had the CPUs for itself.
+        return max(min(head.arrived + wait_s, head.deadline.at - 2 * alone_s) - time.monotonic(), 0.0)
 
     def begin(self, lane: str) -> Batch | None:
         """Gives the next batch to a lane; None when nothing waits."""

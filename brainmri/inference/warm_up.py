@@ -1,6 +1,7 @@
 """Makes a freshly loaded model as quick as it will stay, and shows that it works at all."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,11 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
     """
     sizes = predictor.runtime_info.batch_sizes or range(1, max_batch_size + 1)
     try:
-        for size in sizes:
-            _fill_streams(predictor, np.zeros((size, SIDE, SIDE, 3), np.uint8))
+        # A runtime may have one network for what is alone and others for what runs side by side. First alone:
+        # afterwards it expects company for a while.
+        for run in (predictor.infer, partial(_fill_streams, predictor)):
+            for size in sizes:
+                run(np.zeros((size, SIDE, SIDE, 3), np.uint8))
         predictor.warm_up()
     except (ValueError, RuntimeError) as error:
         raise InvalidBundle(
@@ -34,11 +38,7 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
 
 
 def _fill_streams(predictor: Predictor, images: NDArray[np.uint8]) -> None:
-    """Runs a batch alone, and then as often as there are streams, and once more, at the same time.
-
-    A runtime may have one network for what is alone and others for what runs side by side.
-    """
-    predictor.infer(images)
+    """Runs a batch as often as there are streams, and once more, at the same time."""
     streams = predictor.runtime_info.streams
     if streams > 1:
         with ThreadPoolExecutor(streams + 1) as threads:

@@ -126,7 +126,13 @@ class Follower:
             limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
             threads, streams = settings.inference_threads(), settings.inference_lanes()
             opened[contract.tag] = Predictor.open(
-                bundle, settings.runtime, threads, limits, settings.novelty_policy, streams
+                bundle,
+                settings.runtime,
+                threads,
+                limits,
+                settings.novelty_policy,
+                streams,
+                settings.max_batch_size,
             )
         return list(opened.values())
 

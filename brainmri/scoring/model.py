@@ -23,6 +23,7 @@ class OpenBundle:
         streams: Inferences at a time, at least 1; see `open_runtime`.
         limits: What images to refuse.
         policy: The label of a novel image.
+        full_batch: Images in most batches; see `open_runtime`.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class OpenBundle:
     streams: int
     limits: DecodeLimits
     policy: Policy
+    full_batch: int
 
     def __call__(self) -> Predictor:
         """Loads the model.
@@ -45,4 +47,6 @@ class OpenBundle:
             raise InvalidBundle(
                 f"{self.folder} holds another model than the run was begun with. Give every machine the same bundle."
             )
-        return Predictor.open(bundle, self.runtime, self.threads, self.limits, self.policy, self.streams)
+        return Predictor.open(
+            bundle, self.runtime, self.threads, self.limits, self.policy, self.streams, self.full_batch
+        )

@@ -17,6 +17,7 @@ from brainmri.inference.deadline import Deadline, Priority
 from brainmri.inference.predictor import Predictor
 from brainmri.inference.runtime import Output
 from brainmri.inference.schedule import Batching
+from brainmri.inference.service_times import ServiceTimes
 from tests.inference.stand_in import SOON, WAIT_S, StandIn, numbered, numbers_of, predictor_of, until
 
 
@@ -128,6 +129,55 @@ def test_company_is_not_waited_for_longer_than_told() -> None:
         runtime = StandIn()
         async with running(max_batch_size=3, batch_wait_s=0.01) as batcher:
             assert await ask(batcher, predictor_of(runtime), 1) == [1]
+
+    asyncio.run(talk())
+
+
+def test_an_idle_lane_waits_for_images_that_are_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServiceTimes, "per_image", lambda *_: 60.0)
+
+    async def talk() -> None:
+        runtime = StandIn()
+        predictor = predictor_of(runtime)
+        async with running(max_batch_size=8) as batcher:
+            # Nothing else is in sight: at once.
+            assert await ask(batcher, predictor, 1) == [1]
+            with batcher.admit(predictor, 1, SOON) as decoding:
+                tasks = await queued(batcher, ask(batcher, predictor, 2), ask(batcher, predictor, 3))
+                await asyncio.sleep(0.01)
+                assert runtime.batches == [[1]]
+                await decoding.infer(numbered(4))
+            await asyncio.gather(*tasks)
+        assert runtime.batches == [[1], [2, 3, 4]]
+
+    asyncio.run(talk())
+
+
+def test_images_that_cannot_be_decoded_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServiceTimes, "per_image", lambda *_: 60.0)
+
+    async def talk() -> None:
+        predictor = predictor_of(StandIn())
+        async with running(max_batch_size=8) as batcher:
+            with batcher.admit(predictor, 1, SOON):
+                tasks = await queued(batcher, ask(batcher, predictor, 1))
+            assert await asyncio.wait_for(tasks[0], WAIT_S) == [1]
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize(("alone_s", "deadline_s"), [(0.01, 3600), (60, 100)])
+def test_images_that_are_being_decoded_are_not_waited_for_too_long(
+    alone_s: float, deadline_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ServiceTimes, "per_image", lambda *_: alone_s)
+
+    async def talk() -> None:
+        predictor = predictor_of(StandIn())
+        async with running(max_batch_size=8, lanes=2) as batcher:
+            with batcher.admit(predictor, 1, SOON):
+                waiting = ask(batcher, predictor, 1, deadline=Deadline.after(deadline_s))
+                assert await asyncio.wait_for(waiting, WAIT_S) == [1]
 
     asyncio.run(talk())
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import openvino
 import pytest
+from numpy.typing import NDArray
 
 from brainmri.bundle import Bundle, load_bundle, write_bundle
 from brainmri.contract import Contract
 from brainmri.errors import InvalidBundle, RuntimeUnavailable
+from brainmri.imaging import to_tensor
 from brainmri.inference.runtime import RuntimeInfo, open_runtime
 from brainmri.inference.tensorflow_runtime import read_weights
 from tests.tiny import BIAS, WEIGHTS, contract_parts, write_openvino, write_tiny_bundle
@@ -52,13 +54,35 @@ def test_threads_do_not_mix_their_answers(tiny_bundle: Bundle, streams: int) -> 
 def test_streams_side_by_side_answer_as_one_alone_to_the_last_bit() -> None:
     # Bulk scoring promises the same rows whatever ran at the same time.
     bundle = load_bundle(ROOT / "models" / "brain_mri_xception")
-    images = np.random.default_rng(0).integers(0, 256, (8, 299, 299, 3), np.uint8)
-    alone = open_runtime(bundle, threads=2, streams=1).infer(images)
-    shared = open_runtime(bundle, threads=2, streams=2)
+    alone = open_runtime(bundle, threads=2, streams=1)
+    shared = open_runtime(bundle, threads=2, streams=2, full_batch=8)
+    # One image in eighty shows a network that rounds otherwise; in each of these eights is one.
+    batches = [np.stack([ellipses(random) for _ in range(8)]) for random in map(np.random.default_rng, (0, 4, 9))]
+    expected = [alone.infer(images) for images in batches]
+    for count in (8, 5):
+        with ThreadPoolExecutor(3) as threads:
+            outputs = threads.map(shared.infer, [images[:count] for images in batches])
+        for output, other in zip(outputs, expected, strict=True):
+            np.testing.assert_array_equal(output.logits, other.logits[:count])
+            np.testing.assert_array_equal(output.features, other.features[:count])
+
+
+def ellipses(random: np.random.Generator) -> NDArray[np.uint8]:
+    """Returns some ellipses of different light, with noise, as a tensor."""
+    rows, columns = np.mgrid[:64, :64]
+    light = np.zeros((64, 64))
+    for _ in range(random.integers(2, 7)):
+        (top, left), (tall, wide) = random.uniform(20, 44, 2), random.uniform(4, 26, 2)
+        light[((rows - top) / tall) ** 2 + ((columns - left) / wide) ** 2 < 1] += random.uniform(-40, 120)
+    return to_tensor(np.clip(light + random.normal(0, random.uniform(0, 10), (64, 64)), 0, 255).astype(np.uint8))
+
+
+def test_full_batches_have_a_network_of_their_own_among_streams(tiny_bundle: Bundle) -> None:
+    runtime = open_runtime(tiny_bundle, threads=2, streams=2, full_batch=4)
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((5, 299, 299, 3), np.uint8)
     with ThreadPoolExecutor(3) as threads:
-        for output in threads.map(shared.infer, [images] * 9):
-            np.testing.assert_array_equal(output.logits, alone.logits)
-            np.testing.assert_array_equal(output.features, alone.features)
+        for output in threads.map(runtime.infer, [images[:4], images[:3], images, images[:1]] * 6):
+            np.testing.assert_allclose(output.features[:, 0], range(len(output.features)))
 
 
 def test_images_that_may_not_be_written_are_taken(tiny_bundle: Bundle) -> None:
