@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     comes to those."""
 
     batch_wait_ms: float = Field(default=0, ge=0, le=1000)
-    """How long an idle lane waits for company, in milliseconds. 0 is best on a CPU; a GPU may gain from 1 to 5."""
+    """How long an idle lane waits for company that is not in sight, in milliseconds; for images that are being decoded
+    it waits by itself. 0 is best on a CPU; a GPU may gain from 1 to 5."""
 
     max_queue_images: int = Field(default=256, ge=1, le=100_000)
     """Most images that wait for the network or are being decoded; more are refused with 429. Bulk work gets no place

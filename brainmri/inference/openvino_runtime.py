@@ -22,7 +22,7 @@ _COMPANY_S = 0.1
 """So long after two inferences ran side by side, none counts as alone: another will begin before it has ended."""
 
 _SAME_ROUNDING = {"SNIPPETS_MODE": "DISABLE"}
-"""Or else OpenVINO fuses some steps where shapes are fixed, and one image in 200 gets other digits from the fourth on.
+"""Or else OpenVINO fuses some steps where shapes are fixed, and the logits of one image in 200 differ in the third decimal.
 The key is OpenVINO's own (`intel_cpu::snippets_mode`); a test compares the bits."""
 
 _Queue: TypeAlias = queue.SimpleQueue[Any]
@@ -127,6 +127,8 @@ class _Requests:
             free.put(request)
             with self._lock:
                 self._users -= 1
+                if self._users:
+                    self._side_by_side = time.monotonic()
 
     def _choose(self, images: int, now: float) -> _Queue:
         if not self._shared:
