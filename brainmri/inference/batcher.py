@@ -10,8 +10,10 @@ in time; and it is not run when its caller has gone or its deadline has passed m
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,6 +174,15 @@ class Batcher:
             self._waking = True
             self._loop.call_soon(self._wake)
 
+    def hand_over(self, job: Job) -> None:
+        """Puts a job into the queue and wakes a lane, from any thread.
+
+        Raises:
+            NotReady: A lane has died.
+        """
+        self._lanes.put(job)
+        self._lanes.wake()
+
     def release(self, expired: bool) -> None:
         """Ends a request that was accepted; for tickets.
 
@@ -268,6 +279,7 @@ class Ticket:
         self._batcher = batcher
         self._lanes = lanes
         self._hold = hold
+        self._lock = threading.Lock()
         self._unused = hold.images
 
     def __enter__(self) -> "Ticket":
@@ -279,6 +291,45 @@ class Ticket:
         self._lanes.give_back(self._hold.priority, self._hold.predictor, self._unused)
         gone = kind is not None and issubclass(kind, asyncio.CancelledError | DeadlineExceeded)
         self._batcher.release(gone and self._hold.deadline.remaining_s <= 0)
+
+    async def decode_and_infer(self, decode: Callable[[], NDArray[np.uint8]], executor: Executor) -> Answer:
+        """Decodes one of the images that were promised a place, and runs it; errors as in `infer`.
+
+        The thread that has decoded hands the image to the lanes itself: the event loop has other things to do.
+
+        Args:
+            decode: Returns uint8 `[1, 299, 299, 3]`; what it raises is raised here.
+            executor: Whose threads decode. A caller that goes before one is free takes its image along.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        left, job = False, None
+
+        def work() -> None:
+            nonlocal job
+            images = decode()
+            with self._lock:
+                if not left:
+                    job = self._job(images, answer)
+                    self._batcher.hand_over(job)
+
+        def tell(decoded: Future[None]) -> None:
+            if decoded.cancelled():  # the executor ended before a thread was free
+                loop.call_soon_threadsafe(answer.cancel)
+            elif (error := decoded.exception()) is not None:
+                loop.call_soon_threadsafe(_fail, answer, error)
+
+        decoding = executor.submit(work)
+        decoding.add_done_callback(tell)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            decoding.cancel()
+            with self._lock:
+                left = True
+            if job is not None:
+                self._lanes.discard(job)
+            raise
 
     async def infer(self, images: NDArray[np.uint8]) -> Answer:
         """Runs some of the images that were promised a place; call it once for each part of them.
@@ -292,11 +343,21 @@ class Ticket:
             NotReady: A lane has died.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        job = Job(self._hold.predictor, images, self._hold.deadline, self._hold.priority, future, time.monotonic())
-        self._unused -= len(images)
+        with self._lock:
+            job = self._job(images, future)
         self._batcher.put(job)
         try:
             return await future
         except asyncio.CancelledError:
             self._lanes.discard(job)
             raise
+
+    def _job(self, images: NDArray[np.uint8], answer: asyncio.Future[Answer]) -> Job:
+        self._unused -= len(images)
+        hold = self._hold
+        return Job(hold.predictor, images, hold.deadline, hold.priority, answer, time.monotonic())
+
+
+def _fail(answer: asyncio.Future[Answer], error: BaseException) -> None:
+    if not answer.done():
+        answer.set_exception(error)

@@ -276,30 +276,31 @@ class Engine:
         self, data: bytes, deadline: Deadline, predictor: Predictor, priority: Priority, ticket: Ticket
     ) -> Prediction:
         start = time.perf_counter()
+        decode_s = 0.0
+
+        def decode() -> NDArray[np.uint8]:
+            nonlocal decode_s
+            begun = time.perf_counter()
+            if deadline.remaining_s <= 0:
+                raise deadline.exceeded()
+            image = predictor.read(data)
+            decode_s = time.perf_counter() - begun
+            return image[np.newaxis]
+
         async with _until(deadline):
             if priority is Priority.BULK:
                 # Or else interactive images would wait behind all of them for a thread.
                 async with self._bulk_decoders:
-                    image, decode_s = await self._read(data, deadline, predictor)
+                    image = await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
+                answer = await ticket.infer(image)
             else:
-                image, decode_s = await self._read(data, deadline, predictor)
-            answer = await ticket.infer(image[np.newaxis])
+                answer = await ticket.decode_and_infer(decode, self._decoders)
         return _predictions(predictor, answer, start, decode_s)[0]
 
     async def _warm_decoders(self) -> None:
         loop, image = asyncio.get_running_loop(), sample_image()
         reads = [loop.run_in_executor(self._decoders, self.models.default.read, image) for _ in range(self._threads)]
         await asyncio.gather(*reads)
-
-    async def _read(self, data: bytes, deadline: Deadline, predictor: Predictor) -> tuple[NDArray[np.uint8], float]:
-        def read() -> tuple[NDArray[np.uint8], float]:
-            begun = time.perf_counter()
-            if deadline.remaining_s <= 0:
-                raise deadline.exceeded()
-            return predictor.read(data), time.perf_counter() - begun
-
-        # A caller that goes before a thread is free takes its image along: cancelling removes it from the pool.
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, read)
 
     def _answering(self, predictor: Predictor | None) -> Predictor:
         predictor = predictor or self.models.default

@@ -22,8 +22,8 @@ _COMPANY_S = 0.1
 """So long after two inferences ran side by side, none counts as alone: another will begin before it has ended."""
 
 _SAME_ROUNDING = {"SNIPPETS_MODE": "DISABLE"}
-"""Or else OpenVINO fuses some steps where shapes are fixed, and the logits of one image in 200 differ in the third decimal.
-The key is OpenVINO's own (`intel_cpu::snippets_mode`); a test compares the bits."""
+"""Or else OpenVINO fuses some steps where shapes are fixed, and the logits of one image in 200 differ in the third
+decimal. The key is OpenVINO's own (`intel_cpu::snippets_mode`); a test compares the bits."""
 
 _Queue: TypeAlias = queue.SimpleQueue[Any]
 

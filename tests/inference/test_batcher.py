@@ -3,7 +3,9 @@ import gc
 import threading
 import weakref
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -178,6 +180,81 @@ def test_images_that_are_being_decoded_are_not_waited_for_too_long(
             with batcher.admit(predictor, 1, SOON):
                 waiting = ask(batcher, predictor, 1, deadline=Deadline.after(deadline_s))
                 assert await asyncio.wait_for(waiting, WAIT_S) == [1]
+
+    asyncio.run(talk())
+
+
+def test_a_caller_who_goes_while_its_image_is_decoded_gives_its_place_back_once() -> None:
+    begun, go, decoded = threading.Event(), threading.Event(), threading.Event()
+
+    def decode() -> NDArray[np.uint8]:
+        begun.set()
+        assert go.wait(WAIT_S)
+        decoded.set()
+        return numbered(1)
+
+    async def talk() -> None:
+        runtime = StandIn()
+        predictor = predictor_of(runtime)
+
+        async def upload() -> None:
+            with batcher.admit(predictor, 1, SOON) as ticket:
+                await ticket.decode_and_infer(decode, pool)
+
+        async with running(max_queue_images=2) as batcher:
+            with ThreadPoolExecutor(1) as pool:
+                task = asyncio.create_task(upload())
+                await until(begun.is_set)
+                task.cancel()
+                await asyncio.wait([task])
+                go.set()
+            assert decoded.is_set()
+            with batcher.admit(predictor, 2, SOON), pytest.raises(Overloaded):
+                batcher.admit(predictor, 1, SOON)
+        assert runtime.batches == []
+
+    asyncio.run(talk())
+
+
+def test_a_caller_who_goes_before_a_thread_is_free_takes_its_image_along() -> None:
+    go, decoded = threading.Event(), list[int]()
+
+    def decode(number: int) -> NDArray[np.uint8]:
+        assert go.wait(WAIT_S)
+        decoded.append(number)
+        return numbered(number)
+
+    async def talk() -> None:
+        predictor = predictor_of(StandIn())
+        async with running() as batcher:
+            with ThreadPoolExecutor(1) as pool, batcher.admit(predictor, 2, SOON) as ticket:
+                first, second = (
+                    asyncio.create_task(ticket.decode_and_infer(partial(decode, number), pool)) for number in (1, 2)
+                )
+                await asyncio.sleep(0)
+                second.cancel()
+                await asyncio.wait([second])
+                go.set()
+                assert numbers_of((await first).output) == [1]
+        assert decoded == [1]
+
+    asyncio.run(talk())
+
+
+def test_an_image_that_no_thread_will_decode_any_more_is_not_waited_for() -> None:
+    go = threading.Event()
+
+    async def talk() -> None:
+        predictor = predictor_of(StandIn())
+        async with running() as batcher:
+            with ThreadPoolExecutor(1) as pool, batcher.admit(predictor, 1, SOON) as ticket:
+                pool.submit(go.wait, WAIT_S)
+                task = asyncio.create_task(ticket.decode_and_infer(lambda: numbered(1), pool))
+                await asyncio.sleep(0)
+                pool.shutdown(wait=False, cancel_futures=True)
+                await asyncio.wait_for(asyncio.wait([task]), WAIT_S)
+                go.set()
+                assert task.cancelled()
 
     asyncio.run(talk())
 
