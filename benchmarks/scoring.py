@@ -23,7 +23,6 @@ from benchmarks.report import DEFAULT_FOLDER, Report, table, target
 from benchmarks.rounds import UPLOADS, Rounds
 from benchmarks.summary import Spread
 from brainmri.bundle import load_bundle
-from brainmri.imaging import DecodeLimits
 from brainmri.scoring.archives import ArchiveLimits
 from brainmri.scoring.child import Work
 from brainmri.scoring.model import OpenBundle
@@ -81,22 +80,12 @@ class Scoring:
 @contextmanager
 def scoring(bundle: Path, images: Sequence[bytes]) -> Iterator[Scoring]:
     """Bulk scoring of a bundle, with the settings that `brainmri score` would have here."""
-    settings, contract = load_settings(), load_bundle(bundle).contract
-    limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    opener = OpenBundle(
-        bundle,
-        contract.digest(),
-        settings.runtime,
-        settings.inference_threads(),
-        settings.inference_lanes(),
-        limits,
-        settings.novelty_policy,
-        settings.max_batch_size,
-    )
+    settings, opened = load_settings(), load_bundle(bundle)
+    opener = OpenBundle.of(opened, settings, settings.max_batch_size)
     work = Work(opener, settings.max_batch_size, settings.decode_threads(), ArchiveLimits(), Retry())
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder, Supervisor(work, SHARD_SIZE) as supervisor:
         runtime = supervisor.model.runtime
-        method = Method.of(contract, runtime, settings.novelty_policy, work.batch_size, limits)
+        method = Method.of(opened.contract, runtime, settings.novelty_policy, work.batch_size, opener.limits)
         yield Scoring(Path(folder), images, supervisor, method)
 
 

@@ -12,7 +12,6 @@ from typer.core import TyperGroup
 from brainmri import store
 from brainmri.bundle import Bundle, load_bundle
 from brainmri.errors import ScoringHopeless
-from brainmri.imaging import DecodeLimits
 from brainmri.scoring.archives import ArchiveLimits
 from brainmri.scoring.child import Work
 from brainmri.scoring.console import print_outcome
@@ -120,13 +119,14 @@ def run(  # noqa: PLR0913 -- the options of a command
     archives = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
     request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate)
     check(request)
-    work = Work(_opening(bundle, settings, size), size, settings.decode_threads(), archives, Retry())
+    opener = OpenBundle.of(bundle, settings, size)
+    work = Work(opener, size, settings.decode_threads(), archives, Retry())
     with (
         RunFolder(out).held(shard_index),
         RunProgress(Console(stderr=True)) as progress,
         _engine(engine, work, shard_size_of(request), actors, settings, progress) as scoring,
     ):
-        method = Method.of(bundle.contract, scoring.model.runtime, settings.novelty_policy, size, _limits(settings))
+        method = Method.of(bundle.contract, scoring.model.runtime, settings.novelty_policy, size, opener.limits)
         record = open_run(request, method)
         scored = score_share(request, record, scoring, progress)
     if num_shards > 1:
@@ -178,23 +178,6 @@ def _bundle(settings: Settings) -> Bundle:
         if candidate.contract.digest() == bundle.contract.digest():
             return candidate
     return bundle
-
-
-def _opening(bundle: Bundle, settings: Settings, batch_size: int) -> OpenBundle:
-    return OpenBundle(
-        bundle.folder.absolute(),
-        bundle.contract.digest(),
-        settings.runtime,
-        settings.inference_threads(),
-        settings.inference_lanes(),
-        _limits(settings),
-        settings.novelty_policy,
-        batch_size,
-    )
-
-
-def _limits(settings: Settings) -> DecodeLimits:
-    return DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
 
 
 def _tell_share(share: Share, scored: Scored, out: Path) -> None:

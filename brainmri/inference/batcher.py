@@ -303,13 +303,14 @@ class Ticket:
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
-        left, job = False, None
+        job = None
 
         def work() -> None:
             nonlocal job
             images = decode()
             with self._lock:
-                if not left:
+                # Cancelled when its caller has gone.
+                if not answer.done():
                     job = self._job(images, answer)
                     self._batcher.hand_over(job)
 
@@ -326,9 +327,8 @@ class Ticket:
         except asyncio.CancelledError:
             decoding.cancel()
             with self._lock:
-                left = True
-            if job is not None:
-                self._lanes.discard(job)
+                if job is not None:
+                    self._lanes.discard(job)
             raise
 
     async def infer(self, images: NDArray[np.uint8]) -> Answer:

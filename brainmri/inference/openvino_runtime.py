@@ -32,8 +32,8 @@ class OpenVINORuntime:
     """Runs an IR artefact; as many inferences at a time as it has streams, further calls wait.
 
     Streams share the threads among them, which is best when all are busy and slowest for one that is alone. With more
-    than one stream the network is therefore compiled several times (decision 0016); all give the same numbers, to the
-    last bit.
+    than one stream the network is therefore compiled several times (decisions 0016 and 0018); all give the same
+    numbers, to the last bit.
 
     Args:
         bundle: The verified bundle, with an artefact of one `.xml` and one `.bin` file.

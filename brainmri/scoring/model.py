@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainmri.bundle import load_bundle
+from brainmri.bundle import Bundle, load_bundle
 from brainmri.errors import InvalidBundle
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.novelty import Policy
 from brainmri.inference.predictor import Predictor
 from brainmri.inference.runtime import Choice
+from brainmri.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,20 @@ class OpenBundle:
     limits: DecodeLimits
     policy: Policy
     full_batch: int
+
+    @classmethod
+    def of(cls, bundle: Bundle, settings: Settings, batch_size: int) -> "OpenBundle":
+        """Returns what opens a verified bundle with the settings of the service, for batches of `batch_size` images."""
+        return cls(
+            bundle.folder.absolute(),
+            bundle.contract.digest(),
+            settings.runtime,
+            settings.inference_threads(),
+            settings.inference_lanes(),
+            DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+            settings.novelty_policy,
+            batch_size,
+        )
 
     def __call__(self) -> Predictor:
         """Loads the model.
