@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from brainmri.bundle import Bundle, load_bundle
-from brainmri.errors import InvalidBundle, ModelNotFound
+from brainmri.errors import InvalidBundle, InvalidSettings, ModelNotFound
 
 _DIGEST = "contract_sha256"
 
@@ -190,6 +190,13 @@ def ensure(tag: str, bundles: Path) -> Bundle:
 
 
 def _models() -> ModuleType:
+    try:
+        (home() / "models").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSettings(
+            f"The model store cannot be made in BENTOML_HOME={home()} ({error.strerror}). Set BENTOML_HOME to a folder"
+            " that this user may write."
+        ) from error
     # A service for medical images must not report to third parties.
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     import bentoml.models  # noqa: PLC0415 -- see above

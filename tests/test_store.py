@@ -8,7 +8,7 @@ import pytest
 
 from brainmri import store
 from brainmri.bundle import Bundle
-from brainmri.errors import InvalidBundle, ModelNotFound
+from brainmri.errors import InvalidBundle, InvalidSettings, ModelNotFound
 from tests.tiny import write_tiny_bundle
 
 TAG = "brain_mri_xception:0.0.1"
@@ -133,3 +133,11 @@ def test_ensure_does_not_take_another_version(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
     with pytest.raises(ModelNotFound, match="9\\.9"):
         store.ensure("brain_mri_xception:9.9", tmp_path / "models")
+
+
+def test_a_home_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "file" / "below"
+    home.parent.write_text("not a folder")
+    monkeypatch.setenv("BENTOML_HOME", str(home))
+    with pytest.raises(InvalidSettings, match=f"BENTOML_HOME={home} .* Set BENTOML_HOME to a folder"):
+        store.list_models()

@@ -4,6 +4,7 @@ from typing import Any
 
 from brainmri.contract import LABELS, Contract
 from training import card_results
+from training.export_figures import table
 from training.recipe import Recipe
 
 
@@ -29,7 +30,7 @@ def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any], adop
         card_results.calibration(metrics["grouped"], contract.temperature),
         card_results.novelty(metrics.get("novelty", {})),
         card_results.sharper(metrics["sharper_input"]),
-        card_results.runtimes(metrics["runtimes"]),
+        f"## Runtimes\n\n{table(contract, contract.measurements)}\n\nMeasured on {_processors(contract)}.",
         _failures(metrics),
         _limits(contract, metrics),
         _training(contract, recipe, adopted),
@@ -53,6 +54,10 @@ def _description(contract: Contract, recipe: Recipe) -> str:
         f"Xception (Chollet 2017) with a head of 128 units, from {_origin(recipe)}, trained by the recipe"
         f" `{recipe.name}`: {phases}.{pooled} Labels, in this order: {', '.join(contract.labels)}."
     )
+
+
+def _processors(contract: Contract) -> str:
+    return "; ".join(sorted({each.processor for each in contract.measurements}))
 
 
 def _origin(recipe: Recipe) -> str:
@@ -121,7 +126,7 @@ def _training(contract: Contract, recipe: Recipe, adopted: str) -> str:
 def _exceptions(recipe: Recipe) -> str:
     sentences = []
     for number, phase in enumerate(recipe.phases, 1):
-        own = {"label smoothing": phase.label_smoothing, "mixup": phase.mixup}
+        own = {"label smoothing": phase.label_smoothing, "mixup": phase.mixup, "precision": phase.precision}
         parts = [f"{name} {value}" for name, value in own.items() if value is not None]
         parts += ["an augmentation of its own"] * (phase.augmentation is not None)
         if phase.distillation is not None:

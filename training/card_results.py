@@ -126,21 +126,5 @@ def sharper(row: dict[str, Any]) -> str:
     )
 
 
-def runtimes(runtimes: dict[str, dict[str, Any]]) -> str:
-    """Returns size, speed and agreement of the runtimes."""
-    lines = [
-        "## Runtimes",
-        "",
-        "| runtime | MB | images/s at batch 1, 8, 32 | label flips | largest probability difference |",
-        "|---|---|---|---|---|",
-    ]
-    for name, row in runtimes.items():
-        speeds = ", ".join(f"{row['images_per_s'][size]:.1f}" for size in row["images_per_s"])
-        flips = f"{row['label_flips']:.2%} of {row['compared_images']}" if "label_flips" in row else "reference"
-        difference = f"{row['largest_probability_difference']:.3f}" if "label_flips" in row else "reference"
-        lines.append(f"| {name} | {row['bytes'] / 1e6:.1f} | {speeds} | {flips} | {difference} |")
-    return "\n".join(lines)
-
-
 def _interval(ends: list[float]) -> str:
     return f"{ends[0]:.3f} to {ends[1]:.3f}"

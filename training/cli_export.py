@@ -1,7 +1,5 @@
 """The command that exports a released bundle for every runtime."""
 
-import os
-import platform
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +24,7 @@ def export_runtimes(
     """
     from training.export_figures import Held
     from training.export_runtimes import EXPORTS, Job, export_runtimes
+    from training.export_speed import processor
     from training.outliers import load_outliers
     from training.pipeline import bundle_of_split
     from training.register import MODEL_NAME
@@ -36,15 +35,7 @@ def export_runtimes(
     space = Workspace(work)
     held = Held(space.arrays(data, bar("decoding")), load_outliers(data))
     job = Job(bundle_of_split(bundle, space), wanted, out / MODEL_NAME, threads, space.outputs, images)
-    written, text = export_runtimes(job, held, f"{_processor()}, {threads} of {os.cpu_count()} threads", say)
+    written, text = export_runtimes(job, held, processor(threads), say)
     (out / "runtimes.md").write_text(text + "\n")
     say(text)
     say(f"{written.contract.tag} in {written.folder}; the table in {out / 'runtimes.md'}")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

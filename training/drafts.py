@@ -20,7 +20,7 @@ from training.workspace import Workspace
 
 DRAFT, DRAFT_VERSION = "draft", "draft"
 _EXPORTED = "exported.json"
-_DECIDES_EXPORT = ("export.py", "export_int8.py", "model.py")
+_DECIDES_EXPORT = ("export.py", "export_int8.py", "fold_input.py", "model.py")
 
 
 def trained_run(recipe: Recipe, space: Workspace) -> Progress:

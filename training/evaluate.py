@@ -1,6 +1,5 @@
-"""Evaluates a bundle as it is served: every split, calibration, novelty, sharper inputs, and runtimes side by side."""
+"""Evaluates a bundle as it is served: every split, calibration, novelty and sharper inputs."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,15 @@ from numpy.typing import NDArray
 from brainmri.contract import LABELS
 from brainmri.inference.calibration import probabilities
 from brainmri.inference.novelty import open_detector
-from brainmri.inference.runtime import Runtime
 from training import metrics
 from training.arrays import Arrays
 from training.detection import describe_novelty
 from training.origin import code_revision
 from training.outliers import Outliers
-from training.outputs import REFERENCE, SERVING, Outputs, RuntimeChoice
+from training.outputs import SERVING, Outputs
 from training.sharpness import describe_sharper
 from training.split import HOLDOUT, TEST, VALIDATION
 
-BATCH_SIZES = (1, 8, 32)
-_TIMING_ROUNDS = 5
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
 
 
@@ -99,7 +95,6 @@ def evaluate(outputs: Outputs, arrays: Arrays, dataset: Path, outliers: Outliers
     if novelty := describe_novelty(outputs, arrays, outliers):
         result["novelty"] = novelty
     result["sharper_input"] = describe_sharper(outputs, arrays, dataset)
-    result["runtimes"] = _runtimes(outputs, arrays)
     return Evaluation(metrics=result, splits=splits)
 
 
@@ -168,21 +163,6 @@ def compare(
     }
 
 
-def throughput(runtime: Runtime, arrays: Arrays) -> dict[str, float]:
-    """Returns images/s by batch size: the median of several timed calls after one that is not counted."""
-    result = {}
-    for size in BATCH_SIZES:
-        images = np.resize(arrays.pixels[: min(size, len(arrays.pixels))], (size, *arrays.pixels.shape[1:]))
-        runtime.infer(images)
-        seconds = []
-        for _ in range(_TIMING_ROUNDS):
-            start = time.perf_counter()
-            runtime.infer(images)
-            seconds.append(time.perf_counter() - start)
-        result[str(size)] = round(size / float(np.median(seconds)), 2)
-    return result
-
-
 def _unsure(answers: Answers, min_confidence: float) -> dict[str, Any]:
     confidence = answers.likely.max(axis=1)
     sure, correct = confidence >= min_confidence, answers.likely.argmax(axis=1) == answers.labels
@@ -197,28 +177,6 @@ def _unsure(answers: Answers, min_confidence: float) -> dict[str, Any]:
             "accuracy_of_the_others": float(correct[sure].mean()) if sure.any() else None,
         },
     }
-
-
-def _runtimes(outputs: Outputs, arrays: Arrays) -> dict[str, Any]:
-    contract = outputs.bundle.contract
-    result = {
-        outputs.name(choice): {
-            "bytes": outputs.artefact(choice).bytes,
-            "images_per_s": throughput(outputs.runtime(choice), arrays),
-        }
-        for choice in (SERVING, REFERENCE)
-    }
-    # Whole subsets, of which outputs are remembered; then those of Testing that leak are left out.
-    rows = {name: arrays.subset(name) for name in (VALIDATION, TEST, HOLDOUT)}
-    chosen = {name: arrays.leak_free(numbers) | (name != TEST) for name, numbers in rows.items()}
-
-    def logits(choice: RuntimeChoice) -> NDArray[np.float32]:
-        return np.concatenate([outputs.of(choice, arrays.pixels, rows[s]).logits[chosen[s]] for s in rows])
-
-    labels = np.concatenate([arrays.labels[rows[name]][chosen[name]] for name in rows])
-    temperature = contract.calibration(outputs.name(SERVING)).temperature
-    result[outputs.name(SERVING)] |= compare(logits(SERVING), logits(REFERENCE), labels, temperature)
-    return result
 
 
 def _per_source(arrays: Arrays, answers: Answers) -> dict[str, Any]:

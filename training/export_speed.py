@@ -1,5 +1,7 @@
 """Images a second and memory of one runtime, each in a process of its own."""
 
+import os
+import platform
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -41,6 +43,19 @@ def measure_speed(bundle: Bundle, choice: RuntimeChoice, threads: int) -> Speed:
     """
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(_measure, bundle.folder, choice, threads).result()
+
+
+def processor(threads: int) -> str:
+    """Returns what a measurement with `threads` threads ran on."""
+    return f"{_processor()}, {threads} of {os.cpu_count()} threads"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _measure(folder: Path, choice: RuntimeChoice, threads: int) -> Speed:

@@ -22,6 +22,7 @@ from training.model import build_model, set_trainable, use_fast_layout
 from training.normalisation import adapt_normalisation
 from training.origin import Origin, code_revision
 from training.plots import plot_history
+from training.precision import computing_in, dtype_policy
 from training.recipe import Phase, Recipe
 from training.split import TRAIN, VALIDATION
 from training.tables import write_atomically
@@ -71,7 +72,6 @@ def fit(
     """
     if weights_file and recipe.weights == "none":
         raise DatasetError(f"The recipe {recipe.name!r} starts from random weights: train it without --weights.")
-    keras.config.set_dtype_policy(recipe.precision)
     use_fast_layout()
     fresh = Progress(
         recipe_sha256=recipe.shortened(1).sha256,
@@ -115,6 +115,7 @@ def _run_phase(run: _Run, number: int, first_epoch: int) -> None:
     if start >= last_epoch:
         return
     progress.recipe_sha256 = run.recipe.shortened(number + 1).sha256
+    keras.config.set_dtype_policy(dtype_policy(recipe.precision))
     train = _train_batches(run, phase, start)
     steps = min(len(train), run.max_steps) if run.max_steps else len(train)
     weights = (run.weights_file or recipe.weights) if number == 0 and progress.epoch == 0 else "none"
@@ -132,15 +133,16 @@ def _run_phase(run: _Run, number: int, first_epoch: int) -> None:
     callbacks: list[keras.callbacks.Callback] = [_EpochEnd(recipe, number, first_epoch, run.folder, progress)]
     if recipe.ema:
         callbacks.insert(0, keras.callbacks.SwapEMAWeights())
-    model.fit(
-        train,
-        validation_data=EvaluationBatches(run.arrays, run.arrays.subset(VALIDATION), phase.batch_size),
-        epochs=last_epoch,
-        initial_epoch=start,
-        steps_per_epoch=steps if run.max_steps else None,
-        shuffle=False,
-        callbacks=callbacks,
-    )
+    with computing_in(recipe.precision):
+        model.fit(
+            train,
+            validation_data=EvaluationBatches(run.arrays, run.arrays.subset(VALIDATION), phase.batch_size),
+            epochs=last_epoch,
+            initial_epoch=start,
+            steps_per_epoch=steps if run.max_steps else None,
+            shuffle=False,
+            callbacks=callbacks,
+        )
 
 
 def _train_batches(run: _Run, phase: Phase, epoch: int) -> TrainBatches | TaughtBatches:

@@ -17,8 +17,10 @@ from training.dataset import find_dataset
 from training.drafts import DRAFT, calibrate_draft, trained_run
 from training.evaluate import evaluate
 from training.evaluation_plots import plot_evaluation
+from training.export_figures import Held, measure
+from training.export_speed import processor
 from training.outliers import load_outliers
-from training.outputs import Outputs
+from training.outputs import REFERENCE, SERVING, Outputs
 from training.predictions import PREDICTIONS, prediction_rows, write_predictions
 from training.recipe import Recipe
 from training.register import MODEL_NAME, ReleaseDocuments, release
@@ -31,7 +33,7 @@ TOLERANCE = 0.005
 
 
 def evaluate_run(recipe: Recipe, space: Workspace, data: Path, arrays: Arrays, threads: int) -> dict[str, Any]:
-    """Exports and calibrates a trained run, and evaluates it as a bundle.
+    """Exports and calibrates a trained run, evaluates it as a bundle, and compares what it serves with the reference.
 
     Writes `metrics.json`, `predictions.csv` and figures into the run's folder, and returns the metrics.
     """
@@ -39,10 +41,13 @@ def evaluate_run(recipe: Recipe, space: Workspace, data: Path, arrays: Arrays, t
     outputs = Outputs(calibrate_draft(recipe, space, arrays, threads), threads, space.outputs)
     outliers = load_outliers(data)
     evaluation = evaluate(outputs, arrays, find_dataset(data), outliers)
+    held = Held(arrays, outliers)
+    runtimes = [measure(outputs, choice, held, processor(threads), threads) for choice in (SERVING, REFERENCE)]
+    figures = evaluation.metrics | {"runtimes": [each.model_dump() for each in runtimes]}
     plot_evaluation(evaluation, outputs, outliers, arrays, run / "figures")
     write_predictions(run / PREDICTIONS, prediction_rows(evaluation.splits, arrays))
-    write_atomically(run / METRICS, (json.dumps(evaluation.metrics, indent=2) + "\n").encode())
-    return evaluation.metrics
+    write_atomically(run / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
+    return figures
 
 
 def register_run(recipe: Recipe, space: Workspace, version: str, models: Path) -> tuple[Bundle, str, Path]:
@@ -56,18 +61,20 @@ def register_run(recipe: Recipe, space: Workspace, version: str, models: Path) -
     run = space.run(recipe.name)
     if not (run / METRICS).is_file():
         raise DatasetError(f"{run} has not been evaluated. Run `python -m training evaluate {recipe.name}` first.")
-    draft = load_bundle(run / DRAFT)
-    contract = draft.contract.from_parts(**draft.contract.model_dump() | {"version": version})
-    documents = _documents(recipe, space, contract, progress.adopted)
+    draft, metrics = load_bundle(run / DRAFT), json.loads((run / METRICS).read_text())
+    released = {"version": version, "measurements": metrics["runtimes"]}
+    contract = draft.contract.from_parts(**draft.contract.model_dump() | released)
+    documents = _documents(recipe, space, contract, metrics, progress.adopted)
     # The store refuses a version that it has: what is in `models` is replaced only after that.
     tag = store.import_bundle(release(run / "release", contract, draft.folder, documents).folder)
     bundle = release(models / MODEL_NAME, contract, draft.folder, documents)
     return bundle, tag, store.export_bundle(tag, run / f"{MODEL_NAME}-{version}.bentomodel")
 
 
-def _documents(recipe: Recipe, space: Workspace, contract: Contract, adopted: str) -> ReleaseDocuments:
+def _documents(
+    recipe: Recipe, space: Workspace, contract: Contract, metrics: dict[str, Any], adopted: str
+) -> ReleaseDocuments:
     run = space.run(recipe.name)
-    metrics = json.loads((run / METRICS).read_text())
     audit = summarise(read_manifest(space.manifest))
     split = json.loads((space.data / "split.json").read_text())
     return ReleaseDocuments(

@@ -12,6 +12,8 @@ from training.augment import Augmentation
 
 RECIPES = Path(__file__).parent / "recipes"
 
+Precision = Literal["float32", "autocast_bfloat16", "mixed_bfloat16", "mixed_float16"]
+
 
 class Distillation(BaseModel):
     """Learning from a teacher besides the labels; see `training.distillation`.
@@ -41,6 +43,7 @@ class Phase(BaseModel):
         peak_learning_rate: Reached after the warm-up; a cosine then falls to zero at the end of the phase.
         warmup_steps: Steps of linear rise from zero.
         distillation: A teacher; none by default.
+        precision: Instead of the recipe's, if given.
         mixup: Instead of the recipe's, if given.
         label_smoothing: Instead of the recipe's, if given.
         augmentation: Instead of the recipe's, if given.
@@ -55,6 +58,7 @@ class Phase(BaseModel):
     peak_learning_rate: float = Field(default=1.5e-3, gt=0)
     warmup_steps: int = Field(default=200, ge=0)
     distillation: Distillation | None = None
+    precision: Precision | None = None
     mixup: float | None = Field(default=None, ge=0)
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     augmentation: Augmentation | None = None
@@ -68,7 +72,8 @@ class Recipe(BaseModel):
         seed: Seeds initialisation, sampling, augmentation and dropout.
         architecture: `xception`; `mobilenet_v2` for teachers; `tiny_xception` for tests.
         weights: `none`, `imagenet` (downloaded by Keras), or a path of a weights file without top.
-        precision: Keras dtype policy.
+        precision: Keras dtype policy; or `autocast_bfloat16`, which lets PyTorch compute in bfloat16 what it can, and
+            is float32 on other back ends (`training.precision`).
         optimizer: `adamw` or `sgd` (Nesterov momentum 0.9).
         weight_decay: Decoupled; biases and normalisation are exempt.
         label_smoothing: Share of probability spread over all labels.
@@ -87,7 +92,7 @@ class Recipe(BaseModel):
     seed: int = Field(default=1, ge=0)
     architecture: Literal["xception", "mobilenet_v2", "tiny_xception"] = "xception"
     weights: str = "none"
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Precision = "float32"
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = Field(default=0.05, ge=0)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
@@ -111,7 +116,7 @@ class Recipe(BaseModel):
 
     def within(self, phase: Phase) -> "Recipe":
         """Returns this recipe with what `phase` sets instead."""
-        own = {name: getattr(phase, name) for name in ("mixup", "label_smoothing", "augmentation")}
+        own = {name: getattr(phase, name) for name in ("precision", "mixup", "label_smoothing", "augmentation")}
         return self.model_copy(update={name: value for name, value in own.items() if value is not None})
 
     def shortened(self, phases: int) -> "Recipe":

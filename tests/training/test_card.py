@@ -12,6 +12,11 @@ from training.card import write_card
 from training.data_card import write_data_card
 from training.recipe import Phase, Recipe
 
+MEASURED = {
+    "runtime": "openvino-int8", "compared_images": 100, "label_flips": 0.01, "largest_probability_difference": 0.2,
+    "macro_f1_difference": 0.001, "novelty_auroc_difference": -0.002, "resident_mib": 210.4,
+    "images_per_s": {"1": 40.0, "8": 42.0, "32": 38.0}, "processor": "EPYC, 2 of 2 threads",
+}  # fmt: skip
 RECIPE = Recipe(name="small", phases=(Phase(epochs=3, downsample=3), Phase(epochs=1, downsample=2)))
 
 
@@ -76,22 +81,13 @@ def figures() -> dict[str, Any]:
                 },
             },
         },
-        "runtimes": {
-            "openvino-int8": {
-                "bytes": 21_000_000,
-                "images_per_s": {"1": 40.0, "8": 42.0, "32": 38.0},
-                "compared_images": 100,
-                "label_flips": 0.01,
-                "largest_probability_difference": 0.2,
-            },
-            "keras-f16": {"bytes": 42_000_000, "images_per_s": {"1": 9.0, "8": 10.0, "32": 10.0}},
-        },
     }
 
 
 @pytest.fixture
 def card() -> str:
-    return write_card(Contract.from_parts(**contract_parts(version="1.2.3", network_side=99)), RECIPE, figures())
+    contract = contract_parts(version="1.2.3", network_side=99, measurements=[MEASURED])
+    return write_card(Contract.from_parts(**contract), RECIPE, figures())
 
 
 def test_the_card_has_what_a_model_card_asks_for(card: str) -> None:
@@ -112,6 +108,12 @@ def test_the_card_states_the_measured_figures(card: str) -> None:
     assert "0.0500 before, 0.0123 after (0.000 to 0.030)" in card
     assert "| far: photographs | real | 200 | 0.9911 | 0.020 |" in card
     assert "2.50% of 40 hold-out slices change their label; sharpened as well, 5.00%" in card
+
+
+def test_the_card_compares_the_runtimes_with_the_reference(card: str) -> None:
+    row = "1.00% of 100 | 0.200 | +0.0010 | -0.0020 | 40.0, 42.0, 38.0 | 210 | label flips 0.0100 > 0.005 |"
+    assert row in card
+    assert "Measured on EPYC, 2 of 2 threads." in card
 
 
 def test_the_card_names_what_fails_most(card: str) -> None:

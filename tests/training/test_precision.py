@@ -1,0 +1,52 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.training.test_fast_layout import needs_torch
+from training.precision import computing_in, dtype_policy
+
+STEP = """
+import torch
+from training.precision import computing_in
+
+weight = torch.ones(4, 4, requires_grad=True)
+with computing_in("autocast_bfloat16"):
+    first = weight @ weight
+    with torch.no_grad():
+        weight *= 2
+    second = weight @ weight
+assert first.dtype == torch.bfloat16
+assert weight.dtype == torch.float32
+assert second[0, 0].item() == 16, second
+print("fresh")
+"""
+
+
+@needs_torch
+def test_autocast_computes_in_bfloat16_with_the_weights_of_the_moment() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STEP],
+        env=os.environ | {"KERAS_BACKEND": "torch"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "fresh", done.stderr[-2000:]
+
+
+def test_back_ends_without_autocast_compute_in_float32_and_say_so(caplog: pytest.LogCaptureFixture) -> None:
+    with computing_in("autocast_bfloat16"):
+        assert caplog.messages == ["tensorflow has no autocast_bfloat16: computing in float32"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_other_precisions_are_kerass_own(precision: str) -> None:
+    with computing_in(precision):
+        assert dtype_policy(precision) == precision
+
+
+def test_weights_stay_float32_under_autocast() -> None:
+    assert dtype_policy("autocast_bfloat16") == "float32"
