@@ -55,7 +55,7 @@ class AblationRow:
 def base_recipe(epochs: int) -> Recipe:
     """Returns what every trained variant starts from: Xception at 74 pixels, random weights."""
     phase = Phase(epochs=epochs, downsample=4, batch_size=32, peak_learning_rate=1.5e-3, warmup_steps=100)
-    return Recipe(name="ablation-base", ema=0.98, phases=(phase,))
+    return Recipe(name="ablation-base", precision="autocast_bfloat16", ema=0.98, phases=(phase,))
 
 
 def variants(base: Recipe, teacher: str) -> list[tuple[str, str, Recipe]]:

@@ -120,7 +120,8 @@ def ablation(
 ) -> None:
     """Train small variants, one choice changed in each, and write the table; an interrupted one is resumed.
 
-    About ten minutes a variant of three epochs on two cores with KERAS_BACKEND=torch; six with a teacher, else five.
+    Five variants, six with a teacher; about five minutes each for three epochs on two Zen 4 cores with
+    KERAS_BACKEND=torch.
     """
     from training.dataset import find_dataset
     from training.tables import write_atomically
