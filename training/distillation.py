@@ -17,6 +17,7 @@ from brainmri.errors import DatasetError
 from training import checkpoint
 from training.batches import Batch, TrainBatches
 from training.model import build_model
+from training.precision import computing_in
 from training.recipe import load_recipe
 
 
@@ -44,10 +45,10 @@ def load_teacher(run: Path, split_sha256: str) -> keras.Model:
 class TaughtBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Batches of `TrainBatches` whose targets `[B, 8]` are the label's probabilities and the teacher's logits."""
 
-    def __init__(self, batches: TrainBatches, teacher: keras.Model) -> None:
-        """Prepares what `batches` holds, taught by `teacher`."""
+    def __init__(self, batches: TrainBatches, teacher: keras.Model, precision: str) -> None:
+        """Prepares what `batches` holds, taught by `teacher` in a recipe's `precision`."""
         super().__init__(workers=batches.workers, use_multiprocessing=False, max_queue_size=batches.max_queue_size)
-        self._batches, self._teacher = batches, teacher
+        self._batches, self._teacher, self._precision = batches, teacher, precision
         self._one_at_a_time = threading.Lock()
 
     def __len__(self) -> int:
@@ -57,7 +58,7 @@ class TaughtBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
     def __getitem__(self, index: int) -> Batch:
         """Returns batch `index` of the current epoch."""
         images, targets, weights = self._batches[index]
-        with self._one_at_a_time:
+        with self._one_at_a_time, computing_in(self._precision):
             logits = np.asarray(self._teacher.predict_on_batch(images), np.float32)
         return images, np.concatenate([targets, logits], axis=1), weights
 

@@ -151,7 +151,7 @@ def _train_batches(run: _Run, phase: Phase, epoch: int) -> TrainBatches | Taught
     if phase.distillation is None:
         return batches
     teacher = load_teacher(run.folder.parent / phase.distillation.teacher, run.progress.split_sha256)
-    return TaughtBatches(batches, teacher)
+    return TaughtBatches(batches, teacher, recipe.precision)
 
 
 def _compile(model: keras.Model, recipe: Recipe, phase: Phase, steps_per_epoch: int) -> None:
