@@ -78,7 +78,7 @@ def test_the_teacher_answers_the_images_that_the_student_sees(arrays: Arrays, ru
     recipe = student()
     teacher = load_teacher(runs / "master", ORIGIN.split_sha256)
     plain, taught = (TrainBatches(arrays, arrays.subset("train"), recipe, 8, epoch=0) for _ in range(2))
-    batches = TaughtBatches(taught, teacher)
+    batches = TaughtBatches(taught, teacher, "float32")
     plain.on_epoch_end()
     batches.on_epoch_end()
     assert len(batches) == len(plain)
