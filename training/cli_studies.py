@@ -1,6 +1,5 @@
 """The commands of training that judge and compare: bundles, resize rules, novelty scores, choices of training."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -120,8 +119,8 @@ def ablation(
 ) -> None:
     """Train small variants, one choice changed in each, and write the table; an interrupted one is resumed.
 
-    Five variants, six with a teacher; about five minutes each for three epochs on two Zen 4 cores with
-    KERAS_BACKEND=torch.
+    About seven minutes a variant of three epochs on two Zen 4 cores with KERAS_BACKEND=torch; six with a teacher, else
+    five.
     """
     from training.dataset import find_dataset
     from training.tables import write_atomically
@@ -130,9 +129,9 @@ def ablation(
     arrays = space.arrays(data, bar("decoding"))
     from training.ablation import ablate, base_recipe, table
 
-    base, start = base_recipe(epochs), time.monotonic()
+    base = base_recipe(epochs)
     rows = ablate(base, arrays, space.origin(), space, find_dataset(data), say, teacher)
-    write_atomically(out, table(rows, base, time.monotonic() - start).encode())
+    write_atomically(out, table(rows, base).encode())
     say(f"table in {out}")
 
 

@@ -62,7 +62,7 @@ def test_the_table_has_a_row_for_every_choice_and_a_second_run_trains_nothing(
     assert len(states) == 2
     assert ablate(BASE, arrays, ORIGIN, space, find_dataset(dataset), said.append) == rows
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/state.npz")} == states
-    page = table(rows, BASE, 90.0)
+    page = table(rows, BASE)
     assert page.count("\n| ") == len(rows) + 1
     assert "left out, not tried" in page
 

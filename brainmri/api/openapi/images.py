@@ -28,7 +28,7 @@ EXAMPLE_PREDICTION = PredictionBody(
     verdict="glioma",
     in_distribution=True,
     novelty=0.12,
-    model=ModelBody(name="brain_mri_xception", version="0.2.1", runtime="openvino-int8"),
+    model=ModelBody(name="brain_mri_xception", version="0.2.2", runtime="openvino-int8"),
     request_id=EXAMPLE_ID,
     timings_ms=TimingsBody(decode=2.1, queue=0.3, inference=24.0, total=26.4),
     notice=NOTICE,
@@ -62,7 +62,7 @@ def choice(name: str) -> list[Node]:
     """Returns the parameters that choose a model; `name` is the first one's."""
     return [
         parameter(name, "query", "Bundle name or serving name; the default model if absent.", _TEXT, "brain_mri"),
-        parameter("version", "query", "Version; the first one of that name if absent.", _TEXT, "0.2.1"),
+        parameter("version", "query", "Version; the first one of that name if absent.", _TEXT, "0.2.2"),
     ]
 
 

@@ -17,7 +17,7 @@ from brainmri.api.openapi.parts import (
 
 _TEXT = {"type": "string"}
 NAME = parameter("name", "path", "Serving name or bundle name.", _TEXT, "brain_mri")
-VERSION = parameter("version", "path", "Version.", _TEXT, "0.2.1")
+VERSION = parameter("version", "path", "Version.", _TEXT, "0.2.2")
 
 _ENCODED = {
     "type": "object",

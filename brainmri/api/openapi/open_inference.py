@@ -132,7 +132,7 @@ _EXAMPLE_REQUEST = {
 }
 _EXAMPLE_RESPONSE = {
     "model_name": "brain_mri",
-    "model_version": "0.2.1",
+    "model_version": "0.2.2",
     "id": "1",
     "parameters": {"notice": "Research use only."},
     "outputs": [

@@ -44,7 +44,7 @@ ERROR_EXAMPLES: tuple[BrainMRIError, ...] = (
     ImageUnreadable("The file is not an image that can be decoded. Send a JPEG, PNG, BMP, TIFF, WebP or GIF file."),
     ExtremeAspect("The image is 4000 x 20 pixels. Send a slice.", limit="aspect 1:8"),
     Unauthenticated("The API key is not known. Ask whoever runs this service for one."),
-    ModelNotFound("No model 'other' is served. Choose one of brain_mri_xception:0.2.1."),
+    ModelNotFound("No model 'other' is served. Choose one of brain_mri_xception:0.2.2."),
     UploadStalled("No piece of the upload came within 10 s. Send it without pauses.", limit="10 s"),
     ImageTooLarge("The image has 20000000 bytes or more; an image may have at most 16777216.", limit="16777216 bytes"),
     RequestTooLarge("The request has more than 64 images. Send them in several requests.", limit="64 images"),
