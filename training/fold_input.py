@@ -63,4 +63,8 @@ def _kernel(before: dict[str, Any], convolution: Any) -> tuple[NDArray[np.float3
 
 
 def _constant(node: Any) -> NDArray[np.float64]:
-    return np.asarray(node.input_value(1).get_node().get_data(), np.float64)
+    source = node.input_value(1).get_node()
+    if source.get_type_name() == "Convert":
+        # A saved network keeps its weights in float16.
+        source = source.input_value(0).get_node()
+    return np.asarray(source.get_data(), np.float64)
