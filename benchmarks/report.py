@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from brainmri.settings import available_cpus
+from training.processor import processor_name
 
 DEFAULT_FOLDER = Path("runs/benchmarks")
 
@@ -76,7 +77,7 @@ def target(name: str, value: float, *, at_least: float | None = None, at_most: f
 def machine() -> dict[str, str]:
     """Describes where this runs."""
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "CPUs for this process": str(available_cpus()),
         "load average at the end": " ".join(f"{load:.1f}" for load in os.getloadavg()),
         "system": platform.platform(),
@@ -89,14 +90,6 @@ def machine() -> dict[str, str]:
 def command(name: str) -> str:
     """Returns the command that repeats this run."""
     return shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _revision() -> str:

@@ -1,7 +1,6 @@
 """Images a second and memory of one runtime, each in a process of its own."""
 
 import os
-import platform
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from brainmri.bundle import Bundle, load_bundle
 from brainmri.imaging import SIDE
 from brainmri.inference.runtime import open_runtime
 from brainmri.settings import RuntimeChoice
+from training.processor import processor_name
 
 BATCH_SIZES = (1, 8, 32)
 _ROUNDS = 5
@@ -47,15 +47,7 @@ def measure_speed(bundle: Bundle, choice: RuntimeChoice, threads: int) -> Speed:
 
 def processor(threads: int) -> str:
     """Returns what a measurement with `threads` threads ran on."""
-    return f"{_processor()}, {threads} of {os.cpu_count()} threads"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return f"{processor_name()}, {threads} of {os.cpu_count()} threads"
 
 
 def _measure(folder: Path, choice: RuntimeChoice, threads: int) -> Speed:

@@ -1,13 +1,8 @@
 """The layout that torch trains in gives what the serving layout gives. Runs Keras on torch, in a process of its own."""
 
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
-
 import pytest
 
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not in the lock; install it by hand")
+from tests.training.on_torch import assert_prints_on_torch, needs_torch
 
 COMPARE = """
 import keras, numpy as np
@@ -39,12 +34,4 @@ print("same")
 @needs_torch
 @pytest.mark.parametrize("architecture", ["tiny_xception", "xception"])
 def test_channels_first_with_fused_normalisation_computes_the_same(architecture: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", COMPARE.replace("{architecture}", architecture)],
-        env=os.environ | {"KERAS_BACKEND": "torch"},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
-    assert done.stdout.strip() == "same", done.stderr[-2000:]
+    assert_prints_on_torch(COMPARE.replace("{architecture}", architecture), "same", timeout_s=250)

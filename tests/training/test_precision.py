@@ -1,10 +1,6 @@
-import os
-import subprocess
-import sys
-
 import pytest
 
-from tests.training.test_fast_layout import needs_torch
+from tests.training.on_torch import assert_prints_on_torch, needs_torch
 from training.precision import computing_in, dtype_policy
 
 STEP = """
@@ -26,15 +22,7 @@ print("fresh")
 
 @needs_torch
 def test_autocast_computes_in_bfloat16_with_the_weights_of_the_moment() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", STEP],
-        env=os.environ | {"KERAS_BACKEND": "torch"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stdout.strip() == "fresh", done.stderr[-2000:]
+    assert_prints_on_torch(STEP, "fresh", timeout_s=120)
 
 
 def test_back_ends_without_autocast_compute_in_float32_and_say_so(caplog: pytest.LogCaptureFixture) -> None:
