@@ -20,7 +20,8 @@ from tests.e2e.servers import run_to_the_end
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(2400)]
 
-SERVER = "brainmri-pod-0-server"
+POD = "brainmri-pod-0"
+SERVER = f"{POD}-server"
 CLAIM = "brainmri-test-models"
 
 ASK = """
@@ -79,13 +80,20 @@ def adapted(manifests: list[dict[str, Any]], image: str, settings: dict[str, str
 @contextmanager
 def claim_with(engine: Engine, file: Path) -> Iterator[None]:
     """The claim that models are taken from, with one file in it."""
+    remove_volume(engine, CLAIM)
     engine.run("podman", "volume", "create", CLAIM)
     try:
         place = Path(engine.run("podman", "volume", "inspect", "--format", "{{.Mountpoint}}", CLAIM))
         (place / file.name).write_bytes(file.read_bytes())
         yield
     finally:
-        engine.run("podman", "volume", "rm", "--force", CLAIM)
+        remove_volume(engine, CLAIM)
+
+
+def remove_volume(engine: Engine, name: str) -> None:
+    """Removes a volume, and the containers that use it, if there is one."""
+    if engine.attempt("podman", "volume", "exists", name).returncode == 0:
+        engine.run("podman", "volume", "rm", "--force", name)
 
 
 @contextmanager
@@ -93,14 +101,22 @@ def played(engine: Engine, bodies: list[dict[str, Any]], folder: Path) -> Iterat
     """Yields what podman says when it is given the manifests."""
     file = folder / "play.yaml"
     file.write_text(yaml.safe_dump_all(bodies))
+    # A run that was killed has left everything behind.
+    take_down(engine, bodies)
     done = engine.attempt("podman", "play", "kube", "--network=none", str(file), timeout_s=START_S)
     try:
         yield done.stdout + done.stderr
     finally:
-        engine.run("podman", "play", "kube", "--down", str(file))
-        # What podman makes of a ConfigMap stays behind, and would be in the way of the next test.
-        for body in bodies:
-            engine.attempt("podman", "volume", "rm", "--force", body["metadata"]["name"])
+        take_down(engine, bodies)
+
+
+def take_down(engine: Engine, bodies: list[dict[str, Any]]) -> None:
+    """Removes the pod, and the volumes that podman makes of ConfigMaps, which would be in the way of the next one."""
+    if engine.attempt("podman", "pod", "exists", POD).returncode == 0:
+        engine.run("podman", "pod", "stop", "--time", "30", POD)
+        engine.run("podman", "pod", "rm", POD)
+    for body in bodies:
+        remove_volume(engine, body["metadata"]["name"])
 
 
 def ask(engine: Engine, path: str) -> str:
@@ -154,6 +170,6 @@ def test_a_pod_whose_model_has_another_hash_does_not_start(
         claim_with(engine, archive),
         played(engine, adapted(manifests, image, settings), tmp_path) as said,
     ):
-        fetched = engine.attempt("podman", "logs", "brainmri-pod-0-fetch-model")
+        fetched = engine.attempt("podman", "logs", f"{POD}-fetch-model")
         assert fetched.stderr.endswith(f"MODEL_SHA256 says {'0' * 64}. One of them is wrong.\n"), said
         assert inspected(engine, "{{.State.Status}}") == "created"
