@@ -1,18 +1,18 @@
 """Makes a freshly loaded model as quick as it will stay, and shows that it works at all."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.errors import InvalidBundle
 from brainmri.imaging import SIDE
-from brainmri.inference.predictor import Predictor
+from brainmri.inference.predictor import Predictor, warm_up_decoding
 
 
 def warm_up(predictor: Predictor, max_batch_size: int) -> None:
-    """Runs every stage, and the network with the batch sizes that it will see, in the calling thread.
+    """Runs every stage, and the network with the batch sizes that it will see; returns when all have been run.
 
     All of them: what a runtime allocates for a size would otherwise make memory grow under load (decision 0017).
 
@@ -24,12 +24,16 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
         InvalidBundle: The network fails on a black image.
     """
     sizes = predictor.runtime_info.batch_sizes or range(1, max_batch_size + 1)
+    batches = [np.zeros((size, SIDE, SIDE, 3), np.uint8) for size in sizes]
     try:
-        # A runtime may have one network for what is alone and others for what runs side by side. First alone:
-        # afterwards it expects company for a while.
-        for run in (predictor.infer, partial(_fill_streams, predictor)):
-            for size in sizes:
-                run(np.zeros((size, SIDE, SIDE, 3), np.uint8))
+        with ThreadPoolExecutor(1) as beside:
+            decoding = beside.submit(warm_up_decoding)
+            # A runtime may have one network for what is alone and others for what runs side by side. First alone:
+            # afterwards it expects company for a while.
+            for images in batches:
+                predictor.infer(images)
+            _run_side_by_side(predictor, batches)
+            decoding.result()
         predictor.warm_up()
     except (ValueError, RuntimeError) as error:
         raise InvalidBundle(
@@ -37,9 +41,13 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
         ) from error
 
 
-def _fill_streams(predictor: Predictor, images: NDArray[np.uint8]) -> None:
-    """Runs a batch as often as there are streams, and once more, at the same time."""
+def _run_side_by_side(predictor: Predictor, batches: Sequence[NDArray[np.uint8]]) -> None:
+    """Runs each batch on every stream at the same time."""
     streams = predictor.runtime_info.streams
-    if streams > 1:
-        with ThreadPoolExecutor(streams + 1) as threads:
-            list(threads.map(predictor.infer, [images] * (streams + 1)))
+    if streams == 1:
+        return
+    with ThreadPoolExecutor(streams + 1) as threads:
+        for number, images in enumerate(batches):
+            # The very first call is alone still, when it begins.
+            calls = streams if number else streams + 1
+            list(threads.map(predictor.infer, [images] * calls))
