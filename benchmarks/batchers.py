@@ -106,7 +106,7 @@ def main(
 def open_network(network: str) -> Predictor:
     """Returns a predictor around what `--network` names."""
     if network in ("cpu", "accelerator"):
-        # Like the released model on two cores, and like a GPU, where company costs little.
+        # Like this network at 299 pixels on two cores, and like a GPU, where company costs little.
         runtime = Timed(2, 25) if network == "cpu" else Timed(8, 0.5)
         contract = load_bundle(Path("models") / "brain_mri_xception").contract
         return Predictor(contract, runtime, DecodeLimits())

@@ -16,9 +16,6 @@ from typing import Any, Literal
 
 from brainmri.request_record import current_record
 
-ACCESS = "brainmri.access"
-"""The logger that gets one line for each request."""
-
 _QUOTING = "bentoml._internal.server.http_app"
 """BentoML's logger of failed requests: its traceback quotes what the caller sent, pixels included."""
 

@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     """Folder of released bundles; `latest` means the one in here. Relative to the working directory."""
 
     runtime: RuntimeChoice = "auto"
-    """What runs the network. `auto` takes the fastest that the bundle carries and that is installed: int8 before f32,
+    """What runs the network. `auto` takes the first that the bundle carries and that is installed: int8 before f32,
     OpenVINO before ONNX Runtime, LiteRT and TensorFlow; with an NVIDIA GPU and `onnxruntime-gpu`, ONNX in f32."""
 
     threads: int = Field(default=0, ge=0, le=1024)

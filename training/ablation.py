@@ -170,16 +170,17 @@ def resize_rows(model: keras.Model, arrays: Arrays, dataset: Path) -> list[Ablat
     ]
 
 
-def table(rows: list[AblationRow], base: Recipe) -> str:
-    """Returns the Markdown page of an ablation."""
+def table(rows: list[AblationRow], base: Recipe, teacher: str = "") -> str:
+    """Returns the Markdown page of an ablation; arguments as in `ablate`."""
     phase = base.phases[0]
+    taught = f" --teacher {teacher}" if teacher else ""
     lines = [
         "# Ablations",
         "",
         f"Xception from random weights at {299 // phase.downsample} pixels, {phase.epochs} epochs each; made by"
-        f" `python -m training ablation --epochs {phase.epochs}`. Judged on grouped validation, macro-F1 with its 95 %"
-        " bootstrap interval over groups, one seed: differences within the intervals mean nothing, and so few epochs"
-        " favour what learns fast. Test-time choices use the weights of the base.",
+        f" `python -m training ablation --epochs {phase.epochs}{taught}`. Judged on grouped validation, macro-F1 with"
+        " its 95 % bootstrap interval over groups, one seed: differences within the intervals mean nothing, and so few"
+        " epochs favour what learns fast. Test-time choices use the weights of the base.",
         "",
         "| choice | value | trained anew | macro-F1 | log loss |",
         "|---|---|---|---|---|",
@@ -195,7 +196,7 @@ def table(rows: list[AblationRow], base: Recipe) -> str:
         "Resize rules are compared on cropped slices: the copy we train on is square, so that both rules are the same"
         " for it; decision 0003 tells more.",
     ]
-    if all(row.choice != "distillation" for row in rows):
+    if not teacher:
         lines += ["", "Distillation was left out, not tried: it needs a trained teacher, `--teacher released`."]
     return "\n".join(lines) + "\n"
 

@@ -45,8 +45,7 @@ def _description(contract: Contract, recipe: Recipe) -> str:
         for phase in recipe.phases
     )
     pooled = (
-        f" The graph averages the 299-pixel input down to {contract.network_side} pixels before the first convolution:"
-        " this release had little time to train."
+        f" The graph averages the 299-pixel input down to {contract.network_side} pixels before the first convolution."
         if contract.network_side < contract.input.width
         else ""
     )
@@ -118,9 +117,14 @@ def _training(contract: Contract, recipe: Recipe, adopted: str) -> str:
         f" `{made.data_sha256[:12]}`. {recipe.optimizer}, weight decay {recipe.weight_decay}, label smoothing"
         f" {recipe.label_smoothing}, mixup {recipe.mixup}, averaged weights {recipe.ema}, one image of each"
         f" near-duplicate group an epoch ({recipe.sampling}); seed {recipe.seed}.{_exceptions(recipe)} Code"
-        f" `{made.code_revision[:12]}`, Keras {made.keras_version} on {made.keras_backend}. Again:"
+        f" {_commit(made.code_revision)}, Keras {made.keras_version} on {made.keras_backend}. Again:"
         f" `python -m training reproduce {recipe.name}`. Curves: `figures/history.png`.{resumed}"
     )
+
+
+def _commit(revision: str) -> str:
+    commit, _, changed = revision.partition("-")
+    return f"`{commit[:12]}`" + " with changes that were not committed" * bool(changed)
 
 
 def _exceptions(recipe: Recipe) -> str:

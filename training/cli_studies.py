@@ -131,7 +131,7 @@ def ablation(
 
     base = base_recipe(epochs)
     rows = ablate(base, arrays, space.origin(), space, find_dataset(data), say, teacher)
-    write_atomically(out, table(rows, base).encode())
+    write_atomically(out, table(rows, base, teacher).encode())
     say(f"table in {out}")
 
 

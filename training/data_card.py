@@ -39,10 +39,10 @@ def write_data_card(audit: dict[str, Any], split: dict[str, Any], novelty: dict[
         " and no group is cut by the split. Unreadable files are left out. Nothing else is removed or corrected.",
         _outliers(novelty),
         "## What it is not good for\n\n"
-        "It is no sample of any clinic's patients: half of the slices show a tumour of one of three kinds, chosen for"
-        " being visible. Prevalence, other tumours, other diseases, children, low field strengths and artefacts are not"
-        " represented. Groups stand in for patients: different slices of one patient may still lie on both sides of the"
-        " split.",
+        "It is no sample of any clinic's patients: seven slices in ten show a tumour of one of three kinds, chosen"
+        " for being visible. Prevalence, other tumours, other diseases, children, low field strengths and artefacts are"
+        " not represented. Groups stand in for patients: different slices of one patient may still lie on both sides of"
+        " the split.",
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -48,8 +48,8 @@ class Variant:
         return self.name.partition("-")[2]
 
 
-# From the fastest to the slowest on a CPU, by benchmarks/runtimes.py. bfloat16 is never taken unasked: which numbers
-# come out depends on whether the CPU has it.
+# In the order in which they are preferred on a CPU, int8 first (benchmarks/runtimes.py). bfloat16 is never taken
+# unasked: which numbers come out depends on whether the CPU has it.
 VARIANTS = (
     Variant("openvino-int8", "openvino-int8", "openvino"),
     Variant("onnx-int8", "onnx-int8", "onnx"),

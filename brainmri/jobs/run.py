@@ -20,7 +20,7 @@ from brainmri.scoring.run_folder import Method, Record
 from brainmri.settings import Settings
 
 SHARD_SIZE = 64
-"""Images that an interruption may cost; on a CPU about two seconds of work."""
+"""Images that an interruption may cost; on two cores about half a second of work."""
 
 _MOST_STARTS = 4
 

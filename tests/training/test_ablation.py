@@ -65,6 +65,7 @@ def test_the_table_has_a_row_for_every_choice_and_a_second_run_trains_nothing(
     page = table(rows, BASE)
     assert page.count("\n| ") == len(rows) + 1
     assert "left out, not tried" in page
+    assert "--epochs 1 --teacher mentor`" in table(rows, BASE, "mentor")
 
 
 def test_a_power_mean_of_exponent_one_is_the_networks_own_pooling(arrays: Arrays, dataset: Path, folder: Path) -> None:

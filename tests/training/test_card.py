@@ -121,6 +121,13 @@ def test_the_card_names_what_fails_most(card: str) -> None:
     assert "Taken for a brain MRI most often: ct 25% of 20." in card
 
 
+@pytest.mark.parametrize(("suffix", "said"), [("", ""), ("-dirty", " with changes that were not committed")])
+def test_the_card_names_the_code_and_whether_it_was_committed(suffix: str, said: str) -> None:
+    parts = contract_parts()
+    parts["provenance"] |= {"code_revision": "0123456789abcdef" + suffix}
+    assert f"Code `0123456789ab`{said}, Keras" in write_card(Contract.from_parts(**parts), RECIPE, figures())
+
+
 def test_a_model_without_detector_says_so_in_its_card() -> None:
     plain = figures()
     del plain["novelty"]
