@@ -4,7 +4,6 @@ python -m benchmarks.batchers --rounds 5 --seconds 4
 """
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,11 @@ import uvloop
 from bentoml._internal.marshal.dispatcher import CorkDispatcher
 from numpy.typing import NDArray
 
-from benchmarks.options import WriteTo
+from benchmarks.load import arrivals
+from benchmarks.options import DEFAULT_BUNDLE, WriteTo
 from benchmarks.report import DEFAULT_FOLDER, Report, table
 from benchmarks.summary import Spread, percentile, ratios
+from benchmarks.traffic import OpenLoop
 from brainmri.bundle import load_bundle
 from brainmri.imaging import SIDE, DecodeLimits
 from brainmri.inference.batcher import Batcher
@@ -108,7 +109,7 @@ def open_network(network: str) -> Predictor:
     if network in ("cpu", "accelerator"):
         # Like this network at 299 pixels on two cores, and like a GPU, where company costs little.
         runtime = Timed(2, 25) if network == "cpu" else Timed(8, 0.5)
-        contract = load_bundle(Path("models") / "brain_mri_xception").contract
+        contract = load_bundle(DEFAULT_BUNDLE).contract
         return Predictor(contract, runtime, DecodeLimits())
     bundle = load_bundle(Path(network))
     return Predictor.open(bundle, "auto", Settings().inference_threads(), DecodeLimits())
@@ -170,21 +171,14 @@ async def measure(
     async with batcher(predictor) as serve:
         for _ in range(WARM_UP):
             await serve(image)
-        quiet = list(poisson(QUIET_LOAD * capacity, seconds, seed))
+        quiet = list(arrivals(OpenLoop(QUIET_LOAD * capacity, seed), 0, seconds))
         bursts = [time_s for time_s in steps(BURST / (BURSTY_LOAD * capacity), seconds) for _ in range(BURST)]
         return {
-            "quiet": await arrivals(serve, image, quiet),
-            "bursty": await arrivals(serve, image, bursts),
+            "quiet": await at_times(serve, image, quiet),
+            "bursty": await at_times(serve, image, bursts),
             "saturated": await saturated(serve, image, seconds),
-            "after a burst": await arrivals(serve, image, quiet),
+            "after a burst": await at_times(serve, image, quiet),
         }
-
-
-def poisson(rate_per_s: float, seconds: float, seed: int) -> Iterator[float]:
-    """Yields the times of independent arrivals, the same for the same seed."""
-    source, at = random.Random(seed), 0.0  # noqa: S311 -- no secret
-    while (at := at + source.expovariate(rate_per_s)) < seconds:
-        yield at
 
 
 def steps(interval_s: float, seconds: float) -> Iterator[float]:
@@ -193,7 +187,7 @@ def steps(interval_s: float, seconds: float) -> Iterator[float]:
         yield number * interval_s
 
 
-async def arrivals(serve: Serve, image: NDArray[np.uint8], times_s: Sequence[float]) -> Seen:
+async def at_times(serve: Serve, image: NDArray[np.uint8], times_s: Sequence[float]) -> Seen:
     """Sends a request at each time, whether or not earlier ones are answered."""
     seen, begun = Seen(), time.perf_counter()
     requests = []

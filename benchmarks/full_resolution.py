@@ -16,8 +16,8 @@ import numpy as np
 import openvino
 import typer
 
+from benchmarks.options import DEFAULT_BUNDLE
 from benchmarks.pictures import pictures
-from benchmarks.server import ROOT
 from brainmri.bundle import Bundle, load_bundle, write_bundle
 from brainmri.imaging import decode, to_tensor
 from training.export import OPENVINO_INT8, to_openvino
@@ -29,9 +29,7 @@ _CALIBRATION_IMAGES = 32
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Where the bundle's folder goes.")],
-    bundle: Annotated[Path, typer.Option(help="The bundle whose weights to take.")] = ROOT
-    / "models"
-    / "brain_mri_xception",
+    bundle: Annotated[Path, typer.Option(help="The bundle whose weights to take.")] = DEFAULT_BUNDLE,
 ) -> None:
     """Write a bundle whose network looks at every pixel."""
     source = load_bundle(bundle)

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.bundle import load_bundle
-from brainmri.imaging import DecodeLimits
-from brainmri.inference.predictor import Prediction, Predictor
+from brainmri.inference.predictor import Prediction, Predictor, decode_limits
 from brainmri.settings import Settings
 
 SURE = 0.8
@@ -168,7 +167,7 @@ def _start(folder: Path, settings: Settings) -> None:
         load_bundle(folder),
         settings.runtime,
         settings.inference_threads(),
-        DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        decode_limits(settings),
         settings.novelty_policy,
         settings.inference_lanes(),
         settings.max_batch_size,

@@ -19,9 +19,8 @@ import numpy as np
 import typer
 
 from benchmarks import processes
-from benchmarks.options import WriteTo
+from benchmarks.options import DEFAULT_BUNDLE, WriteTo
 from benchmarks.report import DEFAULT_FOLDER, Report, table
-from benchmarks.server import ROOT
 from benchmarks.summary import Spread, ratios
 from brainmri.bundle import load_bundle
 from brainmri.errors import RuntimeUnavailable
@@ -56,9 +55,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Length of one measurement.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of a runtime; 0 takes all.")] = 0,
     only: Annotated[list[str] | None, typer.Option(help="Such as onnx-int8; give it again for more.")] = None,
-    bundle: Annotated[Path, typer.Option(help="The bundle, or one with more.")] = ROOT
-    / "models"
-    / "brain_mri_xception",
+    bundle: Annotated[Path, typer.Option(help="The bundle, or one with more.")] = DEFAULT_BUNDLE,
     output: WriteTo = DEFAULT_FOLDER / "runtimes",
 ) -> None:
     """Measure every runtime that the bundle carries and that is installed."""

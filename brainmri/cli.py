@@ -18,8 +18,7 @@ from brainmri import logs, store
 from brainmri.api.schemas import error_body, prediction_body
 from brainmri.contract import LABELS, NOTICE
 from brainmri.errors import BrainMRIError, ImageUnreadable
-from brainmri.imaging import DecodeLimits
-from brainmri.inference.predictor import Prediction, Predictor
+from brainmri.inference.predictor import Prediction, Predictor, decode_limits
 from brainmri.keys_cli import keys
 from brainmri.lifecycle.ports import require_free
 from brainmri.models_cli import models
@@ -118,7 +117,7 @@ def predict(
 
 def _predict(files: Iterable[Path]) -> Iterator[tuple[Path, Prediction | BrainMRIError]]:
     settings = load_settings()
-    limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    limits = decode_limits(settings)
     bundle = store.ensure(settings.models[0], settings.bundles_folder())
     threads = settings.inference_threads()
     predictor = Predictor.open(bundle, settings.runtime, threads, limits, settings.novelty_policy)

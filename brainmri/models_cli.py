@@ -10,8 +10,7 @@ from rich.table import Table
 
 from brainmri import store
 from brainmri.errors import InvalidSettings
-from brainmri.imaging import DecodeLimits
-from brainmri.inference.predictor import Predictor
+from brainmri.inference.predictor import Predictor, decode_limits
 from brainmri.inference.warm_up import warm_up
 from brainmri.lifecycle.wanted import WantedFile
 from brainmri.settings import load_settings
@@ -57,7 +56,7 @@ def activate_model(tag: Annotated[str, typer.Argument(help="name:version or name
         )
     bundle = store.resolve(tag)
     # Everything that a server will do with it, so that a fault is told here.
-    limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    limits = decode_limits(settings)
     warm_up(Predictor.open(bundle, settings.runtime, 1, limits), max_batch_size=1)
     file.write(replace(wanted, activated=bundle.contract.tag))
     typer.echo(

@@ -17,6 +17,7 @@ from brainmri.imaging import PREPROCESSING_VERSION, SIDE, DecodeLimits, decode, 
 from brainmri.inference.calibration import probabilities
 from brainmri.inference.novelty import NOT_A_BRAIN_MRI, UNSURE, NoveltyDetector, Policy, open_detector
 from brainmri.inference.runtime import Choice, Output, Runtime, RuntimeInfo, choose, open_runtime, require_package
+from brainmri.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,11 @@ class Predictor:
         """Runs every stage once, so that the first request does not pay for lazy initialisation."""
         warm_up_decoding()
         self.answer(self.infer(to_tensor(decode(sample_image()))[np.newaxis]), 0, {})
+
+
+def decode_limits(settings: Settings) -> DecodeLimits:
+    """Returns the limits of a deployment."""
+    return DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
 
 
 def warm_up_decoding() -> None:

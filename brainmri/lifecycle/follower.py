@@ -9,9 +9,8 @@ from dataclasses import replace
 
 from brainmri import store
 from brainmri.errors import BrainMRIError
-from brainmri.imaging import DecodeLimits
 from brainmri.inference.engine import Engine
-from brainmri.inference.predictor import Predictor
+from brainmri.inference.predictor import Predictor, decode_limits
 from brainmri.lifecycle.garbage import settle
 from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
 from brainmri.metrics import Metrics
@@ -123,7 +122,7 @@ class Follower:
             if known is not None and known.contract == contract:
                 opened[contract.tag] = known
                 continue
-            limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+            limits = decode_limits(settings)
             threads, streams = settings.inference_threads(), settings.inference_lanes()
             opened[contract.tag] = Predictor.open(
                 bundle,

@@ -7,7 +7,7 @@ from brainmri.bundle import Bundle, load_bundle
 from brainmri.errors import InvalidBundle
 from brainmri.imaging import DecodeLimits
 from brainmri.inference.novelty import Policy
-from brainmri.inference.predictor import Predictor
+from brainmri.inference.predictor import Predictor, decode_limits
 from brainmri.inference.runtime import Choice
 from brainmri.settings import Settings
 
@@ -45,7 +45,7 @@ class OpenBundle:
             settings.runtime,
             settings.inference_threads(),
             settings.inference_lanes(),
-            DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+            decode_limits(settings),
             settings.novelty_policy,
             batch_size,
         )
