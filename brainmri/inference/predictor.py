@@ -186,7 +186,7 @@ class Predictor:
 
 
 def decode_limits(settings: Settings) -> DecodeLimits:
-    """Returns the limits of a deployment."""
+    """Returns which images a deployment refuses."""
     return DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
 
 

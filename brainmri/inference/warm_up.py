@@ -24,7 +24,8 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
         InvalidBundle: The network fails on a black image.
     """
     sizes = predictor.runtime_info.batch_sizes or range(1, max_batch_size + 1)
-    batches = [np.zeros((size, SIDE, SIDE, 3), np.uint8) for size in sizes]
+    black = np.zeros((max(sizes), SIDE, SIDE, 3), np.uint8)
+    batches = [black[:size] for size in sizes]
     try:
         with ThreadPoolExecutor(1) as beside:
             decoding = beside.submit(warm_up_decoding)
