@@ -3,11 +3,13 @@
 python -m benchmarks.peers prepare             makes the environments, once
 python -m benchmarks.peers measure --rounds 3  measures what the results lack
 python -m benchmarks.peers report              writes the tables and the plot again
+python -m benchmarks.peers turns --only MLServer --only KServe    runs these and ours all at once, loaded in turns
 """
 
 import signal
 import sys
 import time
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -20,9 +22,10 @@ from benchmarks.peers.plot import plot
 from benchmarks.peers.results import REFERENCE, Load, Results
 from benchmarks.peers.systems import OURS, PEERS, System
 from benchmarks.peers.tables import add_tables
+from benchmarks.peers.turns import rows, take_turns
 from benchmarks.pictures import pictures
 from benchmarks.reference import reference_process
-from benchmarks.report import DEFAULT_FOLDER, Report
+from benchmarks.report import DEFAULT_FOLDER, Report, table
 from brainmri.settings import available_cpus
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -86,6 +89,34 @@ def report(output: WriteTo = DEFAULT_OUTPUT) -> None:
     plot(rows, output.with_suffix(".png"))
     typer.echo(found.markdown())
     typer.echo(f"Written: {' '.join(map(str, found.write(output)))} {output.with_suffix('.png')}", err=True)
+
+
+@app.command()
+def turns(
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="How often each kind of load comes.")] = 9,
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Length of one load.")] = 2,
+    runtime: Annotated[str, typer.Option(help="Of the peers: openvino or tensorflow.")] = "tensorflow",
+    only: Only = None,
+    bundle: BundleFolder = DEFAULT_BUNDLE,
+    output: WriteTo = DEFAULT_FOLDER / "peers-in-turns",
+) -> None:
+    """Compare with peers on a machine that is never quiet: all run at once and are loaded in turns."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    systems = [OURS, *(system for system in _chosen(only) if system.module)]
+    source, files = pictures(64, 224)
+    with reference_process(bundle) as reference:
+        items = requests(systems, files, reference)
+    with load_process() as load:
+        setting = Setting(bundle, available_cpus(), seconds, files, items)
+        seen = take_turns(systems, runtime, rounds, setting, load)
+    found = Report(
+        "peers",
+        {"peers on": runtime, "images": f"{len(files)} {source}", "rounds": f"{rounds} of {seconds:g} s"},
+        {"loads": {f"{system}, {kind}": [asdict(load) for load in loads] for (system, kind), loads in seen.items()}},
+    )
+    found.add(*table(["load", "system", "median (range)", "ours / theirs, by round", "failed"], rows(seen, OURS.name)))
+    typer.echo(found.markdown())
+    typer.echo(f"Written: {' '.join(map(str, found.write(output)))}", err=True)
 
 
 def _chosen(only: list[str] | None) -> list[System]:

@@ -75,13 +75,16 @@ def measure_system(system: System, runtime: str, number: int, setting: Setting, 
             loads = [(wire, clients) for wire in WIRES for clients in CLIENTS]
             seen: dict[str, Load] = {}
             for wire, clients in random.Random(number).sample(loads, len(loads)):  # noqa: S311 -- no secret
-                seen[f"{wire}, {clients}"] = _load(system, wire, clients, setting, server, load)
+                seen[f"{wire}, {clients}"] = load_once(system, wire, clients, setting, server, load)
             return Row(system.name, runtime, number, seen, server.ready_s, server.resident_mib())
     except RuntimeError as error:
         return Row(system.name, runtime, number, error=str(error))
 
 
-def _load(system: System, wire: Wire, clients: int, setting: Setting, server: Running, process: LoadProcess) -> Load:
+def load_once(
+    system: System, wire: Wire, clients: int, setting: Setting, server: Running, process: LoadProcess
+) -> Load:
+    """Puts one load on a running system: so many clients, each of which sends its next request after an answer."""
     endpoint, items = system.endpoint(wire), setting.items[system.name, wire]
     port = server.grpc_port if endpoint.method else server.http_port
     flow = Flow(wire, port, items, ClosedLoop(clients), endpoint.reader, endpoint.method)

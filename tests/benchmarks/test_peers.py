@@ -11,6 +11,7 @@ from benchmarks.peers.plot import plot
 from benchmarks.peers.results import REFERENCE, Load, Results, Row
 from benchmarks.peers.systems import OURS, PEERS, WIRES, System
 from benchmarks.peers.tables import add_tables, ratio_to_reference, targets
+from benchmarks.peers.turns import rows
 from benchmarks.report import Report
 from brainmri.imaging import decode, to_tensor
 
@@ -104,3 +105,18 @@ def test_tables_and_plot_show_every_system(tmp_path: Path) -> None:
     assert "a long log" not in text
     plot(MEASURED, tmp_path / "peers.png")
     assert (tmp_path / "peers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_turns_compare_images_a_second_of_many_clients_and_the_latency_of_one() -> None:
+    seen = {
+        ("ours", "JPEG, 32"): [Load(300, 1, 1, 0, 0), Load(200, 1, 1, 0, 0), Load(100, 1, 1, 1, 0)],
+        ("peer", "JPEG, 32"): [Load(100, 1, 1, 0, 0), Load(50, 1, 1, 0, 0), Load(50, 1, 1, 2, 0)],
+        ("ours", "JPEG, 1"): [Load(9, 10, 1, 0, 0)],
+        ("peer", "JPEG, 1"): [Load(9, 40, 1, 0, 0)],
+    }
+    assert rows(seen, "ours") == [
+        ["JPEG, 1", "ours", "10.0 (10.0 to 10.0) ms", "", "0"],
+        ["JPEG, 1", "peer", "40.0 (40.0 to 40.0) ms", "0.250 (0.250 to 0.250)", "0"],
+        ["JPEG, 32", "ours", "200.0 (100.0 to 300.0) images/s", "", "1"],
+        ["JPEG, 32", "peer", "50.0 (50.0 to 100.0) images/s", "3.000 (2.000 to 4.000)", "2"],
+    ]
