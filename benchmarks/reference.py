@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.bundle import load_bundle
-from brainmri.inference.predictor import Prediction, Predictor, decode_limits
+from brainmri.inference.predictor import Prediction, Predictor
 from brainmri.settings import Settings
 
 SURE = 0.8
@@ -163,15 +163,7 @@ def reference_process(bundle: Path) -> Iterator[ReferenceProcess]:
 
 
 def _start(folder: Path, settings: Settings) -> None:
-    predictor = Predictor.open(
-        load_bundle(folder),
-        settings.runtime,
-        settings.inference_threads(),
-        decode_limits(settings),
-        settings.novelty_policy,
-        settings.inference_lanes(),
-        settings.max_batch_size,
-    )
+    predictor = Predictor.open_as_served(load_bundle(folder), settings)
     predictor.warm_up()
     decoders = ThreadPoolExecutor(settings.decode_threads())
     _opened.append(Reference(predictor, decoders, settings.max_batch_size, settings.inference_lanes()))

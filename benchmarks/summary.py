@@ -35,12 +35,13 @@ class Spread:
 
 
 def ratios(values: Sequence[float], references: Sequence[float]) -> list[float]:
-    """Returns the ratio of each round to the reference of the same round.
+    """Returns the ratio of each round to the reference of the same round, infinite where that is 0.
 
     Raises:
         ValueError: The two have not the same number of rounds.
     """
-    return [value / reference for value, reference in zip(values, references, strict=True)]
+    pairs = zip(values, references, strict=True)
+    return [value / reference if reference else math.inf for value, reference in pairs]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

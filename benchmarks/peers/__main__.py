@@ -55,7 +55,7 @@ def measure(  # noqa: PLR0913, PLR0917 -- the options of a command
     output: WriteTo = DEFAULT_OUTPUT,
 ) -> None:
     """Measure the rounds that the results lack; interrupted, it goes on where it was."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves `with`, so that no server stays behind
+    _leave_on_sigterm()
     end = time.monotonic() + 60 * minutes
     results = Results(output.with_suffix(".jsonl"))
     done = {row.key for row in results.rows() if not row.error}
@@ -68,7 +68,7 @@ def measure(  # noqa: PLR0913, PLR0917 -- the options of a command
             if (REFERENCE, "openvino", number) not in done:
                 results.add(measure_reference(reference, setting, number))
             for system in systems:
-                kind = runtime if system.module else "openvino"
+                kind = system.runs_on(runtime)
                 if (system.name, kind, number) in done or time.monotonic() > end:
                     continue
                 row = measure_system(system, kind, number, setting, load)
@@ -101,7 +101,7 @@ def turns(
     output: WriteTo = DEFAULT_FOLDER / "peers-in-turns",
 ) -> None:
     """Compare with peers on a machine that is never quiet: all run at once and are loaded in turns."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _leave_on_sigterm()
     systems = [OURS, *(system for system in _chosen(only) if system.module)]
     source, files = pictures(64, 224)
     with reference_process(bundle) as reference:
@@ -117,6 +117,11 @@ def turns(
     found.add(*table(["load", "system", "median (range)", "ours / theirs, by round", "failed"], rows(seen, OURS.name)))
     typer.echo(found.markdown())
     typer.echo(f"Written: {' '.join(map(str, found.write(output)))}", err=True)
+
+
+def _leave_on_sigterm() -> None:
+    """Makes SIGTERM leave every `with` block, so that no server stays behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _chosen(only: list[str] | None) -> list[System]:

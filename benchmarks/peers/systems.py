@@ -64,6 +64,10 @@ class System:
         """Returns where one kind of input goes."""
         return self.jpeg if wire == "JPEG" else self.tensor
 
+    def runs_on(self, runtime: str) -> str:
+        """Returns the runtime of a run in which peers have `runtime`: our service keeps its own."""
+        return runtime if self.module else "openvino"
+
 
 def _octets(path: str, body: bytes) -> bytes:
     return post(path, body, "application/octet-stream")

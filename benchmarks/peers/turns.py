@@ -34,17 +34,17 @@ def take_turns(
         RuntimeError: One of them does not become ready.
     """
     seen: dict[tuple[str, str], list[Load]] = defaultdict(list)
+    loads = [(wire, clients) for wire in WIRES for clients in CLIENTS]
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(
-                running(system, runtime if system.module else "openvino", setting.bundle, setting.threads)
-            )
+            stack.enter_context(running(system, system.runs_on(runtime), setting.bundle, setting.threads))
             for system in systems
         ]
+        pairs = list(zip(systems, servers, strict=True))
         for number in range(rounds):
             order = random.Random(number)  # noqa: S311 -- no secret
-            for wire, clients in order.sample([(wire, clients) for wire in WIRES for clients in CLIENTS], 4):
-                for system, server in order.sample([*zip(systems, servers, strict=True)], len(systems)):
+            for wire, clients in order.sample(loads, len(loads)):
+                for system, server in order.sample(pairs, len(pairs)):
                     load = load_once(system, wire, clients, setting, server, process)
                     seen[system.name, f"{wire}, {clients}"].append(load)
     return dict(seen)

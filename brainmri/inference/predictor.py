@@ -119,6 +119,19 @@ class Predictor:
         detector = open_detector(bundle, runtime.info.name)
         return cls(bundle.contract, runtime, limits, bundle.card(), detector=detector, policy=policy)
 
+    @classmethod
+    def open_as_served(cls, bundle: Bundle, settings: Settings) -> "Predictor":
+        """Loads a verified bundle as a server with these settings does; errors as in `open`."""
+        return cls.open(
+            bundle,
+            settings.runtime,
+            settings.inference_threads(),
+            decode_limits(settings),
+            settings.novelty_policy,
+            settings.inference_lanes(),
+            settings.max_batch_size,
+        )
+
     @property
     def runtime_info(self) -> RuntimeInfo:
         """Which runtime answers."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from brainmri import store
 from brainmri.errors import BrainMRIError
 from brainmri.inference.engine import Engine
-from brainmri.inference.predictor import Predictor, decode_limits
+from brainmri.inference.predictor import Predictor
 from brainmri.lifecycle.garbage import settle
 from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
 from brainmri.metrics import Metrics
@@ -112,7 +112,7 @@ class Follower:
     def _open(self, tags: Sequence[str]) -> list[Predictor]:
         """Opens what is not served already; runs in a thread."""
         served = {predictor.contract.tag: predictor for predictor in self._engine.models.all()}
-        settings, opened = self._settings, dict[str, Predictor]()
+        opened = dict[str, Predictor]()
         for tag in tags:
             bundle = store.resolve(tag)
             contract = bundle.contract
@@ -122,17 +122,7 @@ class Follower:
             if known is not None and known.contract == contract:
                 opened[contract.tag] = known
                 continue
-            limits = decode_limits(settings)
-            threads, streams = settings.inference_threads(), settings.inference_lanes()
-            opened[contract.tag] = Predictor.open(
-                bundle,
-                settings.runtime,
-                threads,
-                limits,
-                settings.novelty_policy,
-                streams,
-                settings.max_batch_size,
-            )
+            opened[contract.tag] = Predictor.open_as_served(bundle, self._settings)
         return list(opened.values())
 
     def _announce(self) -> None:

@@ -20,6 +20,8 @@ def test_a_round_without_a_number_is_not_hidden() -> None:
 
 def test_ratios_stay_within_their_round() -> None:
     assert ratios([90, 40], [100, 50]) == [0.9, 0.8]
+    # A peer that answers nothing within a load does not end the run.
+    assert ratios([90, 40], [0, 50]) == [math.inf, 0.8]
 
 
 def test_rounds_that_do_not_pair_are_refused() -> None:
