@@ -4,9 +4,9 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,15 +25,19 @@ _SAME_ROUNDING = {"SNIPPETS_MODE": "DISABLE"}
 """Or else OpenVINO fuses some steps where shapes are fixed, and the logits of one image in 200 differ in the third
 decimal. The key is OpenVINO's own (`intel_cpu::snippets_mode`); a test compares the bits."""
 
+_ANY = 0
+"""Stands for any number of images in a batch."""
+
 _Queue: TypeAlias = queue.SimpleQueue[Any]
 
 
 class OpenVINORuntime:
     """Runs an IR artefact; as many inferences at a time as it has streams, further calls wait.
 
-    Streams share the threads among them, which is best when all are busy and slowest for one that is alone. With more
-    than one stream the network is therefore compiled several times (decisions 0016 and 0018); all give the same
-    numbers, to the last bit.
+    Streams share the threads among them, which is best when all are busy and slowest for an image that is alone. With
+    more than one stream such an image therefore has a network of its own with all threads, a batch that is alone is
+    shared among the streams, and full batches beside others have a network too (decisions 0016, 0018 and 0021). All
+    give the same numbers, to the last bit.
 
     Args:
         bundle: The verified bundle, with an artefact of one `.xml` and one `.bin` file.
@@ -57,25 +61,23 @@ class OpenVINORuntime:
             network = core.read_model(bundle.file(artefact, ".xml"), bundle.file(artefact, ".bin"))
             shapes = {name: _shape(output) for output in network.outputs for name in output.names}
             require_outputs(bundle.contract, shapes)
-            wanted: list[tuple[Any, int, dict[str, str]]] = [(network, 1, {})]
+            wanted = {_ANY: streams}
             if streams > 1:
-                wanted.append((network, streams, {}))
-            if streams > 1 and full_batch > 1:
-                fixed = network.clone()
-                fixed.reshape([full_batch, *fixed.input(0).partial_shape[1:]])
-                wanted.append((fixed, streams, _SAME_ROUNDING))
+                # Without full batches the first of these is the one for any size again.
+                wanted |= {full_batch: streams, 1: 1}
 
-            def compiled(model: Any, count: int, more: dict[str, str]) -> _Queue:
-                options = _options(variant.precision, threads, count) | more
+            def compiled(size: int, count: int) -> _Queue:
+                model = network if size == _ANY else _of_size(network, size)
+                options = _options(variant.precision, threads, count) | ({} if size == _ANY else _SAME_ROUNDING)
                 return _requests(core.compile_model(model, "CPU", options), count)
 
             with ThreadPoolExecutor(len(wanted)) as compiling:
-                alone, *shared = compiling.map(compiled, *zip(*wanted, strict=True))
+                free = dict(zip(wanted, compiling.map(compiled, wanted, wanted.values()), strict=True))
         except RuntimeError as error:
             raise InvalidBundle(
                 f"OpenVINO cannot load {artefact.runtime} of {bundle.contract.tag}. Export the model again."
             ) from error
-        self._requests = _Requests(alone, shared, full_batch)
+        self._requests = _Requests(free)
         self._info = RuntimeInfo(
             variant.name, variant.precision, threads, streams=streams, version=openvino.__version__.partition("-")[0]
         )
@@ -91,53 +93,84 @@ class OpenVINORuntime:
         Args:
             images: uint8 `[B, 299, 299, 3]`, values in [0, 255].
         """
-        with self._requests.borrow(len(images)) as request:
-            # Shared, not copied: the caller waits, and nobody else writes into its images.
-            result = request.infer({0: images}, share_inputs=True)
-            return Output(np.array(result["logits"], np.float32), np.array(result["features"], np.float32))
+        with self._requests.borrow(len(images)) as requests:
+            parts = np.array_split(images, len(requests))
+            return Output.join([_output(result) for result in _run(requests, parts)])
 
 
 class _Requests:
     """The memory of inferences, lent to whoever runs one.
 
     Args:
-        alone: One of the network with all threads, for whoever is alone.
-        shared: One for each stream: for batches of any size and, if there are two queues, for full ones.
-        full_batch: Images in a full batch.
+        free: Images in a batch to the requests of the network for so many; `_ANY` for the network that takes any.
     """
 
-    def __init__(self, alone: _Queue, shared: list[_Queue], full_batch: int) -> None:
-        self._alone = alone
-        self._shared = shared
-        self._full_batch = full_batch
+    def __init__(self, free: Mapping[int, _Queue]) -> None:
+        self._free = free
         self._lock = threading.Lock()
         self._users = 0
         self._side_by_side = -math.inf
 
     @contextmanager
-    def borrow(self, images: int) -> Iterator[Any]:
-        """Lends one for so many images; waits until one is free."""
+    def borrow(self, images: int) -> Iterator[list[Any]]:
+        """Lends one for so many images, or several to share them among; waits until one is free."""
         with self._lock:
-            free = self._choose(images, time.monotonic())
+            alone = self._is_alone(time.monotonic())
             self._users += 1
-        request = free.get()
+        free = self._choose(images, alone)
+        requests = [free.get()]
         try:
-            yield request
+            if alone:
+                requests += _take(free, images - 1)
+            yield requests
         finally:
-            free.put(request)
+            for request in requests:
+                free.put(request)
             with self._lock:
                 self._users -= 1
                 if self._users:
                     self._side_by_side = time.monotonic()
 
-    def _choose(self, images: int, now: float) -> _Queue:
-        if not self._shared:
-            return self._alone
+    def _is_alone(self, now: float) -> bool:
         if self._users:
             self._side_by_side = now
-        if now - self._side_by_side > _COMPANY_S:
-            return self._alone
-        return self._shared[-1 if images == self._full_batch else 0]
+        return now - self._side_by_side > _COMPANY_S
+
+    def _choose(self, images: int, alone: bool) -> _Queue:
+        # Alone, one image has the network with all threads, and several share the streams.
+        size = images if alone == (images == 1) else _ANY
+        return self._free.get(size, self._free[_ANY])
+
+
+def _take(free: _Queue, most: int) -> list[Any]:
+    """Returns what is free now, at most so many."""
+    taken: list[Any] = []
+    with suppress(queue.Empty):
+        while len(taken) < most:
+            taken.append(free.get_nowait())
+    return taken
+
+
+def _run(requests: Sequence[Any], parts: Sequence[NDArray[np.uint8]]) -> list[Any]:
+    """Returns the results of the parts, run at the same time, a part by each request."""
+    # Shared, not copied: the caller waits, and nobody else writes into its images.
+    if len(requests) == 1:
+        return [requests[0].infer({0: parts[0]}, share_inputs=True)]
+    with ExitStack() as running:
+        for request, part in zip(requests, parts, strict=True):
+            request.start_async({0: part}, share_inputs=True)
+            running.callback(request.wait)
+    return [request.results for request in requests]
+
+
+def _output(result: Any) -> Output:
+    return Output(np.array(result["logits"], np.float32), np.array(result["features"], np.float32))
+
+
+def _of_size(network: Any, images: int) -> Any:
+    fixed = network.clone()
+    fixed.reshape([images, *fixed.input(0).partial_shape[1:]])
+    return fixed
 
 
 def _requests(network: Any, count: int) -> _Queue:

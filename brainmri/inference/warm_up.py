@@ -29,9 +29,9 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
     try:
         with ThreadPoolExecutor(1) as beside:
             decoding = beside.submit(warm_up_decoding)
-            # A runtime may have one network for what is alone and others for what runs side by side. First alone:
-            # afterwards it expects company for a while.
-            for images in batches:
+            # A runtime with streams may have another network for an image that is alone. First that: afterwards it
+            # expects company for a while.
+            for images in batches if predictor.runtime_info.streams == 1 else batches[:1]:
                 predictor.infer(images)
             _run_side_by_side(predictor, batches)
             decoding.result()

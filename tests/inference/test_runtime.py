@@ -56,9 +56,13 @@ def test_streams_side_by_side_answer_as_one_alone_to_the_last_bit() -> None:
     bundle = load_bundle(ROOT / "models" / "brain_mri_xception")
     alone = open_runtime(bundle, threads=2, streams=1)
     shared = open_runtime(bundle, threads=2, streams=2, full_batch=8)
-    # One image in eighty shows a network that rounds otherwise; in each of these eights is one.
-    batches = [np.stack([ellipses(random) for _ in range(8)]) for random in map(np.random.default_rng, (0, 4, 9))]
+    # One image in eighty shows a network of 0.2.2 that rounds otherwise; in each of these eights is one.
+    batches = [np.stack([ellipses(random) for _ in range(8)]) for random in map(np.random.default_rng, (8, 10, 16))]
     expected = [alone.infer(images) for images in batches]
+    for images, other in zip(batches, expected, strict=True):
+        one_by_one = np.concatenate([shared.infer(image[np.newaxis]).logits for image in images])
+        np.testing.assert_array_equal(one_by_one, other.logits)
+        np.testing.assert_array_equal(shared.infer(images).logits, other.logits)
     for count in (8, 5):
         with ThreadPoolExecutor(3) as threads:
             outputs = threads.map(shared.infer, [images[:count] for images in batches])
@@ -83,6 +87,21 @@ def test_full_batches_have_a_network_of_their_own_among_streams(tiny_bundle: Bun
     with ThreadPoolExecutor(3) as threads:
         for output in threads.map(runtime.infer, [images[:4], images[:3], images, images[:1]] * 6):
             np.testing.assert_allclose(output.features[:, 0], range(len(output.features)))
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_a_batch_that_is_alone_is_shared_among_the_streams(tiny_bundle: Bundle, count: int) -> None:
+    runtime = open_runtime(tiny_bundle, threads=2, streams=2, full_batch=4)
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((count, 299, 299, 3), np.uint8)
+    np.testing.assert_allclose(runtime.infer(images).features[:, 0], range(count))
+
+
+def test_a_batch_that_fails_gives_its_streams_back(tiny_bundle: Bundle) -> None:
+    runtime = open_runtime(tiny_bundle, threads=2, streams=2)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            runtime.infer(np.zeros((4, 299, 299, 4), np.uint8))
+    np.testing.assert_allclose(runtime.infer(np.full((4, 299, 299, 3), 7, np.uint8)).features, np.full((4, 3), 7.0))
 
 
 def test_images_that_may_not_be_written_are_taken(tiny_bundle: Bundle) -> None:

@@ -16,10 +16,10 @@ MEET_S = 0.5
 
 
 class Streams:
-    """A runtime with two streams that counts, by batch size, the runs that were alone and those that met another."""
+    """A runtime that counts, by batch size, the runs that were alone and those that met another."""
 
-    def __init__(self) -> None:
-        self.info = RuntimeInfo("openvino-f32", "f32", 1, streams=2)
+    def __init__(self, streams: int) -> None:
+        self.info = RuntimeInfo("openvino-f32", "f32", 1, streams=streams)
         self.alone, self.together = Counter[int](), Counter[int]()
         self._meeting = threading.Barrier(2)
 
@@ -33,8 +33,15 @@ class Streams:
         return Output(np.zeros((len(images), 4), np.float32), np.zeros((len(images), 3), np.float32))
 
 
-def test_every_batch_size_is_run_alone_and_on_all_streams_at_once(tiny_bundle: Bundle) -> None:
-    runtime = Streams()
+def test_one_image_is_run_alone_and_every_batch_size_on_all_streams_at_once(tiny_bundle: Bundle) -> None:
+    runtime = Streams(2)
+    warm_up(Predictor(tiny_bundle.contract, runtime, DecodeLimits()), max_batch_size=3)
+    assert set(runtime.alone) == {1}
+    assert runtime.together == {1: 2, 2: 2, 3: 2}
+
+
+def test_every_batch_size_is_run_where_there_is_one_stream(tiny_bundle: Bundle) -> None:
+    runtime = Streams(1)
     warm_up(Predictor(tiny_bundle.contract, runtime, DecodeLimits()), max_batch_size=3)
     assert set(runtime.alone) == {1, 2, 3}
-    assert runtime.together == {1: 2, 2: 2, 3: 2}
+    assert not runtime.together
