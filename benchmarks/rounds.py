@@ -14,7 +14,7 @@ Medians of the rounds, their range in brackets; every ratio is taken within its 
 process, with decoding for JPEG and without for tensors. CPU ratio: CPU time that an image takes in process over what it
 takes in the server, which other load on the machine disturbs less. The generator shares the CPUs with the server, so
 its own CPU time lowers the ratio and not the CPU ratio. Other label: share of the answers whose class is not the one
-that the reference gives to the image alone; int8 in larger batches may differ."""
+that the reference gives to the image alone; some runtimes round otherwise in larger batches."""
 
 
 @dataclass

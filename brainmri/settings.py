@@ -81,9 +81,9 @@ class Settings(BaseSettings):
     """Most images in one inference."""
 
     lanes: int = Field(default=0, ge=0, le=64)
-    """Inferences at the same time, among which OpenVINO shares its threads; one that is alone gets all of them. 0 takes
-    one for each thread, at most 4; and one if BRAINMRI_RUNTIME names ONNX Runtime or TensorFlow. Set 1 where `auto`
-    comes to those."""
+    """Inferences at the same time, among which OpenVINO shares its threads; one image that is alone gets all of them,
+    and a batch that is alone is divided among the lanes. 0 takes one for each thread, at most 4; and one if
+    BRAINMRI_RUNTIME names ONNX Runtime or TensorFlow. Set 1 where `auto` comes to those."""
 
     batch_wait_ms: float = Field(default=0, ge=0, le=1000)
     """How long an idle lane waits for company that is not in sight, in milliseconds; for images that are being decoded

@@ -1,13 +1,8 @@
 """The default runtime on CPU: OpenVINO IR with the outputs `logits` and `features`."""
 
-import math
 import queue
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,29 +10,22 @@ from numpy.typing import NDArray
 from brainmri.bundle import Bundle
 from brainmri.errors import InvalidBundle
 from brainmri.inference.network_shape import require_outputs
+from brainmri.inference.openvino_requests import ANY, Queue, Requests, run
 from brainmri.inference.runtime import Output, RuntimeInfo
 from brainmri.inference.variants import Variant, not_installed
-
-_COMPANY_S = 0.1
-"""So long after two inferences ran side by side, none counts as alone: another will begin before it has ended."""
 
 _SAME_ROUNDING = {"SNIPPETS_MODE": "DISABLE"}
 """Or else OpenVINO fuses some steps where shapes are fixed, and the logits of one image in 200 differ in the third
 decimal. The key is OpenVINO's own (`intel_cpu::snippets_mode`); a test compares the bits."""
 
-_ANY = 0
-"""Stands for any number of images in a batch."""
-
-_Queue: TypeAlias = queue.SimpleQueue[Any]
-
 
 class OpenVINORuntime:
-    """Runs an IR artefact; as many inferences at a time as it has streams, further calls wait.
+    """Runs an IR artefact; a call waits while every request of the network that it needs is in use.
 
     Streams share the threads among them, which is best when all are busy and slowest for an image that is alone. With
     more than one stream such an image therefore has a network of its own with all threads, a batch that is alone is
-    shared among the streams, and full batches beside others have a network too (decisions 0016, 0018 and 0021). All
-    give the same numbers, to the last bit.
+    shared among the streams, and full batches beside others have one of their own (decisions 0016, 0018 and 0021). All
+    give the same numbers, to the last bit: a test shows it for the released int8 network.
 
     Args:
         bundle: The verified bundle, with an artefact of one `.xml` and one `.bin` file.
@@ -61,14 +49,14 @@ class OpenVINORuntime:
             network = core.read_model(bundle.file(artefact, ".xml"), bundle.file(artefact, ".bin"))
             shapes = {name: _shape(output) for output in network.outputs for name in output.names}
             require_outputs(bundle.contract, shapes)
-            wanted = {_ANY: streams}
+            wanted = {ANY: streams}
             if streams > 1:
-                # Without full batches the first of these is the one for any size again.
+                # Without full batches the first of these is the one for any size again; with full ones of 1, the last.
                 wanted |= {full_batch: streams, 1: 1}
 
-            def compiled(size: int, count: int) -> _Queue:
-                model = network if size == _ANY else _of_size(network, size)
-                options = _options(variant.precision, threads, count) | ({} if size == _ANY else _SAME_ROUNDING)
+            def compiled(size: int, count: int) -> Queue:
+                model = network if size == ANY else _of_size(network, size)
+                options = _options(variant.precision, threads, count) | ({} if size == ANY else _SAME_ROUNDING)
                 return _requests(core.compile_model(model, "CPU", options), count)
 
             with ThreadPoolExecutor(len(wanted)) as compiling:
@@ -77,7 +65,7 @@ class OpenVINORuntime:
             raise InvalidBundle(
                 f"OpenVINO cannot load {artefact.runtime} of {bundle.contract.tag}. Export the model again."
             ) from error
-        self._requests = _Requests(free)
+        self._requests = Requests(free)
         self._info = RuntimeInfo(
             variant.name, variant.precision, threads, streams=streams, version=openvino.__version__.partition("-")[0]
         )
@@ -94,73 +82,7 @@ class OpenVINORuntime:
             images: uint8 `[B, 299, 299, 3]`, values in [0, 255].
         """
         with self._requests.borrow(len(images)) as requests:
-            parts = np.array_split(images, len(requests))
-            return Output.join([_output(result) for result in _run(requests, parts)])
-
-
-class _Requests:
-    """The memory of inferences, lent to whoever runs one.
-
-    Args:
-        free: Images in a batch to the requests of the network for so many; `_ANY` for the network that takes any.
-    """
-
-    def __init__(self, free: Mapping[int, _Queue]) -> None:
-        self._free = free
-        self._lock = threading.Lock()
-        self._users = 0
-        self._side_by_side = -math.inf
-
-    @contextmanager
-    def borrow(self, images: int) -> Iterator[list[Any]]:
-        """Lends one for so many images, or several to share them among; waits until one is free."""
-        with self._lock:
-            alone = self._is_alone(time.monotonic())
-            self._users += 1
-        free = self._choose(images, alone)
-        requests = [free.get()]
-        try:
-            if alone:
-                requests += _take(free, images - 1)
-            yield requests
-        finally:
-            for request in requests:
-                free.put(request)
-            with self._lock:
-                self._users -= 1
-                if self._users:
-                    self._side_by_side = time.monotonic()
-
-    def _is_alone(self, now: float) -> bool:
-        if self._users:
-            self._side_by_side = now
-        return now - self._side_by_side > _COMPANY_S
-
-    def _choose(self, images: int, alone: bool) -> _Queue:
-        # Alone, one image has the network with all threads, and several share the streams.
-        size = images if alone == (images == 1) else _ANY
-        return self._free.get(size, self._free[_ANY])
-
-
-def _take(free: _Queue, most: int) -> list[Any]:
-    """Returns what is free now, at most so many."""
-    taken: list[Any] = []
-    with suppress(queue.Empty):
-        while len(taken) < most:
-            taken.append(free.get_nowait())
-    return taken
-
-
-def _run(requests: Sequence[Any], parts: Sequence[NDArray[np.uint8]]) -> list[Any]:
-    """Returns the results of the parts, run at the same time, a part by each request."""
-    # Shared, not copied: the caller waits, and nobody else writes into its images.
-    if len(requests) == 1:
-        return [requests[0].infer({0: parts[0]}, share_inputs=True)]
-    with ExitStack() as running:
-        for request, part in zip(requests, parts, strict=True):
-            request.start_async({0: part}, share_inputs=True)
-            running.callback(request.wait)
-    return [request.results for request in requests]
+            return Output.join([_output(result) for result in run(requests, images)])
 
 
 def _output(result: Any) -> Output:
@@ -173,8 +95,8 @@ def _of_size(network: Any, images: int) -> Any:
     return fixed
 
 
-def _requests(network: Any, count: int) -> _Queue:
-    free: _Queue = queue.SimpleQueue()
+def _requests(network: Any, count: int) -> Queue:
+    free: Queue = queue.SimpleQueue()
     for _ in range(count):
         free.put(network.create_infer_request())
     return free

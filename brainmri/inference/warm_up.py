@@ -29,11 +29,7 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
     try:
         with ThreadPoolExecutor(1) as beside:
             decoding = beside.submit(warm_up_decoding)
-            # A runtime with streams may have another network for an image that is alone. First that: afterwards it
-            # expects company for a while.
-            for images in batches if predictor.runtime_info.streams == 1 else batches[:1]:
-                predictor.infer(images)
-            _run_side_by_side(predictor, batches)
+            _run_on_every_stream(predictor, batches)
             decoding.result()
         predictor.warm_up()
     except (ValueError, RuntimeError) as error:
@@ -42,13 +38,11 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
         ) from error
 
 
-def _run_side_by_side(predictor: Predictor, batches: Sequence[NDArray[np.uint8]]) -> None:
-    """Runs each batch on every stream at the same time."""
+def _run_on_every_stream(predictor: Predictor, batches: Sequence[NDArray[np.uint8]]) -> None:
+    """Runs each batch on every stream at the same time, the first one also alone."""
     streams = predictor.runtime_info.streams
-    if streams == 1:
-        return
     with ThreadPoolExecutor(streams + 1) as threads:
         for number, images in enumerate(batches):
-            # The very first call is alone still, when it begins.
+            # The very first call is alone when it begins, and a runtime may have another network for that.
             calls = streams if number else streams + 1
             list(threads.map(predictor.infer, [images] * calls))

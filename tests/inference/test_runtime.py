@@ -13,7 +13,7 @@ from brainmri.bundle import Bundle, load_bundle, write_bundle
 from brainmri.contract import Contract
 from brainmri.errors import InvalidBundle, RuntimeUnavailable
 from brainmri.imaging import to_tensor
-from brainmri.inference.runtime import RuntimeInfo, open_runtime
+from brainmri.inference.runtime import Output, RuntimeInfo, open_runtime
 from brainmri.inference.tensorflow_runtime import read_weights
 from tests.tiny import BIAS, WEIGHTS, contract_parts, write_openvino, write_tiny_bundle
 
@@ -56,19 +56,25 @@ def test_streams_side_by_side_answer_as_one_alone_to_the_last_bit() -> None:
     bundle = load_bundle(ROOT / "models" / "brain_mri_xception")
     alone = open_runtime(bundle, threads=2, streams=1)
     shared = open_runtime(bundle, threads=2, streams=2, full_batch=8)
-    # One image in eighty shows a network of 0.2.2 that rounds otherwise; in each of these eights is one.
+    # One image in eighty shows a network that rounds otherwise, and each of these batches holds one.
+    assert bundle.contract.version == "0.2.2", "another network needs other seeds: compare without _SAME_ROUNDING"
     batches = [np.stack([ellipses(random) for _ in range(8)]) for random in map(np.random.default_rng, (8, 10, 16))]
     expected = [alone.infer(images) for images in batches]
     for images, other in zip(batches, expected, strict=True):
-        one_by_one = np.concatenate([shared.infer(image[np.newaxis]).logits for image in images])
-        np.testing.assert_array_equal(one_by_one, other.logits)
-        np.testing.assert_array_equal(shared.infer(images).logits, other.logits)
-    for count in (8, 5):
+        for size in (1, 2, 3, 8):
+            parts = [images[start : start + size] for start in range(0, 8, size)]
+            assert_equal(Output.join([shared.infer(part) for part in parts]), other)
+    for count in (8, 5, 3, 1):
         with ThreadPoolExecutor(3) as threads:
             outputs = threads.map(shared.infer, [images[:count] for images in batches])
         for output, other in zip(outputs, expected, strict=True):
-            np.testing.assert_array_equal(output.logits, other.logits[:count])
-            np.testing.assert_array_equal(output.features, other.features[:count])
+            assert_equal(output, other.rows(0, count))
+
+
+def assert_equal(output: Output, other: Output) -> None:
+    """Compares to the last bit."""
+    np.testing.assert_array_equal(output.logits, other.logits)
+    np.testing.assert_array_equal(output.features, other.features)
 
 
 def ellipses(random: np.random.Generator) -> NDArray[np.uint8]:
@@ -94,14 +100,6 @@ def test_a_batch_that_is_alone_is_shared_among_the_streams(tiny_bundle: Bundle, 
     runtime = open_runtime(tiny_bundle, threads=2, streams=2, full_batch=4)
     images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((count, 299, 299, 3), np.uint8)
     np.testing.assert_allclose(runtime.infer(images).features[:, 0], range(count))
-
-
-def test_a_batch_that_fails_gives_its_streams_back(tiny_bundle: Bundle) -> None:
-    runtime = open_runtime(tiny_bundle, threads=2, streams=2)
-    for _ in range(3):
-        with pytest.raises(RuntimeError):
-            runtime.infer(np.zeros((4, 299, 299, 4), np.uint8))
-    np.testing.assert_allclose(runtime.infer(np.full((4, 299, 299, 3), 7, np.uint8)).features, np.full((4, 3), 7.0))
 
 
 def test_images_that_may_not_be_written_are_taken(tiny_bundle: Bundle) -> None:
