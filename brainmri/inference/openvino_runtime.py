@@ -1,6 +1,7 @@
 """The default runtime on CPU: OpenVINO IR with the outputs `logits` and `features`."""
 
 import queue
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +18,8 @@ from brainmri.inference.variants import Variant, not_installed
 _SAME_ROUNDING = {"SNIPPETS_MODE": "DISABLE"}
 """Or else OpenVINO fuses some steps where shapes are fixed, and the logits of one image in 200 differ in the third
 decimal. The key is OpenVINO's own (`intel_cpu::snippets_mode`); a test compares the bits."""
+
+_converting = threading.Lock()
 
 
 class OpenVINORuntime:
@@ -44,6 +47,7 @@ class OpenVINORuntime:
             import openvino  # noqa: PLC0415 -- only the chosen runtime is imported
         except ImportError as error:
             raise not_installed("openvino") from error
+        _convert_once(openvino)
         artefact, core = bundle.named(variant.artefact), openvino.Core()
         try:
             network = core.read_model(bundle.file(artefact, ".xml"), bundle.file(artefact, ".bin"))
@@ -83,6 +87,16 @@ class OpenVINORuntime:
         """
         with self._requests.borrow(len(images)) as requests:
             return Output.join([_output(result) for result in run(requests, images)])
+
+
+def _convert_once(openvino: Any) -> None:
+    """Takes an array to OpenVINO and back, before two threads can be the first to do so: they could hang for ever.
+
+    The binding fills a table in a C++ static and lets go of the interpreter lock meanwhile. A second thread then waits
+    for the table with that lock in its hands (OpenVINO 2026.4.1, decision 0022).
+    """
+    with _converting:
+        _ = openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True).data
 
 
 def _output(result: Any) -> Output:

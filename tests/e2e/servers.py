@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.tiny import write_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING_ONLY = ("tensorflow", "keras")
-START_S = 240  # measured: 12 beside one idle-priority training run, 45 beside a busy machine
+START_S = 180  # measured: 12 beside one idle-priority training run, 45 beside a busy machine
 END_S = 60
 
 
@@ -55,6 +56,8 @@ def environment(folder: Path, **settings: str | int) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(blocked), str(ROOT)]),
         "BENTOML_HOME": str(folder / "home"),
+        # One that hangs is told to write down where.
+        "PYTHONFAULTHANDLER": "1",
         **{f"BRAINMRI_{name.upper()}": str(value) for name, value in chosen.items()},
     }
 
@@ -123,25 +126,38 @@ def serving(folder: Path, **settings: str | int) -> Iterator[Server]:
             wait_until_ready(server)
             yield server
         finally:
-            status = end(process)
+            status = end(server)
     assert status == 0, server.log
     assert "Traceback" not in server.log, server.log
 
 
-def end(process: subprocess.Popen[bytes]) -> int:
-    """Asks a server to end, and returns its exit status; one that does not end is killed with its workers."""
-    process.send_signal(signal.SIGTERM)
+def end(server: Server) -> int:
+    """Asks a server to end, and returns its exit status; one that does not is killed with its workers."""
+    server.process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(timeout=END_S)
+        return server.process.wait(timeout=END_S)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
+        _abort(server.process.pid)
+        server.process.wait()
+        pytest.fail(f"The server did not end within {END_S} s.\n{server.log}")
+
+
+def _abort(pid: int) -> None:
+    """Kills a server and its workers, which first write where each of their threads is."""
+    parent = psutil.Process(pid)
+    # The workers first, or the parent would replace them; it is stopped meanwhile.
+    parent.suspend()
+    workers = parent.children(recursive=True)
+    for worker in workers:
+        worker.send_signal(signal.SIGABRT)
+    psutil.wait_procs(workers, timeout=5)
+    parent.kill()
 
 
 def wait_until_ready(server: Server) -> None:
     seen = set()
-    for _ in range(START_S * 10):
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and server.process.poll() is None:
         try:
             # A connection of its own: each worker may answer.
             seen.add(status := httpx.get(server.client.base_url.join("/readyz"), trust_env=False).status_code)
@@ -150,8 +166,6 @@ def wait_until_ready(server: Server) -> None:
         if status == 200:
             assert seen <= {200, 503}
             return
-        if server.process.poll() is not None:
-            break
         time.sleep(0.1)
     pytest.fail(f"The server did not become ready.\n{server.log}")
 
