@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import Report, table
+from benchmarks.report import Report, table, target
 
 
 def test_a_report_is_written_as_numbers_and_as_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +22,12 @@ def test_a_report_is_written_as_numbers_and_as_a_page(tmp_path: Path, monkeypatc
     assert "- bundle: tiny\n" in text
     assert "- repeat: `python -m benchmarks.end_to_end --rounds 3`\n" in text
     assert text.endswith("| a | b |\n| --- | --- |\n| 1 | 2 |\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [((560 / 3) / (160 / 3), "reached"), (3.4999, "missed"), (3.6, "reached")],
+)
+def test_a_quotient_of_floats_that_equals_what_is_asked_for_reaches_it(value: float, verdict: str) -> None:
+    assert target("images/s", value, at_least=3.5)[3] == verdict
+    assert target("ms", -value, at_most=-3.5)[3] == verdict
