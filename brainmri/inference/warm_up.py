@@ -39,10 +39,10 @@ def warm_up(predictor: Predictor, max_batch_size: int) -> None:
 
 
 def _run_on_every_stream(predictor: Predictor, batches: Sequence[NDArray[np.uint8]]) -> None:
-    """Runs each batch on every stream at the same time, the first one also alone."""
+    """Runs each batch on every stream at the same time; where there are several, the first one also alone."""
     streams = predictor.runtime_info.streams
     with ThreadPoolExecutor(streams + 1) as threads:
         for number, images in enumerate(batches):
-            # The very first call is alone when it begins, and a runtime may have another network for that.
-            calls = streams if number else streams + 1
+            # The very first call is alone when it begins, and with several streams there may be a network for that.
+            calls = streams + 1 if streams > 1 and number == 0 else streams
             list(threads.map(predictor.infer, [images] * calls))

@@ -102,6 +102,14 @@ def test_a_batch_that_is_alone_is_shared_among_the_streams(tiny_bundle: Bundle, 
     np.testing.assert_allclose(runtime.infer(images).features[:, 0], range(count))
 
 
+def test_a_batch_that_fails_gives_its_streams_back(tiny_bundle: Bundle) -> None:
+    runtime = open_runtime(tiny_bundle, threads=2, streams=2)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            runtime.infer(np.zeros((4, 299, 299, 4), np.uint8))
+    np.testing.assert_allclose(runtime.infer(np.full((4, 299, 299, 3), 7, np.uint8)).features, np.full((4, 3), 7.0))
+
+
 def test_images_that_may_not_be_written_are_taken(tiny_bundle: Bundle) -> None:
     # As they come out of a request's bytes.
     images = np.frombuffer(bytes([51]) * (299 * 299 * 3), np.uint8).reshape(1, 299, 299, 3)

@@ -44,4 +44,5 @@ def test_one_image_is_run_alone_and_every_batch_size_on_all_streams_at_once(tiny
 def test_every_batch_size_is_run_where_there_is_one_stream(tiny_bundle: Bundle) -> None:
     runtime = Streams(1)
     warm_up(Predictor(tiny_bundle.contract, runtime, DecodeLimits()), max_batch_size=3)
-    assert set(runtime.alone + runtime.together) == {1, 2, 3}
+    assert set(runtime.alone) == {1, 2, 3}
+    assert not runtime.together
