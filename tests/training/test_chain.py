@@ -259,14 +259,15 @@ def test_a_version_that_the_store_has_leaves_the_released_bundle_alone(
 
 
 def test_an_altered_split_is_refused(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    work: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data").mkdir()
     for name in ("split.csv", "split.json"):
         shutil.copy(work / "runs" / "data" / name, tmp_path / "data" / name)
     with (tmp_path / "data" / "split.csv").open("a") as file:
         file.write("x,glioma,1,train,False,merged\n")
-    assert "was altered" in refusal(monkeypatch, capsys, "evaluate", work / "tiny.yaml", "--work", tmp_path)
+    arguments = ("evaluate", work / "tiny.yaml", "--data", dataset, "--work", tmp_path)
+    assert "was altered" in refusal(monkeypatch, capsys, *arguments)
 
 
 @pytest.mark.parametrize("command", [["split"], ["train", "released"], ["evaluate", "released"]])
