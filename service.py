@@ -34,11 +34,13 @@ from brainmri.lifecycle.worker import Worker, prepare_parent
 from brainmri.metrics import process_metrics
 from brainmri.request_record import current_record
 from brainmri.settings import load_settings
+from brainmri.web.connection import serve_connections
 
 # A service for medical images must not report to third parties.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 settings = load_settings()
+serve_connections()
 # The event loop gets the interpreter back from a thread that decodes or infers after this long, in seconds. Python's
 # default of 5 ms cost a tenth of the goodput at five times the capacity.
 sys.setswitchinterval(0.0005)

@@ -75,6 +75,7 @@ LAYERS = (
             "brainmri.exposition",
         ),
     ),
+    Layer("brainmri.web", ("brainmri.api.schemas",)),
     Layer("brainmri.jobs", ("brainmri.scoring", "brainmri.imaging", "brainmri.inference")),
     Layer(
         "brainmri.scoring",

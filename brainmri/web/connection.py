@@ -1,0 +1,154 @@
+"""One HTTP/1.1 connection: uvicorn's protocol, with the gaps closed in which a request lost its body or its answer.
+
+- A request to switch protocols (`Upgrade: h2c`, `websocket`, ...) is ignored, as RFC 9110, section 7.8, allows: the
+  service speaks HTTP/1.1 only. httptools ends such a message at its headers, and would take the body for a request.
+- An answer that is given before the body of its request has come whole says `Connection: close`, and the connection
+  is closed: otherwise the client's next bytes, body or not, are anyone's guess.
+- What a client is still sending when its answer is ready is read and thrown away for a while. Closing at once would
+  make its kernel throw away the answer (RFC 9112, section 9.6).
+"""
+
+import asyncio
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+import uvicorn.config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from brainmri.api.schemas import plain_error_body
+
+LINGER_S = 10.0
+"""How long what follows an early answer is read and thrown away, in seconds."""
+
+_SWITCHING = (b"upgrade", b"http2-settings")
+"""Headers, and tokens of `Connection`, that ask for another protocol."""
+
+
+class Connection(HttpToolsProtocol):
+    """Serves the requests of one connection, one after the other."""
+
+    _parser_failed = False
+    _last_answer = False
+    """Whether the connection closes once the answer under way is complete."""
+    _lingering: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Takes bytes from the network."""
+        if self._lingering is not None or self._parser_failed:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(memoryview(data))
+        except httptools.HttpParserError:
+            self._parser_failed = True
+            self._refuse_malformed()
+
+    def on_headers_complete(self) -> None:
+        """Starts to answer a request; one to switch protocols waits until it is read again, as an ordinary one."""
+        if self.parser.get_method() == b"CONNECT":
+            raise ValueError("This is no proxy")
+        if self.parser.should_upgrade():
+            return
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # RFC 9110, section 10.1.1
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Ends the body of a request."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Goes on to the next request, or ends the connection."""
+        if self._last_answer and not self.transport.is_closing():
+            self._linger()
+        else:
+            super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cleans up."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+        super().connection_lost(exc)
+
+    def _parse(self, data: memoryview) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as switch:
+                head = self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+                data = data[switch.args[0] :]
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            kept = value
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                kept = b", ".join(token for token in tokens if token.lower() not in _SWITCHING)
+            if name not in _SWITCHING:
+                lines.append(b"%b: %b" % (name, kept))
+        return b"\r\n".join((*lines, b"", b""))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            async def noted_send(message: Any) -> None:
+                first = message["type"] == "http.response.start"
+                if first and (cycle.more_body or self._last_answer):
+                    self._last_answer = True
+                    cycle.keep_alive = False  # Makes uvicorn write the header.
+                await send(message)
+                if first and self._last_answer:
+                    cycle.keep_alive = True  # uvicorn would close at the end of the answer; see `_linger`.
+
+            await app(scope, receive, noted_send)
+
+        super()._start_asgi_task(cycle, answer)
+
+    def _refuse_malformed(self) -> None:
+        """Answers 400 to what is no HTTP, unless it would be taken for the answer to an earlier request."""
+        cycle = self.cycle
+        under_way = cycle is not None and not cycle.response_complete
+        if under_way and not cycle.more_body:
+            # Whole requests came first, and are answered.
+            self._last_answer = True
+        elif under_way and (cycle.response_started or self.pipeline):
+            self.transport.close()
+        else:
+            if under_way:
+                cycle.disconnected = True
+                cycle.message_event.set()
+            self._refuse(HTTPStatus.BAD_REQUEST, "malformed_request", "This is not a valid HTTP/1.1 request.")
+
+    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
+        """Answers in the place of the application, and ends the connection."""
+        body = plain_error_body(code, message, uuid.uuid4().hex).model_dump_json().encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Ends the sending side, and reads on until the client closes, so that it gets its answer."""
+        self._unset_keepalive_if_required()
+        self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+        self.flow.resume_reading()
+        self.transport.write_eof()
+
+
+def serve_connections() -> None:
+    """Makes the uvicorn of this process, which BentoML starts, serve its connections with `Connection`."""
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = "brainmri.web.connection:Connection"
