@@ -13,28 +13,28 @@ from bentoml.models import BentoModel
 from bentoml.validators import DType, Shape
 from numpy.typing import NDArray
 
-from brainmri import logs, tracing
-from brainmri.api.auth import KeyRing
-from brainmri.api.body_limit import BodyLimitMiddleware
-from brainmri.api.client_schema import ClientSchemaMiddleware
-from brainmri.api.door import DoorMiddleware
-from brainmri.api.http import create_app
-from brainmri.api.memory import BodyMemory
-from brainmri.api.open_inference.server import GrpcServer
-from brainmri.api.retry_after import RetryAfterMiddleware
-from brainmri.api.surroundings import surroundings
+from brainmri.batching.deadline import Deadline
+from brainmri.batching.engine import Engine
+from brainmri.batching.schedule import Batching
+from brainmri.bulk.serving import Bulk
 from brainmri.errors import BrainMRIError, status_of
+from brainmri.http.app import create_app
+from brainmri.http.client_schema import ClientSchemaMiddleware
 from brainmri.imaging import SIDE
-from brainmri.inference.deadline import Deadline
-from brainmri.inference.engine import Engine
-from brainmri.inference.schedule import Batching
-from brainmri.jobs.bulk import Bulk
 from brainmri.lifecycle.rehearsal import rehearse
 from brainmri.lifecycle.worker import Worker, prepare_parent
-from brainmri.metrics import process_metrics
-from brainmri.request_record import current_record
+from brainmri.observe import logs, tracing
+from brainmri.observe.metrics import process_metrics
+from brainmri.observe.request_record import current_record
+from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import load_settings
+from brainmri.web.auth import KeyRing
+from brainmri.web.body_limit import BodyLimitMiddleware
 from brainmri.web.connection import serve_connections
+from brainmri.web.door import DoorMiddleware
+from brainmri.web.memory import BodyMemory
+from brainmri.web.retry_after import RetryAfterMiddleware
+from brainmri.web.surroundings import surroundings
 
 # A service for medical images must not report to third parties.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")

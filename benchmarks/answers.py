@@ -7,7 +7,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from benchmarks.traffic import Reader
-from brainmri.contract import LABELS
+from brainmri.model.contract import LABELS
 
 _VERDICTS = re.compile(rb'"(?:verdict|code)": *"([^"]*)"')
 

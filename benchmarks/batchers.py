@@ -23,13 +23,13 @@ from benchmarks.options import DEFAULT_BUNDLE, WriteTo
 from benchmarks.report import DEFAULT_FOLDER, Report, table
 from benchmarks.summary import Spread, percentile, ratios
 from benchmarks.traffic import OpenLoop
-from brainmri.bundle import load_bundle
+from brainmri.batching.batcher import Batcher
+from brainmri.batching.deadline import Deadline
+from brainmri.batching.schedule import Batching
 from brainmri.imaging import SIDE, DecodeLimits
-from brainmri.inference.batcher import Batcher
-from brainmri.inference.deadline import Deadline
-from brainmri.inference.predictor import Predictor
-from brainmri.inference.runtime import Output, RuntimeInfo
-from brainmri.inference.schedule import Batching
+from brainmri.model.bundle import load_bundle
+from brainmri.model.predictor import Predictor
+from brainmri.model.runtimes.runtime import Output, RuntimeInfo
 from brainmri.settings import Settings
 
 MAX_BATCH_SIZE = 8

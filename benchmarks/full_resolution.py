@@ -18,11 +18,11 @@ import typer
 
 from benchmarks.options import DEFAULT_BUNDLE
 from benchmarks.pictures import pictures
-from brainmri.bundle import Bundle, load_bundle, write_bundle
 from brainmri.imaging import decode, to_tensor
-from training.export import OPENVINO_INT8, to_openvino
-from training.export_runtimes import reference_network
-from training.model import build_model, with_features
+from brainmri.model.bundle import Bundle, load_bundle, write_bundle
+from training.fit.model import build_model, with_features
+from training.release.export import OPENVINO_INT8, to_openvino
+from training.release.export_runtimes import reference_network
 
 _CALIBRATION_IMAGES = 32
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from brainmri.contract import LABELS
+from brainmri.model.contract import LABELS
 
 
 def pictures(count: int, side: int) -> tuple[str, list[bytes]]:

@@ -15,8 +15,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.bundle import load_bundle
-from brainmri.inference.predictor import Prediction, Predictor
+from brainmri.model.bundle import load_bundle
+from brainmri.model.predictor import Prediction, Predictor
 from brainmri.settings import Settings
 
 SURE = 0.8

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainmri.scoring.archives import ArchiveLimits
-from brainmri.scoring.run import Request, Share
+from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.run import Request, Share
 
 
 def request(folder: Path, files: Sequence[bytes], images: int) -> Request:

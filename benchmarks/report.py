@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from brainmri.settings import available_cpus
-from training.processor import processor_name
+from training.release.processor import processor_name
 
 DEFAULT_FOLDER = Path("runs/benchmarks")
 

@@ -22,11 +22,11 @@ from benchmarks import processes
 from benchmarks.options import DEFAULT_BUNDLE, WriteTo
 from benchmarks.report import DEFAULT_FOLDER, Report, table
 from benchmarks.summary import Spread, ratios
-from brainmri.bundle import load_bundle
 from brainmri.errors import RuntimeUnavailable
 from brainmri.imaging import SIDE
-from brainmri.inference.runtime import Runtime, open_runtime
-from brainmri.inference.variants import VARIANTS, choose, require_package
+from brainmri.model.bundle import load_bundle
+from brainmri.model.runtimes.runtime import Runtime, open_runtime
+from brainmri.model.variants import VARIANTS, choose, require_package
 from brainmri.settings import RuntimeChoice, available_cpus
 
 BATCH_SIZES = (1, 8, 32)

@@ -22,14 +22,14 @@ from benchmarks.reference import Reference, ReferenceProcess, reference_process
 from benchmarks.report import DEFAULT_FOLDER, Report, table, target
 from benchmarks.rounds import UPLOADS, Rounds
 from benchmarks.summary import Spread
-from brainmri.bundle import load_bundle
-from brainmri.scoring.archives import ArchiveLimits
-from brainmri.scoring.child import Work
-from brainmri.scoring.model import OpenBundle
-from brainmri.scoring.run import SHARD_SIZE, open_run, score
-from brainmri.scoring.run_folder import Method
-from brainmri.scoring.sources import Retry
-from brainmri.scoring.supervisor import Supervisor
+from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.child import Work
+from brainmri.bulk.model import OpenBundle
+from brainmri.bulk.run import SHARD_SIZE, open_run, score
+from brainmri.bulk.run_folder import Method
+from brainmri.bulk.sources import Retry
+from brainmri.bulk.supervisor import Supervisor
+from brainmri.model.bundle import load_bundle
 from brainmri.settings import load_settings
 
 SCORE = "brainmri score"

@@ -19,18 +19,18 @@ from benchmarks.options import DEFAULT_BUNDLE, WriteTo
 from benchmarks.pictures import pictures
 from benchmarks.processes import resident_bytes
 from benchmarks.report import DEFAULT_FOLDER, Report, table, target
-from brainmri.bundle import load_bundle
-from brainmri.contract import LABELS, Contract
+from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.child import Work
+from brainmri.bulk.finish import finish
+from brainmri.bulk.run import SHARD_SIZE, open_run, score
+from brainmri.bulk.run_folder import Method, RunFolder
+from brainmri.bulk.sources import Retry
+from brainmri.bulk.supervisor import Supervisor
 from brainmri.imaging import DecodeLimits
-from brainmri.inference.predictor import Predictor
-from brainmri.inference.runtime import Output, RuntimeInfo
-from brainmri.scoring.archives import ArchiveLimits
-from brainmri.scoring.child import Work
-from brainmri.scoring.finish import finish
-from brainmri.scoring.run import SHARD_SIZE, open_run, score
-from brainmri.scoring.run_folder import Method, RunFolder
-from brainmri.scoring.sources import Retry
-from brainmri.scoring.supervisor import Supervisor
+from brainmri.model.bundle import load_bundle
+from brainmri.model.contract import LABELS, Contract
+from brainmri.model.predictor import Predictor
+from brainmri.model.runtimes.runtime import Output, RuntimeInfo
 
 _STEADY = 0.1
 """Share of the images after which everything is loaded and every pool is full."""

@@ -1,6 +1,6 @@
 """`python -m brainmri` is the console script `brainmri`."""
 
-from brainmri.cli import main
+from brainmri.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from brainmri.bundle import Bundle
+from brainmri.model.bundle import Bundle
 from tests.tiny import write_tiny_bundle
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from brainmri.errors import InvalidSettings
 from brainmri.settings import Settings, available_cpus, load_settings
-from brainmri.settings_document import document
+from docs.scripts.configuration import document
 
 
 def test_defaults_listen_on_loopback_only() -> None:
@@ -59,6 +59,6 @@ def test_threads_follow_the_older_quota_files(tmp_path: Path, monkeypatch: pytes
 
 def test_the_table_in_the_documentation_is_that_of_the_code() -> None:
     shown = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
-    assert shown == document(), "Write it again: python -m brainmri.settings_document > docs/configuration.md"
+    assert shown == document(), "Write it again: python -m docs.scripts.configuration > docs/configuration.md"
     rows = {line.split("`")[1] for line in shown.splitlines() if line.startswith("| `BRAINMRI_")}
     assert rows == {f"BRAINMRI_{name.upper()}" for name in Settings.model_fields} - {"BRAINMRI_ASKED_MODELS"}

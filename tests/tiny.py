@@ -8,9 +8,9 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
-from brainmri.bundle import Bundle, file_sha256, write_bundle
-from brainmri.contract import LABELS, NOTICE, Contract
 from brainmri.imaging import PREPROCESSING_VERSION
+from brainmri.model.bundle import Bundle, file_sha256, write_bundle
+from brainmri.model.contract import LABELS, NOTICE, Contract
 
 WEIGHTS = np.array([[10, 0, 0, 0], [0, 10, 0, 0], [0, 0, 0, 10]], np.float32) / 255
 """Mean red, green, blue to logits: glioma, meningioma, pituitary win by 10 for a pure colour."""

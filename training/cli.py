@@ -25,10 +25,10 @@ from training.console import (
     report,
     say,
 )
-from training.workspace import Workspace
+from training.data.workspace import Workspace
 
 if TYPE_CHECKING:
-    from brainmri.contract import Calibration
+    from brainmri.model.contract import Calibration
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +45,7 @@ def fetch(
     local: Annotated[Path | None, typer.Option(help="Take this folder instead of downloading.")] = None,
 ) -> None:
     """Download the dataset from Kaggle (CC0), or take a local folder, and check its layout."""
-    from training.fetch import fetch_dataset
+    from training.data.fetch import fetch_dataset
 
     say(f"dataset in {fetch_dataset(out, local)}")
 
@@ -53,10 +53,10 @@ def fetch(
 @app.command()
 def audit(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
     """Read every file; find unreadable ones, duplicates and leaks; write manifest.csv, audit.json and audit.md."""
-    from training.audit import audit as read_all
-    from training.audit import report, summarise, write_manifest
-    from training.dataset import list_slices
-    from training.tables import write_atomically
+    from training.data.audit import audit as read_all
+    from training.data.audit import report, summarise, write_manifest
+    from training.data.dataset import list_slices
+    from training.data.tables import write_atomically
 
     space = Workspace(work)
     rows = read_all(list_slices(data), bar("reading"))
@@ -79,10 +79,10 @@ def split(
     holdout: Annotated[float, typer.Option(help="Share of each label's groups.")] = 0.1,
 ) -> None:
     """Cut Training into train, validation and hold-out; groups of near-duplicates are never cut."""
-    from brainmri.bundle import file_sha256
-    from training.audit import read_manifest
-    from training.split import SplitRule, count, write_split
-    from training.split import split as assign
+    from brainmri.model.bundle import file_sha256
+    from training.data.audit import read_manifest
+    from training.data.split import SplitRule, count, write_split
+    from training.data.split import split as assign
 
     space = Workspace(work)
     rule = SplitRule(seed=seed, validation=validation, holdout=holdout)
@@ -102,11 +102,11 @@ def train(
     weights: Annotated[str, typer.Option(help="Take ImageNet weights from this file instead of downloading.")] = "",
 ) -> None:
     """Train a recipe with a checkpoint after every epoch. KERAS_BACKEND chooses tensorflow, torch or jax."""
-    from training.recipe import load_recipe
+    from training.fit.recipe import load_recipe
 
     chosen, space = load_recipe(recipe), Workspace(work)
     arrays = space.arrays(data, bar("decoding"))
-    from training.fit import fit
+    from training.fit.fit import fit
 
     progress = fit(
         chosen,
@@ -131,9 +131,9 @@ def adopt(
     work: Work = DEFAULT_WORK,
 ) -> None:
     """Begin a run with a bundle's weights as the result of the recipe's first phases; `train --resume` goes on."""
-    from training.adopt import adopt as take
-    from training.pipeline import bundle_of_split
-    from training.recipe import load_recipe
+    from training.fit.recipe import load_recipe
+    from training.release.adopt import adopt as take
+    from training.release.pipeline import bundle_of_split
 
     chosen, space = load_recipe(recipe), Workspace(work)
     progress = take(chosen, bundle_of_split(bundle, space), phases, space)
@@ -143,8 +143,8 @@ def adopt(
 @app.command()
 def export(recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
     """Write a trained run's artefacts: float16 Keras weights and the int8 OpenVINO network."""
-    from training.drafts import plain_draft
-    from training.recipe import load_recipe
+    from training.fit.recipe import load_recipe
+    from training.release.drafts import plain_draft
 
     chosen, space = load_recipe(recipe), Workspace(work)
     bundle = plain_draft(chosen, space, space.arrays(data, bar("decoding")))
@@ -179,8 +179,8 @@ def novelty(
 
 
 def _calibrated(recipe: str, data: Path, work: Path, threads: int) -> "tuple[Calibration, ...]":
-    from training.drafts import calibrate_draft
-    from training.recipe import load_recipe
+    from training.fit.recipe import load_recipe
+    from training.release.drafts import calibrate_draft
 
     chosen, space = load_recipe(recipe), Workspace(work)
     return calibrate_draft(chosen, space, space.arrays(data, bar("decoding")), threads).contract.calibrations
@@ -191,8 +191,8 @@ def evaluate(
     recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK, threads: Threads = THREADS
 ) -> None:
     """Export, calibrate and evaluate a trained run as it would be served; write metrics, predictions and figures."""
-    from training.pipeline import evaluate_run
-    from training.recipe import load_recipe
+    from training.fit.recipe import load_recipe
+    from training.release.pipeline import evaluate_run
 
     chosen, space = load_recipe(recipe), Workspace(work)
     figures = evaluate_run(chosen, space, data, space.arrays(data, bar("decoding")), threads)
@@ -208,8 +208,8 @@ def register(
     models: Annotated[Path, typer.Option(help="Receives the bundle as MODELS/brain_mri_xception/.")] = DEFAULT_MODELS,
 ) -> None:
     """Write an evaluated run's bundle, put it into the BentoML model store, and export it as a .bentomodel file."""
-    from training.pipeline import register_run
-    from training.recipe import load_recipe
+    from training.fit.recipe import load_recipe
+    from training.release.pipeline import register_run
 
     bundle, tag, exported = register_run(load_recipe(recipe), Workspace(work), version, models)
     say(f"{tag} in the model store; bundle in {bundle.folder}; archive {exported}")
@@ -229,9 +229,9 @@ def reproduce(
 
     With --smoke only that everything works is shown, in folders of its own (WORK/smoke), and registered there.
     """
-    from training.pipeline import differences_from_release
-    from training.recipe import load_recipe
-    from training.reproduce import SMOKE_VERSION, Job, reproduce
+    from training.fit.recipe import load_recipe
+    from training.release.pipeline import differences_from_release
+    from training.release.reproduce import SMOKE_VERSION, Job, reproduce
 
     chosen = load_recipe(recipe)
     if smoke:

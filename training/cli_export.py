@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from training.console import DEFAULT_DATA, DEFAULT_WORK, THREADS, BundleFolder, Data, Threads, Work, bar, say
-from training.workspace import Workspace
+from training.data.workspace import Workspace
 
 
 def export_runtimes(
@@ -22,12 +22,12 @@ def export_runtimes(
 
     BRAINMRI_BUNDLES=runs/exports BRAINMRI_RUNTIME=onnx brainmri serve then serves one of them. Research use only.
     """
-    from training.export_figures import Held
-    from training.export_runtimes import EXPORTS, Job, export_runtimes
-    from training.export_speed import processor
-    from training.outliers import load_outliers
-    from training.pipeline import bundle_of_split
-    from training.register import MODEL_NAME
+    from training.data.outliers import load_outliers
+    from training.release.export_figures import Held
+    from training.release.export_runtimes import EXPORTS, Job, export_runtimes
+    from training.release.export_speed import processor
+    from training.release.pipeline import bundle_of_split
+    from training.release.register import MODEL_NAME
 
     if unknown := set(only or ()) - set(EXPORTS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose among {', '.join(EXPORTS)}.")

@@ -18,7 +18,7 @@ from training.console import (
     report,
     say,
 )
-from training.workspace import Workspace
+from training.data.workspace import Workspace
 
 
 def add_studies(app: typer.Typer) -> None:
@@ -41,7 +41,7 @@ def evaluate_bundle(
     threads: Threads = THREADS,
 ) -> None:
     """Evaluate a released bundle again and compare with the figures it carries; exit 1 when they differ."""
-    from training.pipeline import differences, evaluate_released
+    from training.release.pipeline import differences, evaluate_released
 
     space = Workspace(work)
     figures, published = evaluate_released(bundle, space, data, space.arrays(data, bar("decoding")), threads)
@@ -61,10 +61,10 @@ def resize_study(
     threads: Threads = THREADS,
 ) -> None:
     """Compare stretching, padding and filters on validation slices (decision 0003)."""
-    from brainmri.inference.runtime import open_runtime
-    from training.dataset import find_dataset
-    from training.pipeline import bundle_of_split
-    from training.resize_study import study
+    from brainmri.model.runtimes.runtime import open_runtime
+    from training.data.dataset import find_dataset
+    from training.release.pipeline import bundle_of_split
+    from training.studies.resize_study import study
 
     space = Workspace(work)
     model, arrays = bundle_of_split(bundle, space), space.arrays(data, bar("decoding"))
@@ -83,10 +83,10 @@ def novelty_study(
     threads: Threads = THREADS,
 ) -> None:
     """Compare scores of novelty on validation slices, photographs and the near set (decision 0007)."""
-    from training.novelty_study import compare_scores, table
-    from training.outliers import load_outliers
-    from training.outputs import Outputs
-    from training.pipeline import bundle_of_split
+    from training.data.outliers import load_outliers
+    from training.release.outputs import Outputs
+    from training.release.pipeline import bundle_of_split
+    from training.studies.novelty_study import compare_scores, table
 
     space = Workspace(work)
     outputs = Outputs(bundle_of_split(bundle, space), threads, space.outputs)
@@ -99,10 +99,10 @@ def novelty_layers(
     work: Work = DEFAULT_WORK,
 ) -> None:
     """Compare layers of a trained Xception as the source of the novelty detector's features (decision 0007)."""
-    from training.drafts import trained_run
-    from training.novelty_layers import compare_layers, table
-    from training.outliers import load_outliers
-    from training.recipe import load_recipe
+    from training.data.outliers import load_outliers
+    from training.fit.recipe import load_recipe
+    from training.release.drafts import trained_run
+    from training.studies.novelty_layers import compare_layers, table
 
     chosen, space = load_recipe(recipe), Workspace(work)
     trained_run(chosen, space)
@@ -122,12 +122,12 @@ def ablation(
     About seven minutes a variant of three epochs on two Zen 4 cores with KERAS_BACKEND=torch; six with a teacher, else
     five.
     """
-    from training.dataset import find_dataset
-    from training.tables import write_atomically
+    from training.data.dataset import find_dataset
+    from training.data.tables import write_atomically
 
     space = Workspace(work)
     arrays = space.arrays(data, bar("decoding"))
-    from training.ablation import ablate, base_recipe, table
+    from training.studies.ablation import ablate, base_recipe, table
 
     base = base_recipe(epochs)
     rows = ablate(base, arrays, space.origin(), space, find_dataset(data), say, teacher)
@@ -136,9 +136,9 @@ def ablation(
 
 
 def freeze_near_set(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
-    """Write training/near/manifest.csv anew: a new edition, with which old figures cannot be compared."""
-    from training.dataset import find_dataset
-    from training.near.manifest import MANIFEST, freeze
-    from training.split import read_split
+    """Write training/data/near/manifest.csv anew: a new edition, with which old figures cannot be compared."""
+    from training.data.dataset import find_dataset
+    from training.data.near.manifest import MANIFEST, freeze
+    from training.data.split import read_split
 
     say(f"{MANIFEST}: {freeze(find_dataset(data), read_split(Workspace(work).data))}")

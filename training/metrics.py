@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from brainmri.contract import LABELS
+from brainmri.model.contract import LABELS
 
 ECE_BINS = 15
 BOOTSTRAP_ROUNDS = 1000

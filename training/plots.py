@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import auc, confusion_matrix, precision_recall_curve, roc_curve
 
-from brainmri.contract import LABELS
+from brainmri.model.contract import LABELS
 from training.metrics import ECE_BINS
 
 _DPI = 90

@@ -90,7 +90,7 @@ def running(system: System, runtime: str, bundle: Path, threads: int) -> Iterato
 def fill_store(bundle: Path, home: Path) -> None:
     """Puts the bundle into a BentoML store, so that the start that is timed finds it there."""
     code = (
-        "from pathlib import Path; from brainmri import store;"
+        "from pathlib import Path; from brainmri.model import store;"
         f" store.ensure('brain_mri_xception:latest', Path({str(bundle.resolve().parent)!r}))"
     )
     environment = {**os.environ, "BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}

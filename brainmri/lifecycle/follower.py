@@ -7,13 +7,13 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from brainmri import store
+from brainmri.batching.engine import Engine
 from brainmri.errors import BrainMRIError
-from brainmri.inference.engine import Engine
-from brainmri.inference.predictor import Predictor
 from brainmri.lifecycle.garbage import settle
 from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
-from brainmri.metrics import Metrics
+from brainmri.model import store
+from brainmri.model.predictor import Predictor
+from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 
 POLL_S = 1.0

@@ -4,10 +4,10 @@ import asyncio
 
 from starlette.types import ASGIApp, Message
 
-from brainmri.api.schemas import prediction_body
-from brainmri.inference.deadline import Deadline
-from brainmri.inference.engine import Engine
-from brainmri.inference.predictor import sample_image
+from brainmri.batching.deadline import Deadline
+from brainmri.batching.engine import Engine
+from brainmri.model.predictor import sample_image
+from brainmri.web.schemas import prediction_body
 
 _IMAGES = 5
 _PATIENCE_S = 60.0

@@ -17,16 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
-from brainmri import store
-from brainmri.api.open_inference.server import GrpcServer
+from brainmri.batching.engine import Engine, Others
 from brainmri.errors import BrainMRIError
-from brainmri.inference.engine import Engine, Others
-from brainmri.inference.predictor import Predictor
 from brainmri.lifecycle.follower import Follower, configure
 from brainmri.lifecycle.heartbeats import BEAT_S, Heartbeats
 from brainmri.lifecycle.ports import require_free
 from brainmri.lifecycle.wanted import Wanted, WantedFile
-from brainmri.metrics import Metrics
+from brainmri.model import store
+from brainmri.model.predictor import Predictor
+from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
 
 _BACKGROUND_THREADS = 32

@@ -1,1 +1,1 @@
-"""What every HTTP route shares."""
+"""What every HTTP route shares: uploads, middleware, API keys, failures, schemas."""

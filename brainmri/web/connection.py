@@ -17,7 +17,7 @@ import httptools
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from brainmri.api.schemas import plain_error_body
+from brainmri.web.schemas import plain_error_body
 
 LINGER_S = 10.0
 """How long what follows an early answer is read and thrown away, in seconds."""

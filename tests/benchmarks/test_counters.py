@@ -2,7 +2,7 @@
 
 from benchmarks.counters import Difference, Route, answered_images, compare, images_seen, requests, status_class
 from benchmarks.traffic import LEFT, ClosedLoop, Exchange, Flow, Item, Record
-from brainmri.metrics import Metrics
+from brainmri.observe.metrics import Metrics
 
 ROUTES = {"upload": Route("/predict", "http"), "leaves": Route("/predict", "http"), "grpc": Route("I/Infer", "grpc")}
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.pictures import damaged, pictures
-from brainmri.contract import LABELS
 from brainmri.errors import ImageUnreadable
 from brainmri.imaging import decode
+from brainmri.model.contract import LABELS
 
 
 def sizes(images: list[bytes]) -> set[tuple[int, int]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.reference import Reference, reference_process, sure
-from brainmri.bundle import Bundle
+from brainmri.model.bundle import Bundle
 
 
 def test_the_reference_answers_as_the_bundle_does_and_has_a_pace(

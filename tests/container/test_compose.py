@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from brainmri.api.spool import _SPARE_BYTES
 from brainmri.settings import Settings
+from brainmri.web.spool import _SPARE_BYTES
 from tests.e2e.servers import ROOT
 
 MIB = 2**20

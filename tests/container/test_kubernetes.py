@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from brainmri.bundle import Bundle
+from brainmri.model.bundle import Bundle
 from k8s.checks.builds import CannotBuild, require_kubectl, with_components
 from tests.container.engine import START_S, Engine
 from tests.e2e.servers import run_to_the_end

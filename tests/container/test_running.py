@@ -13,9 +13,9 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.pictures import pictures
-from brainmri.bundle import load_bundle
 from brainmri.imaging import DecodeLimits
-from brainmri.inference.predictor import Predictor
+from brainmri.model.bundle import load_bundle
+from brainmri.model.predictor import Predictor
 from tests.container.engine import BUILD_S, Container, Engine, running
 from tests.e2e.load import calling
 from tests.e2e.servers import ROOT

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.bulk.test_archives import packed_tar, packed_zip
 from tests.e2e.servers import Server, serving
-from tests.scoring.test_archives import packed_tar, packed_zip
 
 CURL = shutil.which("curl")
 COLOURS = {"glioma": (255, 0, 0), "meningioma": (0, 255, 0), "notumor": (0, 0, 0), "pituitary": (0, 0, 255)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brainmri.keys import edit_keys, new_key
+from brainmri.web.keys import edit_keys, new_key
 from tests.e2e.servers import Server, serving
 from tests.web.raw import HIDDEN, SWITCHES, connected, is_closed, post, read_answer
 

@@ -15,10 +15,10 @@ import tritonclient.http as triton_http
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from brainmri.bundle import load_bundle
-from brainmri.contract import LABELS
 from brainmri.imaging import decode, to_tensor
-from tests.api.open_inference.served import SIDE, Served, serve
+from brainmri.model.bundle import load_bundle
+from brainmri.model.contract import LABELS
+from tests.open_inference.served import SIDE, Served, serve
 from tests.tiny import write_tiny_bundle
 
 COUNT = 4

@@ -13,10 +13,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from brainmri.api.open_inference.binary import pack_elements, unpack_elements
-from brainmri.keys import edit_keys, new_key
-from tests.api.open_inference.served import COLOURS, SIDE, tensor_of, tiny_probabilities
+from brainmri.open_inference.binary import pack_elements, unpack_elements
+from brainmri.web.keys import edit_keys, new_key
 from tests.e2e.servers import Server, serving
+from tests.open_inference.served import COLOURS, SIDE, tensor_of, tiny_probabilities
 
 RED = COLOURS["glioma"]
 METHOD = "inference.GRPCInferenceService/ModelInfer"

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
-from brainmri.contract import NOTICE
+from brainmri.model.contract import NOTICE
 from tests.e2e.servers import ROOT, START_S, TRAINING_ONLY, environment, free_port, run_to_the_end, serving
 from tests.tiny import contract_parts, write_tiny_bundle
 

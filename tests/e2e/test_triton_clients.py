@@ -16,7 +16,7 @@ import tritonclient.http as triton_http
 import tritonclient.http.aio as triton_http_aio
 from tritonclient.utils import InferenceServerException
 
-from tests.api.open_inference.served import COLOURS, SIDE, Served, serve, tensor_of, tiny_probabilities
+from tests.open_inference.served import COLOURS, SIDE, Served, serve, tensor_of, tiny_probabilities
 from tests.tiny import write_tiny_bundle
 
 RED, GREEN, BLACK, BLUE = COLOURS.values()

@@ -10,15 +10,15 @@ import pytest
 import yaml
 from starlette.routing import Route
 
-from brainmri.api.http import create_app
-from brainmri.api.middleware import is_probe
-from brainmri.api.open_inference.grpc_health import HEALTH_SERVICE_NAME
-from brainmri.api.open_inference.grpc_service import SERVICE_NAME
-from brainmri.inference.engine import Engine
-from brainmri.inference.schedule import Batching
-from brainmri.metric_specs import SPECS
-from brainmri.metrics import Metrics
+from brainmri.batching.engine import Engine
+from brainmri.batching.schedule import Batching
+from brainmri.http.app import create_app
+from brainmri.observe.metric_specs import SPECS
+from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.grpc_health import HEALTH_SERVICE_NAME
+from brainmri.open_inference.grpc_service import SERVICE_NAME
 from brainmri.settings import Settings
+from brainmri.web.middleware import is_probe
 from k8s.checks.builds import FOLDER
 from k8s.checks.environment import environment, settings_of
 from k8s.checks.manifest import Manifest

@@ -17,7 +17,7 @@ from types import ModuleType
 import certifi
 import pytest
 
-from brainmri.bundle import Bundle
+from brainmri.model.bundle import Bundle
 from k8s.checks.builds import FOLDER
 from tests.e2e.servers import run_to_the_end
 

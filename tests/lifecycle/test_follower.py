@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from brainmri import store
-from brainmri.bundle import Bundle, write_bundle
-from brainmri.contract import Contract
+from brainmri.batching.engine import Engine
 from brainmri.errors import ModelNotFound
-from brainmri.inference.engine import Engine
 from brainmri.lifecycle import follower
 from brainmri.lifecycle.follower import Follower, configure
 from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
-from brainmri.metrics import Metrics
+from brainmri.model import store
+from brainmri.model.bundle import Bundle, write_bundle
+from brainmri.model.contract import Contract
+from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from tests.inference.stand_in import WAIT_S, until
+from tests.batching.stand_in import WAIT_S, until
 from tests.tiny import contract_parts, write_openvino, write_tiny_bundle
 
 NAME = "brain_mri_xception"

@@ -4,15 +4,15 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry
 
-from brainmri.api.http import create_app
-from brainmri.bundle import Bundle
+from brainmri.batching.engine import Engine
+from brainmri.http.app import create_app
 from brainmri.imaging import DecodeLimits
-from brainmri.inference.engine import Engine
-from brainmri.inference.predictor import Predictor
 from brainmri.lifecycle.rehearsal import rehearse
-from brainmri.metrics import Metrics
+from brainmri.model.bundle import Bundle
+from brainmri.model.predictor import Predictor
+from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from tests.inference.stand_in import WAIT_S
+from tests.batching.stand_in import WAIT_S
 
 
 def test_a_rehearsal_decodes_and_answers_and_is_counted_and_logged_nowhere(

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from brainmri import store
-from brainmri.api.open_inference.server import GrpcServer
-from brainmri.inference.engine import Engine
+from brainmri.batching.engine import Engine
 from brainmri.lifecycle import worker as lifecycle
 from brainmri.lifecycle.heartbeats import Heartbeats
 from brainmri.lifecycle.worker import Worker
-from brainmri.metrics import Metrics
+from brainmri.model import store
+from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
-from tests.inference.stand_in import until
+from tests.batching.stand_in import until
 from tests.tiny import write_tiny_bundle
 
 TAG = "brain_mri_xception:0.0.1"

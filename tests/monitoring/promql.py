@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from brainmri.metric_specs import SPECS
+from brainmri.observe.metric_specs import SPECS
 from tests.monitoring.programs import RULES
 
 FROM_THE_SCRAPE = {"namespace", "job", "service", "instance"}

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from brainmri.bundle import load_bundle
-from brainmri.contract import LABELS
 from brainmri.errors import STATUS
-from brainmri.metric_specs import REQUEST_SECONDS
+from brainmri.model.bundle import load_bundle
+from brainmri.model.contract import LABELS
+from brainmri.observe.metric_specs import REQUEST_SECONDS
 from tests.monitoring.programs import MONITORING, RULES, promtool
 from tests.monitoring.promql import rules, series_in, unknown_in
 

@@ -11,7 +11,7 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
-from brainmri.cli import app
+from brainmri.commands.cli import app
 from brainmri.errors import STATUS
 from brainmri.settings import Settings
 from tests.monitoring.promql import rules

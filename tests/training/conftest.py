@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from brainmri.contract import LABELS
-from training.arrays import Arrays, build_arrays
-from training.audit import audit
-from training.dataset import find_dataset, list_slices
-from training.split import SplitRule, split
+from brainmri.model.contract import LABELS
+from training.data.arrays import Arrays, build_arrays
+from training.data.audit import audit
+from training.data.dataset import find_dataset, list_slices
+from training.data.split import SplitRule, split
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -9,14 +9,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from brainmri import store
-from brainmri.bundle import load_bundle
-from brainmri.inference.novelty import open_detector
-from brainmri.inference.runtime import open_runtime
-from training.arrays import Arrays
+from brainmri.model import store
+from brainmri.model.bundle import load_bundle
+from brainmri.model.novelty import open_detector
+from brainmri.model.runtimes.runtime import open_runtime
 from training.cli import app, main
-from training.evaluate import compare
-from training.predictions import read_predictions
+from training.data.arrays import Arrays
+from training.release.evaluate import compare
+from training.release.predictions import read_predictions
 
 RECIPE = {
     "name": "tiny",

@@ -1,1 +1,0 @@
-"""Thin adapters between protocols and the predictor."""

@@ -1,0 +1,1 @@
+"""Admission, the queue, and the threads that run batches."""

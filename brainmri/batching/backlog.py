@@ -1,0 +1,252 @@
+"""What waits for the network, in the order in which it will be run. Knows nothing of threads or of time passing."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.batching.deadline import Deadline, Priority
+from brainmri.model.predictor import Predictor
+from brainmri.model.runtimes.runtime import Output
+
+BULK_TURN = 8
+"""While interactive work keeps coming, bulk work gets every eighth batch, so it is slowed down but never stopped."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The network's output for one request.
+
+    Attributes:
+        output: One row for each image of the request, in order.
+        begun: When its first image went to the network, by `time.perf_counter`, in seconds.
+        done: When its last image came back, on the same clock.
+    """
+
+    output: Output
+    begun: float
+    done: float
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One request that waits.
+
+    Attributes:
+        predictor: The model that it asks for.
+        images: uint8 `[B, 299, 299, 3]`.
+        deadline: When its caller stops waiting.
+        priority: Which work goes first.
+        future: Where the answer goes; belongs to the event loop.
+        arrived: When it came, by `time.monotonic`, in seconds.
+        taken: Images that went to a lane.
+        parts: First image to output, for what came back.
+        begun: See `Answer`; 0 while none of it has been run.
+        closed: Nobody waits for it any more, or it has its answer.
+    """
+
+    predictor: Predictor
+    images: NDArray[np.uint8]
+    deadline: Deadline
+    priority: Priority
+    future: asyncio.Future[Answer]
+    arrived: float
+    taken: int = 0
+    parts: dict[int, Output] = field(default_factory=dict)
+    begun: float = 0.0
+    closed: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """Images that no lane has taken yet."""
+        return 0 if self.closed else len(self.images) - self.taken
+
+    def add(self, start: int, output: Output) -> Output | None:
+        """Keeps the output of the images from `start` on; returns the whole output once nothing is missing."""
+        self.parts[start] = output
+        if sum(len(part.logits) for part in self.parts.values()) < len(self.images):
+            return None
+        return Output.join([self.parts[first] for first in sorted(self.parts)])
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive images of one job: all of them, or what fits into the batch."""
+
+    job: Job
+    start: int
+    stop: int
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """uint8 `[stop - start, 299, 299, 3]`, without a copy."""
+        return self.job.images[self.start : self.stop]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one lane runs next; the images of one model only.
+
+    Attributes:
+        predictor: The model.
+        parts: In order of arrival; empty if everything that waited was late.
+        late: Jobs that were passed over because their deadline has gone by.
+    """
+
+    predictor: Predictor
+    parts: list[Part]
+    late: list[Job]
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return sum(part.stop - part.start for part in self.parts)
+
+
+@dataclass(eq=False, slots=True)
+class Line:
+    """The jobs of one model and priority, first come, first served.
+
+    Attributes:
+        jobs: Those with images that wait.
+        images: Images that wait.
+        reserved: Images that have been promised a place and are still being decoded.
+    """
+
+    jobs: OrderedDict[Job, None] = field(default_factory=OrderedDict)
+    images: int = 0
+    reserved: int = 0
+
+    @property
+    def head(self) -> Job:
+        """The job that came first; there must be one."""
+        return next(iter(self.jobs))
+
+
+class Backlog:
+    """Every line of jobs. The next batch goes to the line whose first job came first, so no model starves another.
+
+    Args:
+        max_batch_size: Most images in one batch.
+    """
+
+    def __init__(self, max_batch_size: int) -> None:
+        self._max_batch_size = max_batch_size
+        self._lines: dict[tuple[Priority, Predictor], Line] = {}
+        self._in_a_row = 0
+
+    def reserve(self, priority: Priority, predictor: Predictor, images: int) -> None:
+        """Promises places to images that are yet to come; a negative number gives them back."""
+        line = self._line(priority, predictor)
+        line.reserved += images
+        self._drop_if_idle(priority, predictor)
+
+    def add(self, job: Job) -> None:
+        """Puts a job at the end of its line, on the places that were reserved for it."""
+        line = self._line(job.priority, job.predictor)
+        line.reserved -= len(job.images)
+        line.images += len(job.images)
+        line.jobs[job] = None
+
+    def discard(self, job: Job) -> None:
+        """Closes a job, wherever it is; what has not been run of it never will be."""
+        line = self._lines.get((job.priority, job.predictor))
+        if line is not None and job in line.jobs:
+            line.images -= job.waiting
+            del line.jobs[job]
+            self._drop_if_idle(job.priority, job.predictor)
+        job.closed = True
+
+    def clear(self) -> list[Job]:
+        """Closes and returns every job that waits."""
+        jobs = [job for line in self._lines.values() for job in line.jobs]
+        for job in jobs:
+            self.discard(job)
+        return jobs
+
+    @property
+    def waiting(self) -> int:
+        """Images that wait."""
+        return sum(line.images for line in self._lines.values())
+
+    @property
+    def occupied(self) -> int:
+        """Places that are taken: images that wait, and those that are promised one."""
+        return sum(line.images + line.reserved for line in self._lines.values())
+
+    @property
+    def oldest(self) -> float | None:
+        """When the job that has waited longest came, by `time.monotonic`; None when nothing waits."""
+        return min((line.head.arrived for line in self._lines.values() if line.jobs), default=None)
+
+    def ahead_of(self, priority: Priority) -> Iterator[tuple[Predictor, int]]:
+        """Yields each model with the images that would be run before a new job of this priority."""
+        for (other, predictor), line in self._lines.items():
+            if other <= priority:
+                yield predictor, line.images + line.reserved
+
+    def next_line(self) -> Line | None:
+        """Returns the line whose turn it is; None when nothing waits."""
+        lines = {key: line for key, line in self._lines.items() if line.jobs}
+        if not lines:
+            return None
+        priorities = {priority for priority, _ in lines}
+        bulk = self._in_a_row >= BULK_TURN - 1
+        turn = max(priorities) if bulk else min(priorities)
+        return min(
+            (line for (priority, _), line in lines.items() if priority is turn), key=lambda line: line.head.arrived
+        )
+
+    def take(self, now: float) -> Batch | None:
+        """Removes and returns the next batch; None when nothing waits.
+
+        Args:
+            now: The present, by `time.monotonic`, in seconds.
+        """
+        line = self.next_line()
+        if line is None:
+            return None
+        head = line.head
+        self._count_turn(head.priority)
+        batch = Batch(head.predictor, [], [])
+        room = self._largest(head.predictor)
+        while line.jobs and room:
+            job = line.head
+            if job.deadline.at <= now:
+                batch.late.append(job)
+                self.discard(job)
+                continue
+            part = Part(job, job.taken, min(job.taken + room, len(job.images)))
+            count = part.stop - part.start
+            batch.parts.append(part)
+            room -= count
+            line.images -= count
+            job.taken = part.stop
+            if not job.waiting:
+                del line.jobs[job]
+        self._drop_if_idle(head.priority, head.predictor)
+        return batch
+
+    def is_full(self, line: Line) -> bool:
+        """Tells whether more images would not fit into the line's next batch."""
+        return line.images >= self._largest(line.head.predictor)
+
+    def _largest(self, predictor: Predictor) -> int:
+        sizes = predictor.runtime_info.batch_sizes
+        return min(self._max_batch_size, sizes[-1]) if sizes else self._max_batch_size
+
+    def _count_turn(self, priority: Priority) -> None:
+        bulk_waits = any(line.jobs for (other, _), line in self._lines.items() if other is Priority.BULK)
+        self._in_a_row = self._in_a_row + 1 if priority is Priority.INTERACTIVE and bulk_waits else 0
+
+    def _line(self, priority: Priority, predictor: Predictor) -> Line:
+        return self._lines.setdefault((priority, predictor), Line())
+
+    def _drop_if_idle(self, priority: Priority, predictor: Predictor) -> None:
+        # An empty line would keep a model alive that is no longer served.
+        line = self._lines.get((priority, predictor))
+        if line is not None and not line.jobs and not line.reserved:
+            del self._lines[(priority, predictor)]

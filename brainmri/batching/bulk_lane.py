@@ -1,0 +1,57 @@
+"""The way of bulk work to the engine: few images at a time, however much there is, and patient without room."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.engine import Engine
+from brainmri.errors import NotReady
+from brainmri.model.predictor import Prediction, Predictor
+
+_LONGEST_WAIT_S = 1.0
+
+
+class BulkLane:
+    """Shared by all bulk work of one process, so that two archives hold up interactive requests no longer than one.
+
+    Places are given in the order in which they are asked for, so bulk callers share them evenly.
+
+    Args:
+        engine: What predicts.
+        images: Most images that are read, decoded and in the network at a time, at least 1.
+    """
+
+    def __init__(self, engine: Engine, images: int) -> None:
+        self.images = images
+        self._engine = engine
+        self._places = asyncio.Semaphore(images)
+
+    @property
+    def open(self) -> bool:
+        """Whether work is taken: not before the engine is ready, and not once it is to end."""
+        return self._engine.ready
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Waits until one more image may be worked on, until the end of the context.
+
+        Raises:
+            NotReady: The engine is to end, and begins nothing that nobody waits for interactively.
+        """
+        async with self._places:
+            if not self.open:
+                raise NotReady("The service is shutting down. Send what has no answer yet again.")
+            yield
+
+    async def predict(self, data: bytes, deadline: Deadline, predictor: Predictor) -> Prediction:
+        """Answers for one encoded image, which has a place.
+
+        Raises:
+            BrainMRIError: As in `Engine.predict`, except that work without room waits for it.
+        """
+        engine, bulk = self._engine, Priority.BULK
+        # Asked first: what waits here has been accepted, and nobody is refused.
+        while (wait_s := engine.room_in_s(deadline, predictor=predictor, priority=bulk)) is not None:
+            await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S, max(deadline.remaining_s, 0.0)))
+        return await engine.predict(data, deadline, predictor=predictor, priority=bulk)

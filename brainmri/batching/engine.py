@@ -1,0 +1,351 @@
+"""The predictors behind an asynchronous interface: threads that decode, a batcher whose lanes infer."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.batching.backlog import Answer
+from brainmri.batching.batcher import Batcher, Ticket
+from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.observer import Observer
+from brainmri.batching.schedule import Batching
+from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady
+from brainmri.model.predictor import Prediction, Predictor, sample_image, stage_timings
+from brainmri.model.served import Models
+from brainmri.model.warm_up import warm_up
+
+_EVER = Deadline(math.inf, math.inf)
+
+_rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
+"""Set in the task of the rehearsal: what it asks for is answered before the engine is ready."""
+
+
+@dataclass(frozen=True)
+class Others:
+    """What is known of the other processes of the same server; without any, all is well.
+
+    Attributes:
+        ready: Tells whether they are.
+        alive: Tells whether they are.
+    """
+
+    ready: Callable[[], bool] = lambda: True
+    alive: Callable[[], bool] = lambda: True
+
+
+class Engine:
+    """Answers from an event loop without ever blocking it. Every interface calls it, and nothing else.
+
+    Args:
+        decode_workers: Threads that decode images, at least 1.
+        batching: How to batch and how much may wait.
+        max_request_images: Most images in one request.
+        observer: What counts batches, the queue and refusals; nothing if None.
+    """
+
+    def __init__(
+        self,
+        decode_workers: int,
+        batching: Batching = Batching(),  # noqa: B008 -- immutable
+        max_request_images: int = 64,
+        observer: Observer | None = None,
+    ) -> None:
+        self._threads = decode_workers
+        self._decoders = ThreadPoolExecutor(decode_workers, thread_name_prefix="decode")
+        self._bulk_decoders = asyncio.Semaphore(decode_workers)
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._batching = batching
+        self._observer = observer
+        self._batcher = Batcher(batching)
+        self._max_request_images = max_request_images
+        self._rehearsed = self._retiring = self._failed = False
+        self.models = Models()
+        self.others = Others()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model is loaded and everything is warm, and the engine is neither retiring nor draining."""
+        return self.models.ready and self._rehearsed and not self._retiring
+
+    @property
+    def server_ready(self) -> bool:
+        """Whether this process and all others of the same server are ready: any of them may get the next request."""
+        return self.ready and self.others.ready()
+
+    @property
+    def server_alive(self) -> bool:
+        """Whether this process and all others of the same server are alive."""
+        return self.alive and self.others.alive()
+
+    @property
+    def alive(self) -> bool:
+        """Whether no lane has died or is stuck, and nothing failed for good; a restart helps when it is False."""
+        return self._batcher.alive and not self._failed
+
+    async def start(
+        self,
+        load: Callable[[], Sequence[Predictor]],
+        rehearse: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Loads and warms the models in a thread, then becomes ready.
+
+        Args:
+            load: Opens the models, the default first; its errors pass through.
+            rehearse: Warms what lies in front of the engine, which answers nobody else yet: callers that filled the
+                queue would make it fail. What it asks for is not counted.
+
+        Raises:
+            InvalidBundle: A network fails on a black image.
+        """
+        self._batcher.start()
+        await self.swap(load)
+        await self._warm_decoders()
+        if rehearse is not None:
+            mark = _rehearsing.set(True)
+            try:
+                await rehearse()
+            finally:
+                _rehearsing.reset(mark)
+        if self._observer is not None:
+            self._batcher.observer = self._observer
+        self._rehearsed = True
+
+    async def swap(self, load: Callable[[], Sequence[Predictor]]) -> None:
+        """Loads and warms other models in a thread, then serves them instead; requests under way keep theirs.
+
+        Args:
+            load: Opens the models, the default first; its errors pass through, and nothing changes then.
+
+        Raises:
+            InvalidBundle: A network fails on a black image.
+        """
+        served = self.models.all()
+
+        def load_and_warm() -> Sequence[Predictor]:
+            predictors = load()
+            for predictor in predictors:
+                if predictor not in served:
+                    warm_up(predictor, self._batching.max_batch_size)
+            return predictors
+
+        self.models.replace(await asyncio.get_running_loop().run_in_executor(self._loader, load_and_warm))
+
+    def require_room(self, deadline: Deadline, *, predictor: Predictor, priority: Priority) -> None:
+        """Raises what `predict` would raise now for want of a place, so that a body need not be read to be refused.
+
+        Raises:
+            NotReady: No model is loaded and warm, or the engine is draining.
+            Overloaded: The queue is full, or the predicted wait exceeds the deadline.
+            DeadlineExceeded: The deadline has passed.
+        """
+        self._batcher.require_room(self._answering(predictor), 1, deadline, priority)
+
+    def room_in_s(self, deadline: Deadline, *, predictor: Predictor, priority: Priority) -> float | None:
+        """Returns when `predict` would find a place, in seconds from now; None for at once, or to be told why not."""
+        return self._batcher.room_in_s(predictor, 1, deadline, priority)
+
+    @contextmanager
+    def let_in(self) -> Iterator[None]:
+        """Holds the door to a request of any kind; it takes its places when its body has been read.
+
+        Raises:
+            NotReady: No model is loaded and warm, or the engine is draining.
+            Overloaded: There would be no place for it even if it had all the time in the world.
+        """
+        expected = self._batcher.expected
+        self._batcher.require_room(self._answering(None), 1 + len(expected), _EVER)
+        with expected.one():
+            yield
+
+    async def predict(
+        self,
+        data: bytes,
+        deadline: Deadline,
+        *,
+        predictor: Predictor | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> Prediction:
+        """Answers for one encoded image.
+
+        Args:
+            data: The bytes of an image file.
+            deadline: When the caller stops waiting.
+            predictor: Which model; the default one if None.
+            priority: Interactive work goes before bulk work.
+
+        Raises:
+            NotReady: No model is loaded and warm, or the engine is draining.
+            Overloaded: The queue is full, or the predicted wait exceeds the deadline.
+            DeadlineExceeded: The deadline has passed.
+            InvalidInput: The image is refused.
+            InferenceFailed: The network failed on this image.
+        """
+        predictor = self._answering(predictor)
+        with self._batcher.admit(predictor, 1, deadline, priority) as ticket:
+            return await self._predict(data, deadline, predictor, priority, ticket)
+
+    async def predict_many(
+        self,
+        data: Sequence[bytes],
+        deadline: Deadline,
+        *,
+        predictor: Predictor | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> list[Prediction | BrainMRIError]:
+        """Answers for several encoded images, in order: each its own prediction, or its own error.
+
+        The images are accepted or refused together; arguments as in `predict`.
+
+        Raises:
+            NotReady, Overloaded, DeadlineExceeded: As in `predict`, before any image was decoded.
+            MalformedRequest: More images than a request may hold.
+        """
+        predictor = self._answering(predictor)
+        if not data:
+            return []
+        self._check_count(len(data))
+
+        async def one(item: bytes, ticket: Ticket) -> Prediction | BrainMRIError:
+            try:
+                return await self._predict(item, deadline, predictor, priority, ticket)
+            except BrainMRIError as error:
+                if isinstance(error, DeadlineExceeded):
+                    self._batcher.count_expired()
+                return error
+
+        with self._batcher.admit(predictor, len(data), deadline, priority) as ticket:
+            # All of them end before the ticket gives its places back, also when one fails with a fault of ours.
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(item, ticket)) for item in data]
+            return [task.result() for task in tasks]
+
+    async def infer(
+        self,
+        images: NDArray[np.uint8],
+        deadline: Deadline,
+        *,
+        predictor: Predictor | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> list[Prediction]:
+        """Answers for model inputs, uint8 `[B, 299, 299, 3]`, in order; arguments and errors as in `predict`.
+
+        Raises:
+            MalformedRequest: Another shape or dtype, or more images than a request may hold.
+        """
+        start = time.perf_counter()
+        predictor = self._answering(predictor)
+        _check_images(predictor, images)
+        self._check_count(len(images))
+        async with _until(deadline):
+            answer = await self._batcher.infer(predictor, images, deadline, priority)
+        return _predictions(predictor, answer, start, 0.0)
+
+    def fail(self) -> None:
+        """Says not alive from now on, because what surrounds the engine failed for good."""
+        self._failed = True
+
+    def retire(self) -> None:
+        """Says not ready from now on, and goes on answering until `drain`."""
+        self._retiring = True
+
+    async def drain(self, grace_s: float) -> bool:
+        """Refuses new work, answers what was accepted, and ends the threads.
+
+        Args:
+            grace_s: Longest time to wait, in seconds.
+
+        Returns:
+            Whether everything that was accepted has been answered.
+        """
+        self.retire()
+        answered = await self._batcher.drain(grace_s)
+        self.models.replace(())
+        for executor in (self._decoders, self._loader):
+            executor.shutdown(wait=False, cancel_futures=True)
+        return answered
+
+    async def _predict(
+        self, data: bytes, deadline: Deadline, predictor: Predictor, priority: Priority, ticket: Ticket
+    ) -> Prediction:
+        start = time.perf_counter()
+        decode_s = 0.0
+
+        def decode() -> NDArray[np.uint8]:
+            nonlocal decode_s
+            begun = time.perf_counter()
+            if deadline.remaining_s <= 0:
+                raise deadline.exceeded()
+            image = predictor.read(data)
+            decode_s = time.perf_counter() - begun
+            return image[np.newaxis]
+
+        async with _until(deadline):
+            if priority is Priority.BULK:
+                # Or else interactive images would wait behind all of them for a thread.
+                async with self._bulk_decoders:
+                    image = await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
+                answer = await ticket.infer(image)
+            else:
+                answer = await ticket.decode_and_infer(decode, self._decoders)
+        return _predictions(predictor, answer, start, decode_s)[0]
+
+    async def _warm_decoders(self) -> None:
+        loop, image = asyncio.get_running_loop(), sample_image()
+        reads = [loop.run_in_executor(self._decoders, self.models.default.read, image) for _ in range(self._threads)]
+        await asyncio.gather(*reads)
+
+    def _answering(self, predictor: Predictor | None) -> Predictor:
+        predictor = predictor or self.models.default
+        if not self._rehearsed and not _rehearsing.get():
+            raise NotReady("The model is warming up. Try again in a few seconds, or ask /readyz first.")
+        return predictor
+
+    def _check_count(self, images: int) -> None:
+        if images > self._max_request_images:
+            limit = f"{self._max_request_images} images"
+            raise MalformedRequest(
+                f"The request holds {images} images; one may hold {limit}. Send several requests.", limit=limit
+            )
+
+
+@asynccontextmanager
+async def _until(deadline: Deadline) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(deadline.remaining_s):
+            yield
+    except TimeoutError as error:
+        raise deadline.exceeded() from error
+
+
+def _check_images(predictor: Predictor, images: NDArray[np.uint8]) -> None:
+    spec = predictor.contract.input
+    shape = (spec.height, spec.width, spec.channels)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or not len(images):
+        expected = f"uint8 [B, {', '.join(map(str, shape))}] with B of at least 1"
+        raise MalformedRequest(
+            f"The input must be {expected}; it is {images.dtype} {list(images.shape)}.", limit=expected
+        )
+
+
+def _predictions(predictor: Predictor, answer: Answer, start: float, decode_s: float) -> list[Prediction]:
+    """Returns the calibrated answers.
+
+    Args:
+        predictor: The model that answered.
+        answer: What the network said.
+        start: When the request came, by `time.perf_counter`, in seconds.
+        decode_s: How long decoding took, in seconds; all other time before the network was waiting.
+    """
+    timings = stage_timings(start, start + decode_s, answer.begun, answer.done)
+    try:
+        return [predictor.answer(answer.output, row, timings) for row in range(len(answer.output.logits))]
+    except ValueError as error:
+        raise InferenceFailed("The network's answer for this request is not a number.") from error

@@ -1,0 +1,152 @@
+"""Which work is accepted, and which batch is next: the backlog, the measured times, and what is running now.
+
+Not safe for threads: `lanes.py` guards it with one lock.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from brainmri.batching.backlog import Backlog, Batch, Job
+from brainmri.batching.deadline import Priority
+from brainmri.batching.service_times import ServiceTimes
+from brainmri.model.predictor import Predictor
+
+_CAUTION = 1.2
+"""Predicted times are stretched by this: of what is accepted at the limit, nearly all must be answered in time."""
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How to batch.
+
+    Attributes:
+        max_batch_size: Most images in one inference, at least 1.
+        max_queue_images: Most images that wait or are being decoded, at least 1.
+        batch_wait_s: How long an idle lane waits for company that is not in sight, in seconds; 0 on a CPU.
+        lanes: Batches that run at the same time, at least 1.
+    """
+
+    max_batch_size: int = 8
+    max_queue_images: int = 256
+    batch_wait_s: float = 0.0
+    lanes: int = 1
+
+    def room(self, priority: Priority) -> int:
+        """Returns how many images may wait or be decoded when work of this priority is accepted, at least 1.
+
+        Bulk work leaves a quarter of the queue to interactive work, or else one bulk caller would shut all others out.
+        """
+        return self.max_queue_images if priority is Priority.INTERACTIVE else max(self.max_queue_images * 3 // 4, 1)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why work is not accepted, and in how many seconds all that was accepted before it will be done."""
+
+    reason: Literal["queue_full", "deadline"]
+    clear_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A batch in a lane: since when, by `time.perf_counter`, and how long it should take, in seconds."""
+
+    batch: Batch
+    begun: float
+    expected_s: float
+
+
+class Schedule:
+    """Decides; does nothing itself.
+
+    Args:
+        batching: How to batch.
+    """
+
+    def __init__(self, batching: Batching) -> None:
+        self._batching = batching
+        self._times = ServiceTimes()
+        self.backlog = Backlog(batching.max_batch_size)
+        self.running: dict[str, Run] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Images that are being decoded, wait, or are in a lane."""
+        return self.backlog.occupied + sum(run.batch.images for run in self.running.values())
+
+    def reserve(self, priority: Priority, predictor: Predictor, images: int, budget_s: float) -> Refusal | None:
+        """Promises places to images that are about to be decoded.
+
+        Args:
+            priority: Which work goes first.
+            predictor: The model that will run them.
+            images: How many, at least 1.
+            budget_s: Seconds until the caller stops waiting.
+
+        Returns:
+            None, or why nothing was promised.
+        """
+        refusal = self.refusal(priority, predictor, images, budget_s)
+        if refusal is None:
+            self.backlog.reserve(priority, predictor, images)
+        return refusal
+
+    def refusal(self, priority: Priority, predictor: Predictor, images: int, budget_s: float) -> Refusal | None:
+        """Returns why `reserve` would promise nothing now; None if it would. Changes nothing."""
+        ahead_s = self._ahead_s(priority)
+        own_s = images * self._times.per_image(predictor, images) / self._batching.lanes
+        occupied = self.backlog.occupied
+        # A request larger than the queue is taken while nothing waits, or else it never would be.
+        if occupied and occupied + images > self._batching.room(priority):
+            return Refusal("queue_full", ahead_s)
+        # With nothing ahead it is always tried, so that one slow measurement cannot refuse work for ever.
+        if ahead_s and (ahead_s + own_s) * _CAUTION > budget_s:
+            return Refusal("deadline", ahead_s)
+        return None
+
+    def company_s(self) -> float | None:
+        """Returns how long the next batch should still wait for company, in seconds; None when nothing waits.
+
+        While other images of its line are being decoded it waits for them, at most as long as one image alone takes in
+        the network: a batch that leaves without them would be in their way for longer than that.
+        """
+        line = self.backlog.next_line()
+        if line is None:
+            return None
+        if self.backlog.is_full(line):
+            return 0.0
+        head = line.head
+        alone_s = self._times.per_image(head.predictor, 1)
+        wait_s = max(self._batching.batch_wait_s, alone_s if line.reserved else 0.0)
+        # Twice: what the decoded images take may be learned from an inference that had the CPUs for itself.
+        return max(min(head.arrived + wait_s, head.deadline.at - 2 * alone_s) - time.monotonic(), 0.0)
+
+    def begin(self, lane: str) -> Batch | None:
+        """Gives the next batch to a lane; None when nothing waits."""
+        batch = self.backlog.take(time.monotonic())
+        if batch is not None:
+            expected_s = batch.images * self._times.per_image(batch.predictor, batch.images)
+            self.running[lane] = Run(batch, time.perf_counter(), expected_s)
+        return batch
+
+    def end(self, lane: str, seconds: float) -> None:
+        """Learns that the batch of a lane has been run, and how long that took."""
+        batch = self.running.pop(lane).batch
+        if batch.parts:
+            self._times.observe(batch.predictor, batch.images, seconds)
+
+    def clear(self, lane: str) -> list[Job]:
+        """Forgets and returns the jobs in a lane and in the backlog, because nobody will run them."""
+        run = self.running.pop(lane, None)
+        jobs = [part.job for part in run.batch.parts] + run.batch.late if run else []
+        return jobs + self.backlog.clear()
+
+    def _ahead_s(self, priority: Priority) -> float:
+        waiting_s = sum(
+            images * self._times.per_image(predictor, min(images, self._batching.max_batch_size))
+            for predictor, images in self.backlog.ahead_of(priority)
+        )
+        now = time.perf_counter()
+        running_s = sum(max(run.expected_s - (now - run.begun), 0.0) for run in self.running.values())
+        return (waiting_s + running_s) / self._batching.lanes

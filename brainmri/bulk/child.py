@@ -1,0 +1,136 @@
+"""The process that decodes and runs the network: what crashes there, whoever started it outlives."""
+
+import logging
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, MutableSequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.pipeline import Pipeline, Shard, ShardRows
+from brainmri.bulk.row_tables import to_table
+from brainmri.bulk.rows import FAILED
+from brainmri.bulk.sources import Retry, Sources
+from brainmri.errors import BrainMRIError
+from brainmri.model.predictor import ModelIdentity, Predictor
+
+Open = Callable[[], Predictor]
+"""Loads the model; travels to the child, so it is a function or an object of a module."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a child works.
+
+    Attributes:
+        open_predictor: Loads the model.
+        batch_size: Images in one inference, at least 1.
+        decode_threads: At least 1.
+        limits: What archives to refuse, and the largest file.
+        retry: For reading.
+    """
+
+    open_predictor: Open
+    batch_size: int
+    decode_threads: int
+    limits: ArchiveLimits
+    retry: Retry
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The child has loaded its model."""
+
+    model: ModelIdentity
+
+
+@dataclass(frozen=True)
+class Progress:
+    """So many images of a shard are done."""
+
+    number: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A shard is done.
+
+    Attributes:
+        number: Of the shard.
+        images: Its rows.
+        failed: How many of them have no answer.
+        parquet: The rows as a Parquet file.
+    """
+
+    number: int
+    images: int
+    failed: int
+    parquet: bytes
+
+
+Message = Ready | Progress | Part | BrainMRIError
+
+
+def run(work: Work, tasks: Connection, messages: Connection, marks: MutableSequence[int]) -> None:
+    """Scores the shards that come through `tasks`, until that is closed; the main function of the child.
+
+    Args:
+        work: How.
+        tasks: Where shards come from.
+        messages: Where `Ready`, `Progress` and `Part` go; an error of this project instead of `Ready`.
+        marks: Shared with the parent; see `brainmri.bulk.pipeline`.
+    """
+    # Ctrl-C reaches every process of a terminal; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What fails is a row; without this, each batch that fails would be a traceback on the terminal as well.
+    logging.getLogger("brainmri.batching.batch_run").setLevel(logging.CRITICAL)
+    waiting: queue.Queue[Shard] = queue.Queue()
+    threading.Thread(target=_receive, args=(tasks, waiting), daemon=True).start()
+    try:
+        predictor = work.open_predictor()
+        predictor.warm_up()
+    except BrainMRIError as error:
+        messages.send(error)
+        return
+    messages.send(Ready(predictor.model))
+    pipeline = Pipeline(
+        predictor,
+        Sources(work.limits, work.retry),
+        work.batch_size,
+        work.decode_threads,
+        marks=marks,
+        on_batch=lambda number, done: messages.send(Progress(number, done)),
+        on_shard=lambda shard: messages.send(part_of(shard)),
+    )
+    pipeline.run(lambda wait: _take(waiting, wait))
+
+
+def _receive(tasks: Connection, waiting: "queue.Queue[Shard]") -> None:
+    while True:
+        try:
+            waiting.put(tasks.recv())
+        except (EOFError, OSError):
+            # The parent has ended, by SIGKILL perhaps; whoever continues its run must be alone.
+            os._exit(1)
+
+
+def _take(waiting: "queue.Queue[Shard]", wait: bool) -> Shard | None:
+    try:
+        return waiting.get(block=wait)
+    except queue.Empty:
+        return None
+
+
+def part_of(shard: ShardRows) -> Part:
+    """Returns the rows of a shard as they are stored."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(to_table(shard.rows), sink, compression="zstd")
+    failed = sum(row.status == FAILED for row in shard.rows)
+    return Part(shard.number, len(shard.rows), failed, sink.getvalue().to_pybytes())

@@ -1,0 +1,72 @@
+"""The end of a run: the parts of all shares joined into results, a summary, and the marker last."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from brainmri.bulk import durable
+from brainmri.bulk.join import joined
+from brainmri.bulk.quality import Labelled, Quality
+from brainmri.bulk.results import write_results
+from brainmri.bulk.run_folder import Format, Record, RunFolder
+from brainmri.bulk.summary import Summary
+from brainmri.model.contract import NOTICE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a whole run gave.
+
+    Attributes:
+        record: What was asked.
+        results: The file of all rows.
+        summary: Counts.
+        quality: Figures against true labels; None when none were asked for, or none are known.
+    """
+
+    record: Record
+    results: Path
+    summary: Summary
+    quality: Quality | None
+
+
+def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled: bool) -> Outcome:
+    """Joins the parts into the first folder: results, summary, and the marker last.
+
+    Args:
+        folders: Those of the shares.
+        record: What was asked.
+        form: Of the results.
+        labelled: Whether the name of each image's folder is its true label.
+
+    Raises:
+        ScoringRefused: Parts are missing or do not belong to the run.
+    """
+    folder, summary, labels = folders[0], Summary(), Labelled()
+
+    def counted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        for table in tables:
+            summary.add(table)
+            if labelled:
+                labels.add(table)
+            yield table
+
+    folder.marker.unlink(missing_ok=True)
+    results = folder.results(form)
+    with folder.manifest(record) as manifest:
+        durable.write(results, lambda file: write_results(file, counted(joined(folders, record, manifest)), form))
+    quality = labels.quality()
+    facts = {
+        "notice": NOTICE,
+        **record.model_dump(),
+        **summary.to_json(),
+        "quality": None if quality is None else asdict(quality),
+    }
+    content = json.dumps(facts, indent=1).encode() + b"\n"
+    durable.write(folder.summary, lambda file: file.write(content))
+    folder.remove_leftovers()
+    durable.write(folder.marker, lambda file: file.write(b""))
+    return Outcome(record, results, summary, quality)

@@ -1,0 +1,131 @@
+"""The images of a job, named as its owner knows them: no path of this server is ever in a row."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from brainmri.bulk.archives.archive import ArchiveLimits, is_archive_name, open_archive
+from brainmri.bulk.inputs import Inputs
+from brainmri.bulk.items import Item, is_image_name, item_id
+from brainmri.bulk.jobs.record import Source
+from brainmri.errors import MalformedRequest, SourceUnreadable
+
+_CHAIN = "::"
+"""With this fsspec joins a path to another one."""
+
+
+class UploadInputs(Inputs):
+    """The members of an uploaded archive.
+
+    Args:
+        path: Of the archive.
+        limits: What archives to refuse.
+        is_form: Whether every member is meant to be an image, whatever its name.
+    """
+
+    def __init__(self, path: Path, limits: ArchiveLimits, *, is_form: bool) -> None:
+        super().__init__((str(path),), limits)
+        self._path = path
+        self._is_form = is_form
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yields every image in the archive's order.
+
+        Raises:
+            ArchiveRefused: See `open_archive`.
+        """
+        with self._path.open("rb") as file, open_archive(file, self._limits) as archive:
+            for member in archive.members:
+                if self._is_form or is_image_name(member.name):
+                    yield Item(item_id(member.name), member.name, str(self._path), member.name)
+                else:
+                    self.left_out += 1
+
+
+class RootInputs(Inputs):
+    """A folder, an image or an archive below the input root.
+
+    Args:
+        root: The input root, resolved.
+        path: What is below it, resolved; see `resolved_below`.
+        limits: What archives to refuse.
+    """
+
+    def __init__(self, root: Path, path: Path, limits: ArchiveLimits) -> None:
+        super().__init__((str(path),), limits)
+        self._root = root
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yields every image, named from the root on, names sorted.
+
+        Raises:
+            ArchiveRefused: See `open_archive`.
+        """
+        for item in super().__iter__():
+            path = item.path.removeprefix(f"{self._root}/")
+            yield replace(item, id=item_id(path), path=path)
+
+
+def resolved_below(root: Path | None, path: str) -> tuple[Path, Path]:
+    """Returns the root and what a caller names below it, both resolved.
+
+    Raises:
+        MalformedRequest: There is no root; or the path does not exist, leads out of it, or holds no images by its name.
+    """
+    root = require_root(root)
+    # What leads out is not told from what is not there: or else callers could look around.
+    missing = MalformedRequest(
+        f"There is no {path[:200]!r} below the server's input folder. Name a folder, an image or an archive in it,"
+        " relative to that folder."
+    )
+    if not path or "\0" in path or _CHAIN in path or Path(path).is_absolute():
+        raise missing
+    try:
+        found = (root / path).resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise missing from error
+    if not found.is_relative_to(root):
+        raise missing
+    if not found.is_dir() and not is_image_name(found.name) and not is_archive_name(found.name):
+        raise MalformedRequest(f"{path[:200]!r} is no folder, image or archive by its name. Name one of these.")
+    return root, found
+
+
+def require_root(root: Path | None) -> Path:
+    """Returns the input root, resolved.
+
+    Raises:
+        MalformedRequest: There is none.
+    """
+    if root is None:
+        raise MalformedRequest(
+            "This server takes no paths. Upload an archive, or ask whoever runs it to set BRAINMRI_JOBS_INPUT_ROOT."
+        )
+    return root.resolve()
+
+
+def job_inputs(source: Source, upload: Path, root: Path | None, limits: ArchiveLimits) -> Inputs:
+    """Returns the inputs of a job.
+
+    Args:
+        source: What was asked.
+        upload: Its archive, if it was uploaded.
+        root: The input root.
+        limits: What archives to refuse.
+
+    Raises:
+        MalformedRequest: See `resolved_below`.
+    """
+    if source.path is None:
+        return UploadInputs(upload, limits, is_form=source.is_form)
+    return RootInputs(*resolved_below(root, source.path), limits)
+
+
+def require_below(root: Path, path: Path) -> None:
+    """Refuses a file that a link takes out of the root; call it whenever one is read.
+
+    Raises:
+        SourceUnreadable: It does.
+    """
+    if not path.resolve().is_relative_to(root):
+        raise SourceUnreadable("A link leads out of the server's input folder. Name files themselves.")

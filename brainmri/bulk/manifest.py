@@ -1,0 +1,120 @@
+"""The input of a run, frozen: a Parquet file with one row group for each shard."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from brainmri.bulk import durable
+from brainmri.bulk.items import Item, item_id
+from brainmri.errors import ScoringRefused
+
+# Locations are bytes, because a file name need not be UTF-8.
+_SCHEMA = pa.schema([("id", pa.string()), ("path", pa.string()), ("location", pa.binary()), ("member", pa.string())])
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What was frozen.
+
+    Attributes:
+        items: Number of images.
+        sha256: Of their ids, paths and places in order, independent of the file's encoding.
+    """
+
+    items: int
+    sha256: str
+
+
+class Manifest:
+    """A frozen manifest, of which one shard at a time is in memory.
+
+    Args:
+        path: Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path)
+
+    @property
+    def shards(self) -> int:
+        """Number of shards; their numbers count from 0."""
+        return int(self._file.num_row_groups)
+
+    def size(self, shard: int) -> int:
+        """Returns the number of images of a shard."""
+        return int(self._file.metadata.row_group(shard).num_rows)
+
+    def items(self, shard: int) -> list[Item]:
+        """Returns the images of a shard, in order."""
+        return [_item(row) for row in self._file.read_row_group(shard).to_pylist()]
+
+    def __enter__(self) -> "Manifest":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def freeze(path: Path, items: Iterable[Item], shard_size: int) -> Frozen:
+    """Writes the images of a run in their order; an image that several inputs name is kept once, where it is first.
+
+    Args:
+        path: Where the manifest goes.
+        items: Not held in memory as a whole.
+        shard_size: Images of a shard, at least 1; the last may have fewer.
+
+    Raises:
+        ScoringRefused: No image at all, or one id for two of them.
+    """
+    counted = _Counted()
+
+    def write(file: BinaryIO) -> None:
+        with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
+            passed = counted.once(items)
+            while shard := list(islice(passed, shard_size)):
+                writer.write_table(pa.Table.from_pylist([_row(item) for item in shard], schema=_SCHEMA))
+        if not counted.items:
+            raise ScoringRefused("The inputs hold no image. Name image files, folders, archives or manifests.")
+
+    durable.write(path, write)
+    return Frozen(counted.items, counted.digest.hexdigest())
+
+
+class _Counted:
+    """Counts and hashes what passes, and lets every id pass once."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.digest = hashlib.sha256()
+        self._seen: set[int] = set()
+
+    def once(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            # Numbers take less memory than the texts that they stand for.
+            number = int.from_bytes(hashlib.sha256(item.id.encode()).digest()[:10], "big")
+            if number in self._seen:
+                if item.id != item_id(item.path):
+                    raise ScoringRefused(f"Two images have the id {item.id!r}. Give each an id of its own, or none.")
+                continue
+            self._seen.add(number)
+            self.items += 1
+            self.digest.update(json.dumps([item.id, item.path, item.location, item.member]).encode() + b"\n")
+            yield item
+
+
+def _row(item: Item) -> dict[str, object]:
+    return {**asdict(item), "location": os.fsencode(item.location)}
+
+
+def _item(row: dict[str, Any]) -> Item:
+    return Item(**{**row, "location": os.fsdecode(row["location"])})

@@ -1,0 +1,203 @@
+"""How right the answers are, where the true labels are known: the figures of `docs/scoring.md`, in NumPy alone.
+
+Serving does not import training, whose figures go further; a test compares the two where they overlap.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from brainmri.bulk.rows import OK, PROBABILITY
+from brainmri.model.contract import LABELS
+
+ECE_BINS = 15
+CURVE_POINTS = 100
+_NO_TUMOUR = ("no", "normal", "healthy")
+
+
+@dataclass(frozen=True)
+class ClassQuality:
+    """One class against the others: shares in [0, 1], and the number of images that have this true label.
+
+    The areas below the curves of its probability are None without images of the class, or without any others.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    roc_auc: float | None
+    average_precision: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures over the images that have an answer and a true label; the most probable class counts as the answer.
+
+    Attributes:
+        images: How many there are.
+        unlabelled: Answered images whose folder spells no label.
+        withheld: Images among them whose verdict is no class: novel, or unsure.
+        accuracy: Share that is right.
+        accuracy_ci95: Its Wilson interval.
+        accuracy_when_given: Share that is right among those whose verdict is a class; None if there are none.
+        macro_f1: Unweighted mean of F1 over all four classes.
+        classes: Label to its figures.
+        confusion: Images by true label (row) and answer (column), `[4, 4]`.
+        log_loss: Mean negative log probability of the true label, in nats.
+        brier: Mean squared distance of the probabilities from the truth.
+        ece: Expected calibration error over 15 bins of equal mass (Nixon 2019, arXiv:1904.01685).
+        augrc: Area under the generalised risk-coverage curve (Traub 2024, arXiv:2407.01032); lower is better.
+        accuracy_at_95_coverage: Accuracy of the 95 % of the images with the largest top probability.
+        reliability: Mean top probability and accuracy of each of those bins.
+        risk_coverage: Share of the images, the surest first, and the share of wrong answers among them.
+    """
+
+    images: int
+    unlabelled: int
+    withheld: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    accuracy_when_given: float | None
+    macro_f1: float
+    classes: dict[str, ClassQuality]
+    confusion: list[list[int]]
+    log_loss: float
+    brier: float
+    ece: float
+    augrc: float
+    accuracy_at_95_coverage: float
+    reliability: list[tuple[float, float]]
+    risk_coverage: list[tuple[float, float]]
+
+
+def folder_label(path: str) -> str | None:
+    """Returns the label that the name of an image's folder spells (`No Tumor`, `glioma_tumor`), or None."""
+    name = re.sub(r"[^a-z]", "", PurePosixPath(path).parent.name.lower()).removesuffix("tumor")
+    if name in _NO_TUMOUR:
+        return "notumor"
+    return name if name in LABELS else None
+
+
+class Labelled:
+    """Collects answers and true labels, 20 bytes an image."""
+
+    def __init__(self) -> None:
+        self._probabilities: list[NDArray[np.float32]] = []
+        self._truths: list[NDArray[np.int8]] = []
+        self._given: list[NDArray[np.bool_]] = []
+        self._unlabelled = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Takes the answered rows of a table of `brainmri.bulk.row_tables.SCHEMA`."""
+        table = table.filter(pc.equal(table["status"], OK))
+        labels = [folder_label(path) for path in table["path"].to_pylist()]
+        known = np.array([label is not None for label in labels], bool)
+        self._unlabelled += int((~known).sum())
+        columns = [table[PROBABILITY + label].to_numpy() for label in LABELS]
+        self._probabilities.append(np.stack(columns, axis=1).astype(np.float32)[known])
+        self._truths.append(np.array([LABELS.index(label) for label in labels if label], np.int8))
+        self._given.append(np.isin(table["verdict"].to_numpy(zero_copy_only=False).astype(str), LABELS)[known])
+
+    def quality(self) -> Quality | None:
+        """Returns the figures; None without a single labelled answer."""
+        truths = np.concatenate(self._truths or [np.zeros(0, np.int8)])
+        if not len(truths):
+            return None
+        probabilities, given = np.concatenate(self._probabilities), np.concatenate(self._given)
+        return _quality(probabilities, truths, given, self._unlabelled)
+
+
+def _quality(
+    probabilities: NDArray[np.float32], truths: NDArray[np.int8], given: NDArray[np.bool_], unlabelled: int
+) -> Quality:
+    answers = probabilities.argmax(axis=1)
+    right = answers == truths
+    wide = probabilities.astype(np.float64)
+    confidence = wide.max(axis=1)
+    surest = np.argsort(-confidence, kind="stable")
+    bins = _bins(confidence, right)
+    confusion = np.zeros((len(LABELS), len(LABELS)), int)
+    np.add.at(confusion, (truths, answers), 1)
+    classes = {
+        label: _class_quality(confusion, index, probabilities[:, index], truths == index)
+        for index, label in enumerate(LABELS)
+    }
+    true_probability = wide[np.arange(len(truths)), truths]
+    return Quality(
+        images=len(truths),
+        unlabelled=unlabelled,
+        withheld=int((~given).sum()),
+        accuracy=float(right.mean()),
+        accuracy_ci95=_wilson(int(right.sum()), len(right)),
+        accuracy_when_given=float(right[given].mean()) if given.any() else None,
+        macro_f1=float(np.mean([figures.f1 for figures in classes.values()])),
+        classes=classes,
+        confusion=confusion.tolist(),
+        log_loss=float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
+        brier=float(((wide - np.eye(len(LABELS))[truths]) ** 2).sum(axis=1).mean()),
+        ece=float(sum(images * abs(accuracy - mean) for mean, accuracy, images in bins) / len(right)),
+        augrc=float((np.cumsum(~right[surest]) / len(right)).mean()),
+        accuracy_at_95_coverage=float(right[surest[: max(1, round(0.95 * len(right)))]].mean()),
+        reliability=[(mean, accuracy) for mean, accuracy, _ in bins],
+        risk_coverage=_risk_coverage(~right[surest]),
+    )
+
+
+def _class_quality(
+    confusion: NDArray[Any], index: int, scores: NDArray[np.float32], positive: NDArray[np.bool_]
+) -> ClassQuality:
+    hits, support, answered = confusion[index, index], confusion[index].sum(), confusion[:, index].sum()
+    return ClassQuality(
+        precision=float(hits / answered) if answered else 0.0,
+        recall=float(hits / support) if support else 0.0,
+        f1=float(2 * hits / (support + answered)) if support + answered else 0.0,
+        support=int(support),
+        roc_auc=_roc_auc(scores, positive),
+        average_precision=_average_precision(scores, positive),
+    )
+
+
+def _roc_auc(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float | None:
+    """Returns the share of pairs in which the positive image has the larger score; ties count half."""
+    hits, others = int(positive.sum()), int((~positive).sum())
+    if not hits or not others:
+        return None
+    _, place, ties = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * others))
+
+
+def _average_precision(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float | None:
+    """Returns the mean of the precisions at all thresholds, weighted by the recall that each adds."""
+    if not positive.any() or positive.all():
+        return None
+    _, place, ties = np.unique(-scores, return_inverse=True, return_counts=True)
+    found = np.bincount(place, weights=positive)
+    return float((found / positive.sum() * np.cumsum(found) / np.cumsum(ties)).sum())
+
+
+def _wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    share, spread = successes / trials, z * z / trials
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / trials + spread / (4 * trials)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
+    """Returns mean confidence, accuracy and number of images of bins of equal mass."""
+    parts = np.array_split(np.argsort(confidence, kind="stable"), ECE_BINS)
+    return [(float(confidence[part].mean()), float(right[part].mean()), len(part)) for part in parts if len(part)]
+
+
+def _risk_coverage(wrong: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Returns at most a hundred points of the curve; `wrong` begins with the surest answer."""
+    kept = np.unique(np.linspace(1, len(wrong), min(len(wrong), CURVE_POINTS)).round().astype(int))
+    risks = np.cumsum(wrong)[kept - 1] / kept
+    return list(zip((kept / len(wrong)).tolist(), risks.tolist(), strict=True))

@@ -1,0 +1,58 @@
+"""One image of bulk work: read, hashed, through the service's queue, and its row."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+
+from brainmri.batching.bulk_lane import BulkLane
+from brainmri.batching.deadline import Deadline
+from brainmri.bulk.items import Item
+from brainmri.bulk.rows import Row, answered, failed
+from brainmri.errors import InferenceFailed, InvalidInput
+from brainmri.model.predictor import Predictor
+from brainmri.observe.metrics import Metrics
+
+Read = Callable[[], Awaitable[bytes]]
+
+
+class Scorer:
+    """Makes rows on the event loop.
+
+    Args:
+        lane: The way to the engine.
+        predictor: Which model answers.
+        metrics: What counts.
+    """
+
+    def __init__(self, lane: BulkLane, predictor: Predictor, metrics: Metrics) -> None:
+        self.lane = lane
+        self.predictor = predictor
+        self._metrics = metrics
+
+    async def row(self, item: Item, read: Read, deadline: Deadline) -> Row:
+        """Returns the row of one image; whatever is wrong with the image itself is a row as well.
+
+        Args:
+            item: What it is called.
+            read: Gives its bytes; called once there is a place for it.
+            deadline: When nobody waits for it any more.
+
+        Raises:
+            NotReady: The service is to end.
+            DeadlineExceeded: The deadline has passed.
+        """
+        sha256 = None
+        async with self.lane.place():
+            try:
+                data = await read()
+                sha256 = await asyncio.to_thread(_sha256, data)
+                prediction = await self.lane.predict(data, deadline, self.predictor)
+            except (InvalidInput, InferenceFailed) as error:
+                self._metrics.count_error(error)
+                return failed(item.id, item.path, sha256, error, self.predictor.model)
+        self._metrics.observe_prediction(prediction)
+        return answered(item.id, item.path, sha256, prediction)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

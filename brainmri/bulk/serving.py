@@ -1,0 +1,75 @@
+"""The bulk work of one serving process: its way to the engine, and its jobs if the server keeps any."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brainmri.batching.bulk_lane import BulkLane
+from brainmri.batching.engine import Engine
+from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.observe.metrics import Metrics
+from brainmri.settings import Settings
+
+if TYPE_CHECKING:
+    from brainmri.bulk.jobs.runner import JobRunner
+    from brainmri.bulk.jobs.store import JobStore
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """What bulk requests and jobs share.
+
+    Attributes:
+        lane: The way to the engine.
+        archives: What archives from callers to refuse.
+        store: Where jobs are kept; None if the server keeps none.
+        runner: Runs them.
+    """
+
+    lane: BulkLane
+    archives: ArchiveLimits
+    store: "JobStore | None"
+    runner: "JobRunner | None"
+
+    @classmethod
+    def of(cls, engine: Engine, metrics: Metrics, settings: Settings) -> "Bulk":
+        """Builds it; touches no disk."""
+        lane = BulkLane(engine, settings.bulk_images)
+        archives = ArchiveLimits(
+            max_members=settings.max_archive_images,
+            max_member_bytes=settings.max_image_bytes,
+            max_unpacked_bytes=settings.max_unpacked_bytes,
+        )
+        if settings.jobs_dir is None:
+            return cls(lane, archives, None, None)
+        # What runs jobs brings pyarrow, 60 MB of memory; not every server keeps jobs.
+        from brainmri.bulk.jobs.runner import JobRunner  # noqa: PLC0415
+        from brainmri.bulk.jobs.store import JobLimits, JobStore  # noqa: PLC0415
+
+        limits = JobLimits(
+            max_jobs=settings.max_jobs,
+            max_per_owner=settings.max_jobs_per_key,
+            max_bytes=settings.max_jobs_bytes,
+            ttl_s=settings.jobs_ttl_s,
+            upload_s=settings.bulk_timeout_s,
+        )
+        store = JobStore(settings.jobs_dir, limits)
+        return cls(lane, archives, store, JobRunner(store, engine, lane, metrics, settings, archives))
+
+    def prepare(self) -> None:
+        """Creates the jobs' directory, if the server keeps jobs.
+
+        Raises:
+            InvalidSettings: It cannot be created.
+        """
+        if self.store is not None:
+            self.store.prepare()
+
+    def start(self) -> None:
+        """Begins to run jobs; call it on the event loop."""
+        if self.runner is not None:
+            self.runner.start()
+
+    async def stop(self) -> None:
+        """Ends the job that runs; it goes on at the next start."""
+        if self.runner is not None:
+            await self.runner.stop()

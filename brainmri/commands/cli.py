@@ -1,0 +1,160 @@
+"""The console script `brainmri`: serve, predict, score, models, keys."""
+
+import json
+import logging
+import os
+import runpy
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+from typer.core import TyperGroup
+
+from brainmri.commands.keys import keys
+from brainmri.commands.models import models
+from brainmri.errors import BrainMRIError, ImageUnreadable
+from brainmri.lifecycle.ports import require_free
+from brainmri.model import store
+from brainmri.model.contract import LABELS, NOTICE
+from brainmri.model.predictor import Prediction, Predictor, decode_limits
+from brainmri.observe import logs
+from brainmri.settings import load_settings
+from brainmri.web.schemas import error_body, prediction_body
+
+
+class _Commands(TyperGroup):
+    """All commands; those of `score` bring pyarrow, so they are imported only when they are wanted."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Returns their names, for the help."""
+        return [*super().list_commands(ctx), "score"]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Returns one of them, or None."""
+        if cmd_name != "score":
+            return super().get_command(ctx, cmd_name)
+        from brainmri.commands.score import score  # noqa: PLC0415 -- see above
+
+        return typer.main.get_command(score)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Classifies brain-MRI slices. Research use only, never a diagnosis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Runs the command line; an expected error is one line on stderr and exit status 2."""
+    try:
+        app()
+    except BrainMRIError as error:
+        typer.echo(f"brainmri: {error.message}", err=True)
+        sys.exit(2)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (BRAINMRI_HTTP_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port (BRAINMRI_HTTP_PORT).", min=1, max=65535)] = None,
+) -> None:
+    """Start the service, HTTP and gRPC; imports the released model first."""
+    settings = load_settings()
+    folder = settings.bundles_folder()
+    bundles = [store.ensure(tag, folder) for tag in settings.models]
+    tags = ",".join(bundle.contract.tag for bundle in bundles)
+    where, number = host or settings.http_host, port or settings.http_port
+    require_free(where, number, "BRAINMRI_HTTP_PORT")
+    if settings.grpc_port:
+        require_free(settings.grpc_host, settings.grpc_port, "BRAINMRI_GRPC_PORT")
+    logs.configure(settings.log_format, settings.log_level)
+    logging.getLogger(__name__).info("Serving %s at http://%s:%d", tags, where, number)
+    command = ["bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    # The store's latest need not be the one that was just announced.
+    os.environ.update(BRAINMRI_MODELS=tags, BRAINMRI_ASKED_MODELS=",".join(settings.models))
+    os.environ["BRAINMRI_BUNDLES"] = str(folder.absolute())
+    # Whatever BentoML takes a container for, it must replace a worker that has died.
+    os.environ.pop("BENTOML_CONTAINERIZED", None)
+    command += ["--host", where, "--port", str(number)]
+    command += ["--timeout-keep-alive", str(settings.keep_alive_s)]
+    command += ["--timeout-graceful-shutdown", str(max(int(settings.shutdown_grace_s - settings.shutdown_delay_s), 1))]
+    # In this process, so that signals reach the server itself, and nothing is imported twice.
+    sys.argv = command
+    runpy.run_module("bentoml", run_name="__main__", alter_sys=True)
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
+) -> None:
+    """Classify image files in this process; exit status 1 if a file cannot be answered."""
+    rows = list(_predict(files))
+    if as_json:
+        for number, (file, answer) in enumerate(rows):
+            identity = f"{file.name}-{number}"
+            if isinstance(answer, BrainMRIError):
+                body = error_body(answer, identity).model_dump()
+            else:
+                body = prediction_body(answer, identity).model_dump()
+            typer.echo(json.dumps({"file": str(file), **body}))
+    else:
+        _print_table(rows)
+    if any(isinstance(answer, BrainMRIError) for _, answer in rows):
+        raise typer.Exit(1)
+
+
+def _predict(files: Iterable[Path]) -> Iterator[tuple[Path, Prediction | BrainMRIError]]:
+    settings = load_settings()
+    limits = decode_limits(settings)
+    bundle = store.ensure(settings.models[0], settings.bundles_folder())
+    threads = settings.inference_threads()
+    predictor = Predictor.open(bundle, settings.runtime, threads, limits, settings.novelty_policy)
+    predictor.warm_up()
+    for file in files:
+        try:
+            yield file, predictor.predict(_read(file))
+        except BrainMRIError as error:
+            yield file, error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ImageUnreadable(f"The file cannot be read: {error.strerror}.") from error
+
+
+def _print_table(rows: Iterable[tuple[Path, Prediction | BrainMRIError]]) -> None:
+    table = Table(Column("file", overflow="fold"), *(Column(name, no_wrap=True) for name in ("label", *LABELS, "ms")))
+    problems = []
+    for file, answer in rows:
+        if isinstance(answer, BrainMRIError):
+            table.add_row(str(file), answer.code)
+            problems.append(f"{file}: {answer.message}")
+            continue
+        values = [f"{answer.probabilities[label]:.3f}" for label in LABELS]
+        table.add_row(str(file), answer.label or answer.verdict, *values, f"{answer.timings_ms['total']:.0f}")
+    Console().print(table)
+    for problem in problems:
+        typer.echo(problem, err=True)
+    typer.echo(NOTICE)
+
+
+def _service_folder() -> Path:
+    # Never the working directory's: that may be anybody's code.
+    if not (_ROOT / "service.py").is_file():
+        raise BrainMRIError(f"{_ROOT} holds no service.py. Run brainmri serve from an installation of the checkout.")
+    return _ROOT

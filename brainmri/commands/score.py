@@ -1,0 +1,196 @@
+"""The commands `brainmri score` and `brainmri score merge`: many images in, a table of results out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.child import Work
+from brainmri.bulk.console import print_outcome
+from brainmri.bulk.finish import finish
+from brainmri.bulk.join import require_same_run
+from brainmri.bulk.model import OpenBundle
+from brainmri.bulk.progress import RunProgress
+from brainmri.bulk.report import write_report
+from brainmri.bulk.run import SHARD_SIZE, Engine, Request, Scored, Share, check, open_run
+from brainmri.bulk.run import score as score_share
+from brainmri.bulk.run import shard_size as shard_size_of
+from brainmri.bulk.run_folder import Format, Method, Record, RunFolder
+from brainmri.bulk.sources import Retry
+from brainmri.bulk.supervisor import Supervisor
+from brainmri.errors import ScoringHopeless
+from brainmri.model import store
+from brainmri.model.bundle import Bundle, load_bundle
+from brainmri.settings import Settings, load_settings
+
+SOME_FAILED, HOPELESS, INPUT_OUTPUT, INTERRUPTED = 1, 42, 74, 130
+"""Exit statuses besides 0 and, for a wrong call, 2; docs/scoring.md explains them."""
+
+_MOST_MEMBERS = 10_000_000
+"""Of an archive: it is the caller's own, and its list has to fit into memory."""
+
+
+class _RunByDefault(TyperGroup):
+    """A group whose command `run` need not be named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts `run` in front of what names no command."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+score = typer.Typer(
+    cls=_RunByDefault,
+    no_args_is_help=True,
+    help="Score many images into one table. `brainmri score INPUT... --out FOLDER` is short for `brainmri score run`.",
+)
+
+FormatOption = Annotated[Format, typer.Option("--format", help="Of the results.")]
+ReportOption = Annotated[bool, typer.Option("--report", help="Also write report.html, with plots.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with status 1 if any row failed.")]
+LabelsOption = Annotated[
+    Literal["parent-folder"] | None,
+    typer.Option(help="Where true labels come from: the name of each image's folder. Prints accuracy and more."),
+]
+
+
+@contextmanager
+def _exit_statuses() -> Iterator[None]:
+    """Turns what stops a run into the exit statuses that jobs on clusters decide by."""
+    try:
+        yield
+    except ScoringHopeless as error:
+        typer.echo(f"brainmri: {error.message}", err=True)
+        raise typer.Exit(HOPELESS) from error
+    except OSError as error:
+        typer.echo(f"brainmri: {error}. Mend that, and continue with --resume.", err=True)
+        raise typer.Exit(INPUT_OUTPUT) from error
+    except KeyboardInterrupt as error:
+        typer.echo("brainmri: interrupted. Continue with --resume.", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+@score.command("run")
+@_exit_statuses()
+def run(  # noqa: PLR0913 -- the options of a command
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Image files, folders, quoted patterns, zip or tar archives, tables (CSV, JSONL, Parquet) with a"
+            " column 'path', or URLs of these.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    form: FormatOption = "parquet",
+    report: ReportOption = False,
+    labels_from: LabelsOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, if there is one.")] = False,
+    strict: StrictOption = False,
+    max_error_rate: Annotated[
+        float, typer.Option(help="Stop with status 42 when a larger share of images fails.", min=0, max=1)
+    ] = 1.0,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images in one inference (BRAINMRI_MAX_BATCH_SIZE).", min=1, max=1024)
+    ] = None,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Images of a part, which an interruption may cost (default {SHARD_SIZE}).", min=1, max=100_000
+        ),
+    ] = None,
+    shard_index: Annotated[int, typer.Option(help="Which share to score, from 0; then merge.", min=0)] = 0,
+    num_shards: Annotated[int, typer.Option(help="Number of shares.", min=1)] = 1,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="What runs the work.")] = "local",
+    actors: Annotated[int, typer.Option(help="Actors of the engine ray.", min=1)] = 1,
+) -> None:
+    """Score images; one row for each, a failed image is a row as well."""
+    settings = load_settings()
+    bundle = _bundle(settings)
+    share = Share(shard_index, num_shards)
+    size = batch_size or settings.max_batch_size
+    archives = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
+    request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate)
+    check(request)
+    opener = OpenBundle.of(bundle, settings, size)
+    work = Work(opener, size, settings.decode_threads(), archives, Retry())
+    with (
+        RunFolder(out).held(shard_index),
+        RunProgress(Console(stderr=True)) as progress,
+        _engine(engine, work, shard_size_of(request), actors, settings, progress) as scoring,
+    ):
+        method = Method.of(bundle.contract, scoring.model.runtime, settings.novelty_policy, size, opener.limits)
+        record = open_run(request, method)
+        scored = score_share(request, record, scoring, progress)
+    if num_shards > 1:
+        _tell_share(share, scored, out)
+    else:
+        _finish([RunFolder(out)], record, form, report, labels_from)
+    if strict and scored.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@score.command()
+@_exit_statuses()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="--out of the shares; results go into the first.")],
+    form: FormatOption = "parquet",
+    report: ReportOption = False,
+    labels_from: LabelsOption = None,
+    strict: StrictOption = False,
+) -> None:
+    """Join the shares of a run, and verify that every image has its row."""
+    runs = [RunFolder(folder) for folder in folders]
+    failed = _finish(runs, require_same_run(runs), form, report, labels_from)
+    if strict and failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@contextmanager
+def _engine(
+    name: Literal["local", "ray"], work: Work, shard_size: int, actors: int, settings: Settings, progress: RunProgress
+) -> Iterator[Engine]:
+    if name == "local":
+        with Supervisor(work, shard_size, on_progress=progress.under_way) as local:
+            yield local
+        return
+    # An extra, and slow to import.
+    from brainmri.bulk.ray_engine import RayEngine  # noqa: PLC0415
+
+    with RayEngine(work, shard_size, actors, settings.inference_threads()) as ray:
+        yield ray
+
+
+def _bundle(settings: Settings) -> Bundle:
+    """Returns the model that `brainmri predict` would use, where other machines have it as well if possible."""
+    folder = settings.bundles_folder()
+    bundle = store.ensure(settings.models[0], folder)
+    released = folder / bundle.contract.name
+    if (released / "contract.json").is_file():
+        candidate = load_bundle(released)
+        if candidate.contract.digest() == bundle.contract.digest():
+            return candidate
+    return bundle
+
+
+def _tell_share(share: Share, scored: Scored, out: Path) -> None:
+    typer.echo(
+        f"Share {share.index} of {share.count}: {scored.images} rows, {scored.failed} failed. When all are done:"
+        f" brainmri score merge {out}"
+    )
+
+
+def _finish(folders: list[RunFolder], record: Record, form: Format, report: bool, labels_from: str | None) -> int:
+    """Joins, tells, and returns how many rows failed."""
+    outcome = finish(folders, record, form, labelled=labels_from is not None)
+    if report:
+        write_report(folders[0].report, outcome)
+    print_outcome(Console(), outcome)
+    return outcome.summary.failed

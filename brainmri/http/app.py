@@ -1,0 +1,71 @@
+"""The HTTP interface: every route, and what surrounds them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+
+from brainmri.batching.engine import Engine
+from brainmri.bulk.serving import Bulk
+from brainmri.http.documentation import documentation_routes, unknown_route
+from brainmri.http.job_routes import job_routes
+from brainmri.http.kserve_v1 import v1_routes
+from brainmri.http.models import model_routes
+from brainmri.http.predict import predict_routes
+from brainmri.http.score import score_routes
+from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.rest import routes as open_inference_routes
+from brainmri.settings import Settings
+from brainmri.web.failures import HANDLERS
+from brainmri.web.memory import BodyMemory, BodyMemoryMiddleware
+from brainmri.web.middleware import FaultMiddleware
+from brainmri.web.slots import Slots
+from brainmri.web.surroundings import metrics_route, surroundings
+
+
+def create_app(
+    engine: Engine,
+    metrics: Metrics,
+    settings: Settings,
+    swagger: Path | None = None,
+    *,
+    middleware: Sequence[Middleware] | None = None,
+    memory: BodyMemory | None = None,
+    bulk: Bulk | None = None,
+) -> Starlette:
+    """Builds the application; it answers 503 until the engine is ready.
+
+    Args:
+        engine: What predicts.
+        metrics: What counts.
+        settings: Limits, timeouts and allowed origins.
+        swagger: Folder of the Swagger UI's files, whose initializer reads `./docs.json`; no page at `/` if None.
+        middleware: What surrounds the application; `surroundings` without API keys if None. A server that has routes
+            beside this application surrounds them too, and gives none here.
+        memory: What the bodies share with those of other interfaces; nothing if None.
+        bulk: The way of bulk work to the engine, and the jobs, which somebody else starts; one of its own if None.
+    """
+    bulk, slots = bulk or Bulk.of(engine, metrics, settings), Slots(settings.max_bulk_requests)
+    if middleware is None:
+        middleware = surroundings(settings, metrics, keys=None)
+    routes: list[BaseRoute] = [
+        *predict_routes(engine, metrics, settings),
+        *score_routes(engine, metrics, settings, bulk, slots),
+        *job_routes(engine, metrics, settings, bulk, slots),
+        *model_routes(engine),
+        *v1_routes(engine, metrics, settings),
+        *open_inference_routes(engine, settings, metrics),
+        *documentation_routes(swagger),
+        metrics_route(metrics),
+    ]
+    return Starlette(
+        routes=[*routes, unknown_route(routes)],
+        middleware=[
+            *middleware,
+            Middleware(FaultMiddleware),
+            Middleware(BodyMemoryMiddleware, memory=memory or BodyMemory(settings.max_held_bytes)),
+        ],
+        exception_handlers=HANDLERS,
+    )

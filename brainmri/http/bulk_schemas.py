@@ -1,0 +1,167 @@
+"""The JSON of bulk scoring that is no row of results: the summary at its end, and jobs."""
+
+from collections import Counter
+from typing import Literal
+
+from pydantic import Field
+
+from brainmri.bulk.rows import NO_LABEL, OK, Row
+from brainmri.errors import BrainMRIError
+from brainmri.model.predictor import ModelIdentity
+from brainmri.web.schemas import Body, ModelBody
+
+NDJSON = "application/x-ndjson"
+"""One JSON document a line."""
+PARQUET = "application/vnd.apache.parquet"
+"""Registered with IANA in 2024."""
+
+
+class BulkErrorBody(Body):
+    """Why not every image has a row."""
+
+    code: str
+    """Stable and machine-readable, such as `not_ready`."""
+    message: str
+    """For people: what was wrong and what to do."""
+
+
+class ScoreSummary(Body):
+    """What became of one request as a whole."""
+
+    images: int = Field(ge=0)
+    """How many images the request holds."""
+    rows: int = Field(ge=0)
+    """How many of them have a row above; all of them when `complete`."""
+    failed: int = Field(ge=0)
+    """How many of the rows have an error in place of an answer."""
+    labels: dict[str, int]
+    """Label to number of rows; `none` when the service abstains."""
+    verdicts: dict[str, int]
+    """Verdict to number of rows."""
+    errors: dict[str, int]
+    """Error code to number of rows."""
+    left_out: int = Field(ge=0)
+    """Files of the archive that are no images by their name."""
+    complete: bool
+    """Whether every image has a row."""
+    error: BulkErrorBody | None
+    """Why not, if not."""
+    model: ModelBody
+    seconds: float = Field(ge=0)
+    """From the end of the upload to the last row."""
+    request_id: str
+    notice: str
+
+
+class ScoreSummaryLine(Body):
+    """The last line of the answer of `/score`; no row has the field `summary`."""
+
+    summary: ScoreSummary
+
+
+class Tally:
+    """Counts rows.
+
+    Attributes:
+        rows: All of them.
+        failed: Those without an answer.
+        labels: Label to number of rows.
+        verdicts: Verdict to number of rows.
+        errors: Error code to number of rows.
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.failed = 0
+        self.labels: Counter[str] = Counter()
+        self.verdicts: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+
+    def add(self, row: Row) -> None:
+        """Counts one row."""
+        self.rows += 1
+        if row.status == OK:
+            self.labels[row.label or NO_LABEL] += 1
+            self.verdicts[row.verdict or NO_LABEL] += 1
+        else:
+            self.failed += 1
+            self.errors[row.error_code or NO_LABEL] += 1
+
+
+def summary_line(  # noqa: PLR0913 -- the fields of the line
+    tally: Tally,
+    *,
+    images: int,
+    left_out: int,
+    error: BrainMRIError | None,
+    model: ModelIdentity,
+    seconds: float,
+    request_id: str,
+    notice: str,
+) -> bytes:
+    """Returns the last line of the answer to `/score`."""
+    summary = ScoreSummary(
+        images=images,
+        rows=tally.rows,
+        failed=tally.failed,
+        labels=dict(sorted(tally.labels.items())),
+        verdicts=dict(sorted(tally.verdicts.items())),
+        errors=dict(sorted(tally.errors.items())),
+        left_out=left_out,
+        complete=tally.rows == images,
+        error=None if error is None else BulkErrorBody(code=error.code, message=error.message),
+        model=ModelBody(name=model.name, version=model.version, runtime=model.runtime),
+        seconds=round(seconds, 3),
+        request_id=request_id,
+        notice=notice,
+    )
+    return ScoreSummaryLine(summary=summary).model_dump_json().encode() + b"\n"
+
+
+class JobSourceBody(Body):
+    """Where the images of a job come from."""
+
+    kind: Literal["upload", "path"]
+    path: str | None
+    """Below the server's input folder; null for an upload."""
+
+
+class JobBody(Body):
+    """A job, as far as it is now."""
+
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    """Whoever has it, and the API key that made it if the server asks for keys, may read and delete the job."""
+    state: Literal["queued", "running", "succeeded", "failed"]
+    source: JobSourceBody
+    model: str
+    """`name:version`."""
+    created: str
+    """In UTC, ISO 8601, as the other times."""
+    started: str | None
+    """When its turn came."""
+    ended: str | None
+    expires: str | None
+    """When it is deleted with its results; null while it has not ended."""
+    images: int | None = Field(ge=0)
+    """How many there are; null until they have been listed."""
+    done: int = Field(ge=0)
+    """Images with a stored row; they are stored in groups."""
+    failed: int = Field(ge=0)
+    """How many of those have an error in place of an answer."""
+    progress: float = Field(ge=0, le=1)
+    """Share of the images that are done."""
+    error: BulkErrorBody | None
+    """Why it failed."""
+    notice: str
+
+
+class JobsBody(Body):
+    """The jobs of one caller, the oldest first."""
+
+    jobs: list[JobBody]
+
+
+class PathRequest(Body):
+    """A job whose images the server can already read."""
+
+    path: str
+    """A folder, an image or an archive below the server's input folder, relative to it."""

@@ -1,0 +1,46 @@
+"""The routes of jobs, whether or not the server keeps any."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from brainmri.batching.engine import Engine
+from brainmri.bulk.serving import Bulk
+from brainmri.errors import JobsDisabled
+from brainmri.observe.metrics import Metrics
+from brainmri.settings import Settings
+from brainmri.web.slots import Slots
+
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk, slots: Slots) -> list[BaseRoute]:
+    """Returns the routes of jobs; without jobs they all say so.
+
+    Args:
+        engine: Whose models may be chosen.
+        metrics: What counts.
+        settings: Limits.
+        bulk: Where jobs are kept, if the server keeps any.
+        slots: How many uploads there may be, shared with `/score`.
+    """
+    create: _Handler = _disabled
+    show_all = show = delete = results = create
+    if bulk.store is not None:
+        from brainmri.http.jobs import Jobs  # noqa: PLC0415 -- brings pyarrow, 60 MB of memory
+
+        jobs = Jobs(engine, metrics, settings, bulk.store, bulk.archives, slots)
+        create, show_all, show, delete, results = jobs.create, jobs.list, jobs.show, jobs.delete, jobs.results
+    return [
+        Route("/jobs", create, methods=["POST"]),
+        Route("/jobs", show_all, methods=["GET"]),
+        Route("/jobs/{id}", show, methods=["GET"]),
+        Route("/jobs/{id}", delete, methods=["DELETE"]),
+        Route("/jobs/{id}/results", results, methods=["GET"]),
+    ]
+
+
+async def _disabled(_: Request) -> Response:
+    raise JobsDisabled("This server keeps no jobs. Use /score, or ask whoever runs it to set BRAINMRI_JOBS_DIR.")

@@ -1,0 +1,92 @@
+"""KServe's protocol V1, which is TensorFlow Serving's REST API: `POST /v1/models/NAME:predict`.
+
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from brainmri.batching.engine import Engine
+from brainmri.errors import BrainMRIError, NotReady
+from brainmri.http.instances import InstanceLimits, read_instances
+from brainmri.http.predict import json_response
+from brainmri.model.predictor import Prediction
+from brainmri.observe.metrics import Metrics
+from brainmri.settings import Settings
+from brainmri.web.answers import all_or_error
+from brainmri.web.body import BodyLimits, read_body
+from brainmri.web.call import Call, attend
+from brainmri.web.schemas import V1Model, V1Models, V1Prediction, V1Version, prediction_body
+
+_ALL = "/v1/models"
+_ONE = _ALL + "/{name}"
+_ONE_VERSION = _ONE + "/versions/{version}"
+
+
+def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[BaseRoute]:
+    """Returns the routes of the protocol; its names are those of the bundles and their serving names."""
+
+    async def predict(request: Request) -> Response:
+        call = Call.of(request, engine, settings, **request.path_params)
+        limits = BodyLimits(settings.max_request_bytes, settings.upload_idle_timeout_s, call.deadline)
+        body = await read_body(request, limits)
+        work = _predict(engine, call, body, settings)
+        predictions = await attend(request, call.deadline, work)
+        for prediction in predictions:
+            metrics.observe_prediction(prediction)
+        request_id, notice = request.state.request_id, call.predictor.contract.notice
+        bodies = [prediction_body(prediction, request_id, notice) for prediction in predictions]
+        return json_response(V1Prediction(predictions=bodies))
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
+        contract = engine.models.get(name, request.path_params.get("version", "")).contract
+        if not engine.server_ready:
+            raise NotReady("The server is starting or draining. Ask another replica, or try again in a few seconds.")
+        status = {"error_code": "OK", "error_message": ""}
+        version = V1Version(version=contract.version, state="AVAILABLE", status=status)
+        return json_response(V1Model(name=name, ready=True, model_version_status=[version]))
+
+    async def models(_: Request) -> Response:
+        names = dict.fromkeys(predictor.contract.serving_name for predictor in engine.models.all())
+        return json_response(V1Models(models=list(names)))
+
+    # A name takes every character but the slash, so the longer path comes first.
+    return [
+        Route(_ONE + ":predict", predict, methods=["POST"]),
+        Route(_ONE_VERSION + ":predict", predict, methods=["POST"]),
+        Route(_ALL, models, methods=["GET"]),
+        Route(_ONE, model, methods=["GET"]),
+        Route(_ONE_VERSION, model, methods=["GET"]),
+    ]
+
+
+async def _predict(engine: Engine, call: Call, body: bytes, settings: Settings) -> list[Prediction]:
+    """Answers for the encoded images, then for the tensors: the second may be refused when the first have been run."""
+    side = call.predictor.contract.input.height
+    limits = InstanceLimits(settings.max_request_images, settings.max_image_bytes, side)
+    instances = await asyncio.to_thread(read_instances, body, limits)
+    images = [instance for instance in instances if isinstance(instance, bytes)]
+    tensors = [instance for instance in instances if not isinstance(instance, bytes)]
+    from_images = iter(await _answer(engine, call, images))
+    from_tensors = iter(await _infer(engine, call, tensors))
+    answers = [next(from_images if isinstance(instance, bytes) else from_tensors) for instance in instances]
+    return all_or_error(answers, "Instance {}".format)
+
+
+async def _answer(engine: Engine, call: Call, images: list[bytes]) -> Sequence[Prediction | BrainMRIError]:
+    if not images:
+        return []
+    return await engine.predict_many(images, call.deadline, predictor=call.predictor, priority=call.priority)
+
+
+async def _infer(engine: Engine, call: Call, tensors: list[NDArray[np.uint8]]) -> Sequence[Prediction]:
+    if not tensors:
+        return []
+    return await engine.infer(np.stack(tensors), call.deadline, predictor=call.predictor, priority=call.priority)

@@ -1,0 +1,160 @@
+"""The operations on image files and on the models that answer."""
+
+from typing import Any
+
+from brainmri.http.openapi.parts import (
+    EXAMPLE_ID,
+    PREDICTING,
+    READING,
+    REQUEST_ID_ONLY,
+    RUNNING,
+    Node,
+    answer,
+    errors,
+    operation,
+    parameter,
+)
+from brainmri.model.contract import NOTICE
+from brainmri.web.schemas import BatchBody, ErrorBody, ErrorDetail, ModelBody, PredictionBody, TimingsBody
+from brainmri.web.upload import FIELD, FIELD_OF_MANY
+
+_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+_TEXT = {"type": "string"}
+
+EXAMPLE_PREDICTION = PredictionBody(
+    label="glioma",
+    confidence=0.97,
+    probabilities={"glioma": 0.97, "meningioma": 0.015, "notumor": 0.01, "pituitary": 0.005},
+    verdict="glioma",
+    in_distribution=True,
+    novelty=0.12,
+    model=ModelBody(name="brain_mri_xception", version="0.2.2", runtime="openvino-int8"),
+    request_id=EXAMPLE_ID,
+    timings_ms=TimingsBody(decode=2.1, queue=0.3, inference=24.0, total=26.4),
+    notice=NOTICE,
+)
+"""What a prediction looks like."""
+
+_EXAMPLE_BATCH = BatchBody(
+    results=[
+        EXAMPLE_PREDICTION,
+        ErrorBody(
+            error=ErrorDetail(
+                code="image_empty",
+                message="The image is empty (0 bytes). Send the file's content.",
+                request_id=EXAMPLE_ID,
+            )
+        ),
+    ],
+    count=2,
+    errors=1,
+    request_id=EXAMPLE_ID,
+)
+
+
+def form_of(name: str, schema: dict[str, Any]) -> Node:
+    """Returns a body of type multipart/form-data with one field."""
+    form = {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: schema}}
+    return {"multipart/form-data": {"schema": form}}
+
+
+def choice(name: str) -> list[Node]:
+    """Returns the parameters that choose a model; `name` is the first one's."""
+    return [
+        parameter(name, "query", "Bundle name or serving name; the default model if absent.", _TEXT, "brain_mri"),
+        parameter("version", "query", "Version; the first one of that name if absent.", _TEXT, "0.2.2"),
+    ]
+
+
+def image_paths() -> Node:
+    """Returns the paths that take image files."""
+    one = operation(
+        "predict",
+        "prediction",
+        "Classify one slice.",
+        {
+            "200": answer("The prediction.", "PredictionBody", EXAMPLE_PREDICTION.model_dump()),
+            **errors(PREDICTING),
+        },
+        parameters=[*choice("model"), *RUNNING],
+        body={
+            **form_of(FIELD, {**_FILE, "description": "One JPEG, PNG, BMP, TIFF, WebP or GIF file."}),
+            "image/*": {"schema": _FILE},
+        },
+    )
+    many = operation(
+        "predict_batch",
+        "prediction",
+        "Classify several slices.",
+        {
+            "200": answer("One result for each file, in order.", "BatchBody", _EXAMPLE_BATCH.model_dump()),
+            **errors(PREDICTING),
+        },
+        description="Each result is what `/predict` answers for that file alone: a prediction, or an object with"
+        " `error`. A file that cannot be answered changes nothing for the others, also when it exceeds the limit of one"
+        " image. The request fails as a whole when it exceeds its own limits, and when nothing was answered for a"
+        " reason that is not the files', such as overload.",
+        parameters=[*choice("model"), *RUNNING],
+        body=form_of(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE}),
+    )
+    return {"/predict": {"post": one}, "/predict_batch": {"post": many}}
+
+
+BENTOML_SCHEMAS: Node = {
+    "BentoMLError": {
+        "description": "BentoML's own errors.",
+        "anyOf": [
+            {"type": "object", "required": ["error"], "properties": {"error": _TEXT}},
+            {"type": "array", "items": {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}},
+            {"$ref": "#/components/schemas/ErrorBody"},
+        ],
+    },
+    "TensorRequest": {
+        "type": "object",
+        "required": ["images"],
+        "properties": {
+            "images": {"type": "array", "description": "Whole numbers from 0 to 255, [B][299][299][3]; B at most 2."}
+        },
+    },
+}
+"""What BentoML's own route takes and answers."""
+
+
+def tensor_paths() -> Node:
+    """Returns the path that BentoML itself answers, for its own clients."""
+    rows = {
+        "type": "array",
+        "items": {"type": "array", "minItems": 4, "maxItems": 4, "items": {"type": "number"}},
+        "description": "Probabilities of glioma, meningioma, notumor and pituitary, one row for each image.",
+    }
+    refused = {status: answer("Refused or failed.", "BentoMLError") for status in ("400", "413", "429", "500", "503")}
+    tensors = operation(
+        "probabilities",
+        "prediction",
+        "Classify tensors, for BentoML's own clients.",
+        {"200": answer("The probabilities.", rows), **errors((401,)), **refused},
+        description="BentoML reads and answers it, so errors have its shapes, and the body is JSON of known length. The"
+        " Open Inference Protocol carries the same tensors at a fraction of the cost.",
+        parameters=REQUEST_ID_ONLY,
+        body={"application/json": {"schema": {"$ref": "#/components/schemas/TensorRequest"}}},
+    )
+    return {"/probabilities": {"post": tensors}}
+
+
+def model_paths() -> Node:
+    """Returns the paths that describe the models."""
+    model = operation(
+        "model",
+        "models",
+        "What a model promises: contract, card, and which others are served.",
+        {"200": answer("The contract and more.", "ModelDescription"), **errors(READING)},
+        parameters=[*choice("name"), *REQUEST_ID_ONLY],
+    )
+    models = operation(
+        "models",
+        "models",
+        "Which models are served, the default first; none before the first is loaded.",
+        {"200": answer("The models.", "ModelsBody"), **errors((401, 500))},
+        parameters=REQUEST_ID_ONLY,
+    )
+    return {"/model": {"get": model}, "/models": {"get": models}}

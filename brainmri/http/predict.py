@@ -1,0 +1,74 @@
+"""POST /predict for one image, POST /predict_batch for several."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from brainmri.batching.engine import Engine
+from brainmri.errors import BrainMRIError, InvalidInput
+from brainmri.model.predictor import Prediction
+from brainmri.observe.metrics import Metrics
+from brainmri.settings import Settings
+from brainmri.web.call import Call, attend
+from brainmri.web.schemas import batch_body, prediction_body
+from brainmri.web.upload import read_image, read_images
+
+
+def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[BaseRoute]:
+    """Returns the routes that answer uploads of image files."""
+
+    async def predict(request: Request) -> Response:
+        call = _call(request, engine, settings)
+        data = await read_image(request, settings, call.deadline)
+        work = engine.predict(data, call.deadline, predictor=call.predictor, priority=call.priority)
+        prediction = await attend(request, call.deadline, work)
+        metrics.observe_prediction(prediction)
+        return json_response(prediction_body(prediction, request.state.request_id, call.predictor.contract.notice))
+
+    async def predict_batch(request: Request) -> Response:
+        call = _call(request, engine, settings)
+        uploads = await read_images(request, settings, call.deadline)
+        images = [upload for upload in uploads if isinstance(upload, bytes)]
+        work = engine.predict_many(images, call.deadline, predictor=call.predictor, priority=call.priority)
+        answered = iter(await attend(request, call.deadline, work))
+        answers = [next(answered) if isinstance(upload, bytes) else upload for upload in uploads]
+        require_an_answer(answers)
+        for answer in answers:
+            if isinstance(answer, Prediction):
+                metrics.observe_prediction(answer)
+            else:
+                metrics.count_error(answer)
+        return json_response(batch_body(answers, request.state.request_id, call.predictor.contract.notice))
+
+    return [
+        Route("/predict", predict, methods=["POST"]),
+        Route("/predict_batch", predict_batch, methods=["POST"]),
+    ]
+
+
+def require_an_answer(answers: Sequence[Prediction | BrainMRIError]) -> None:
+    """Makes a request of several images fail as a whole when nothing was answered and that is not the images' fault.
+
+    An overloaded server must say 429, not 200 with a list of refusals, or else no client and no balancer slows down.
+
+    Raises:
+        BrainMRIError: The first error that is not about an image.
+    """
+    if any(isinstance(answer, Prediction) for answer in answers):
+        return
+    for answer in answers:
+        if isinstance(answer, BrainMRIError) and not isinstance(answer, InvalidInput):
+            raise answer
+
+
+def json_response(body: BaseModel) -> Response:
+    """Returns a body as JSON."""
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+def _call(request: Request, engine: Engine, settings: Settings) -> Call:
+    query = request.query_params
+    return Call.of(request, engine, settings, query.get("model", ""), query.get("version", ""))

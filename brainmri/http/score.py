@@ -1,0 +1,152 @@
+"""POST /score: many images in one request, a line of JSON for each as soon as it is done, and a summary last."""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.engine import Engine
+from brainmri.bulk.archive_rows import ArchiveRows, row_line
+from brainmri.bulk.archives.archive import Archive, ArchiveLimits, open_archive
+from brainmri.bulk.items import is_image_name
+from brainmri.bulk.scorer import Scorer
+from brainmri.bulk.serving import Bulk
+from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady
+from brainmri.http.bulk_schemas import NDJSON, Tally, summary_line
+from brainmri.observe.metrics import Metrics
+from brainmri.settings import Settings
+from brainmri.web.call import attend
+from brainmri.web.slots import Slots
+from brainmri.web.spool import receive_archive
+
+_SEND_PATIENCE_S = 30.0
+"""After the deadline, for a client that reads slowly to get the summary."""
+
+_logger = logging.getLogger(__name__)
+
+
+def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk, slots: Slots) -> list[BaseRoute]:
+    """Returns the route that answers an archive, or a form of many images.
+
+    Args:
+        engine: Whose models may be chosen.
+        metrics: What counts.
+        settings: Limits.
+        bulk: The way to the engine, shared with jobs.
+        slots: How many bulk requests there may be, shared with uploads of jobs.
+    """
+
+    async def score(request: Request) -> Response:
+        query = request.query_params
+        predictor = engine.models.get(query.get("model", ""), query.get("version", ""))
+        deadline = Deadline.after(settings.bulk_timeout_s)
+        engine.require_room(deadline, predictor=predictor, priority=Priority.BULK)
+        with ExitStack() as held:
+            held.enter_context(slots.one())
+            folder = settings.spool_dir or Path(tempfile.gettempdir())
+            # It has no name: it is gone with the process, however that ends.
+            file = held.enter_context(tempfile.TemporaryFile(dir=folder))
+            is_form = await receive_archive(request, file, folder, settings)
+            archive = await _opened(held, file, bulk.archives)
+            members = [member for member in archive.members if is_form or is_image_name(member.name)]
+            rows = ArchiveRows(archive, members, Scorer(bulk.lane, predictor, metrics), deadline)
+            answer = _Answer(rows, len(archive.members) - len(members), request.state.request_id)
+            return _RowsResponse(answer, deadline, held.pop_all())
+
+    return [Route("/score", score, methods=["POST"])]
+
+
+async def _opened(held: ExitStack, file: BinaryIO, limits: ArchiveLimits) -> Archive:
+    # To list a compressed tar takes a pass over it.
+    opening = open_archive(file, limits)
+    archive = await asyncio.to_thread(opening.__enter__)
+    held.push(opening.__exit__)
+    return archive
+
+
+class _Answer:
+    """The lines of one answer.
+
+    Args:
+        rows: What is scored.
+        left_out: How many files are not.
+        request_id: For the summary.
+    """
+
+    def __init__(self, rows: ArchiveRows, left_out: int, request_id: str) -> None:
+        self._rows = rows
+        self._left_out = left_out
+        self._request_id = request_id
+
+    async def lines(self) -> AsyncGenerator[bytes, None]:
+        """Yields a line for each row, and the summary, also when something ends the rows early."""
+        begun, tally = time.perf_counter(), Tally()
+        ending: BrainMRIError | None = None
+        try:
+            async with aclosing(self._rows.scored()) as rows:
+                async for row in rows:
+                    tally.add(row)
+                    yield row_line(row)
+        except (NotReady, DeadlineExceeded) as error:
+            ending = error
+        yield self._summary(tally, ending, time.perf_counter() - begun)
+
+    def _summary(self, tally: Tally, ending: BrainMRIError | None, seconds: float) -> bytes:
+        predictor = self._rows.predictor
+        return summary_line(
+            tally,
+            images=len(self._rows.members),
+            left_out=self._left_out,
+            error=ending,
+            model=predictor.model,
+            seconds=seconds,
+            request_id=self._request_id,
+            notice=predictor.contract.notice,
+        )
+
+
+class _RowsResponse(Response):
+    """Streams the lines for as long as somebody reads them.
+
+    Args:
+        answer: The lines.
+        deadline: When the last row is due.
+        held: What is given back at the end, however it comes.
+    """
+
+    media_type = NDJSON
+
+    def __init__(self, answer: _Answer, deadline: Deadline, held: ExitStack) -> None:
+        # A proxy that gathers the answer would keep the rows from their reader.
+        super().__init__(headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"})
+        del self.headers["content-length"]
+        self._answer = answer
+        self._patience = Deadline.after(deadline.remaining_s + _SEND_PATIENCE_S)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it."""
+        with self._held:
+            try:
+                await attend(Request(scope, receive), self._patience, self._send(send))
+            except ClientDisconnect:
+                _logger.info("The client left before the last row")
+            except DeadlineExceeded:
+                _logger.warning("The client reads its rows too slowly; the connection is closed")
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._answer.lines()) as lines:
+            async for line in lines:
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,1 +1,0 @@
-"""Tensors to calibrated answers: runtimes, calibration, and the whole way of one image."""

@@ -1,0 +1,1 @@
+"""What may run a network: one module for each runtime."""

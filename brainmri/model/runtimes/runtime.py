@@ -1,0 +1,112 @@
+"""What a runtime must do, and the opening of the one that the bundle and the machine allow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.model.bundle import Bundle
+from brainmri.model.variants import Variant, choose, require_package
+from brainmri.settings import RuntimeChoice as Choice
+
+__all__ = ["Choice", "Output", "Runtime", "RuntimeInfo", "Variant", "choose", "open_runtime", "require_package"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the network says about a batch of B images.
+
+    Attributes:
+        logits: float32 `[B, 4]`, in the order of the contract's labels, before temperature scaling.
+        features: float32 `[B, D]`, pooled over the picture, for the novelty detector.
+    """
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+    @classmethod
+    def join(cls, parts: Sequence["Output"]) -> "Output":
+        """Returns the parts as one output, in their order; at least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        logits, features = [part.logits for part in parts], [part.features for part in parts]
+        return cls(np.concatenate(logits), np.concatenate(features))
+
+    def rows(self, start: int, stop: int) -> "Output":
+        """Returns the images `start` to `stop - 1`, without a copy."""
+        return Output(self.logits[start:stop], self.features[start:stop])
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """Which runtime answers.
+
+    Attributes:
+        name: Runtime and precision, such as `openvino-int8`.
+        precision: What it computes in or, of TensorFlow, stores: `int8`, `bf16`, `f32`, `f16`.
+        threads: CPU threads that it uses.
+        batch_sizes: The batch sizes that it has compiled, ascending; empty if any size is as good.
+        streams: Inferences that it runs at a time.
+        version: Of the package that runs the network.
+        device: `cpu` or `cuda`.
+    """
+
+    name: str
+    precision: str
+    threads: int
+    batch_sizes: tuple[int, ...] = ()
+    streams: int = 1
+    version: str = ""
+    device: str = "cpu"
+
+
+class Runtime(Protocol):
+    """One loaded network. Safe to call from several threads; calls may wait for each other."""
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """Which runtime answers."""
+        ...
+
+    def infer(self, images: NDArray[np.uint8]) -> Output:
+        """Runs the network on uint8 `[B, 299, 299, 3]` with values in [0, 255]."""
+        ...
+
+
+def open_runtime(
+    bundle: Bundle, choice: Choice = "auto", threads: int = 1, streams: int = 1, full_batch: int = 0
+) -> Runtime:
+    """Loads the network of a verified bundle.
+
+    Args:
+        bundle: Where the artefacts are.
+        choice: Which runtime; see `variants.choose`.
+        threads: CPU threads of the runtime, at least 1.
+        streams: Inferences at a time, at least 1, among which OpenVINO and LiteRT share the threads; ONNX Runtime runs
+            each with all of them, TensorFlow runs one after the other.
+        full_batch: Images in the batches that come most under load, 0 if none do: OpenVINO's streams get a network of
+            just this size, a twentieth faster, for about 50 MiB.
+
+    Raises:
+        RuntimeUnavailable: The bundle has no artefact for the runtime, or its package is not installed.
+        InvalidBundle: The artefact does not hold a network of the contract's shape.
+    """
+    variant = choose(bundle, choice)
+    # Imported here so that serving needs the chosen framework only.
+    if variant.family == "openvino":
+        from brainmri.model.runtimes.openvino import OpenVINORuntime  # noqa: PLC0415
+
+        return OpenVINORuntime(bundle, variant, threads, streams, full_batch)
+    if variant.family == "onnx":
+        from brainmri.model.runtimes.onnx import ONNXRuntime  # noqa: PLC0415
+
+        return ONNXRuntime(bundle, variant, threads, streams)
+    if variant.family == "litert":
+        from brainmri.model.runtimes.litert import LiteRTRuntime  # noqa: PLC0415
+
+        return LiteRTRuntime(bundle, variant, threads, streams)
+    from brainmri.model.runtimes.tensorflow import TensorFlowRuntime  # noqa: PLC0415
+
+    return TensorFlowRuntime(bundle, variant, threads)

@@ -1,0 +1,134 @@
+"""What `/metrics` shows: the metrics of every live worker, and what the system knows about their processes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainmri.observe.metric_specs import CPU, MEMORY_LIMIT, MODEL, OLDEST, RESIDENT, THREADS
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Metric
+    from prometheus_client.samples import Sample
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_PROC = Path("/proc")
+_CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED_BYTES = 1 << 60
+"""Control groups of version 1 without a limit hold a number beyond this."""
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """Returns everything in Prometheus's text format.
+
+    Args:
+        registry: The metrics of this process; not read where `PROMETHEUS_MULTIPROC_DIR` names the files of all workers.
+    """
+    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 -- see brainmri/observe/metrics.py
+    from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # noqa: PLC0415
+
+    workers = [os.getpid()]
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        workers, dead = _workers(Path(folder))
+        for pid in dead:
+            # Another scrape may remove the same files at the same time.
+            with contextlib.suppress(FileNotFoundError):
+                mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    shown = CollectorRegistry()
+    shown.register(_Families([*map(_finish, registry.collect()), *_process_families(workers)]))
+    return generate_latest(shown)
+
+
+class _Families:
+    """Metrics that are computed already, as a collector."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = sorted(families, key=lambda family: family.name)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _finish(family: Metric) -> Metric:
+    # The files of several workers hold no times of creation; a single process shows none either.
+    family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+    if family.name == OLDEST.name:
+        # Stored as the instant at which the oldest image was queued.
+        family.samples = [sample._replace(value=_age_s(sample.value)) for sample in family.samples]
+    elif family.name in (MODEL.name, THREADS.name):
+        family.samples = [sample for sample in family.samples if sample.value]
+    elif family.type == "histogram":
+        family.samples.sort(key=_bucket_order)
+    return family
+
+
+def _age_s(instant: float) -> float:
+    return 0.0 if math.isinf(instant) else max(0.0, time.monotonic() - instant)
+
+
+def _bucket_order(sample: Sample) -> tuple[tuple[tuple[str, str], ...], int, float]:
+    # The workers' files bring a sum before its buckets; the format wants them after.
+    series = tuple(sorted(pair for pair in sample.labels.items() if pair[0] != "le"))
+    rank = ("_bucket", "_sum", "_count").index(sample.name[sample.name.rindex("_") :])
+    return series, rank, float(sample.labels.get("le", 0))
+
+
+def _workers(folder: Path) -> tuple[list[int], list[int]]:
+    """Returns the processes that wrote to `folder`: those that still run, and those that do not."""
+    written = {int(file.stem.rsplit("_", 1)[1]) for file in folder.glob("*.db")}
+    # The number of a dead worker may have been given to a stranger; a worker has the parent that we have.
+    live = {pid for pid in written if pid == os.getpid() or _parent(pid) == os.getppid()}
+    return sorted(live | {os.getpid()}), sorted(written - live)
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        # The second field, the name, may hold spaces and parentheses.
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _parent(pid: int) -> int | None:
+    fields = _stat(pid)
+    # A zombie still has a parent.
+    return None if fields is None or fields[0] == "Z" else int(fields[1])
+
+
+def _process_families(pids: Iterable[int]) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
+
+    resident = GaugeMetricFamily(RESIDENT.name, RESIDENT.help, labels=RESIDENT.labels)
+    cpu = CounterMetricFamily(CPU.name, CPU.help, labels=CPU.labels)
+    for pid in pids:
+        # Fields 14, 15 and 24 of proc_pid_stat(5); the list begins with the third.
+        if (fields := _stat(pid)) is not None:
+            resident.add_metric([str(pid)], int(fields[21]) * _PAGE_BYTES)
+            cpu.add_metric([str(pid)], (int(fields[11]) + int(fields[12])) / _TICKS)
+    limit = GaugeMetricFamily(MEMORY_LIMIT.name, MEMORY_LIMIT.help, labels=MEMORY_LIMIT.labels)
+    if (limit_bytes := memory_limit_bytes()) is not None:
+        limit.add_metric([], limit_bytes)
+    yield from (resident, limit, cpu)
+
+
+def memory_limit_bytes(cgroup: Path = _CGROUP) -> int | None:
+    """Returns the memory limit of the container in bytes, None without one.
+
+    Args:
+        cgroup: Where the control groups are mounted (v2 `memory.max`, or v1 `memory/memory.limit_in_bytes`).
+    """
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError):
+            limit = (cgroup / name).read_text().strip()
+            return int(limit) if limit.isdigit() and int(limit) < _UNLIMITED_BYTES else None
+    return None

@@ -1,0 +1,147 @@
+"""What both protocols share: a validated request goes to the engine, its predictions become output tensors."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.engine import Engine
+from brainmri.errors import BrainMRIError, MalformedRequest, Overloaded
+from brainmri.model.predictor import Prediction
+from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.models import Kind, ServedModel, TensorSpec
+from brainmri.open_inference.outputs import OutputTensor, WantedOutput, all_outputs, check_outputs, make_output
+from brainmri.open_inference.statistics import statistics_of
+from brainmri.open_inference.tensors import Tensor, check_tensor, files, pixels
+from brainmri.settings import Settings
+from brainmri.web.answers import all_or_error
+
+MAX_ID_CHARACTERS = 256
+"""Longest id of a request; the answer repeats it."""
+
+_CHEAP = 16384
+"""Numbers or characters that are converted on the event loop, in well under a millisecond."""
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """One inference, whichever protocol it came by.
+
+    Attributes:
+        model: Which model.
+        inputs: As sent.
+        outputs: What to answer; every output of the model if empty.
+        timeout_us: Time that the client gives it, in microseconds; 0 for as long as the server allows.
+        priority: Interactive or bulk work.
+    """
+
+    model: ServedModel
+    inputs: Sequence[Tensor]
+    outputs: Sequence[WantedOutput] = ()
+    timeout_us: int = 0
+    priority: Priority = Priority.INTERACTIVE
+
+
+class DataPlane:
+    """Answers inference requests.
+
+    Args:
+        engine: What predicts.
+        settings: Limits.
+        metrics: Counts each answered image.
+
+    Attributes:
+        engine: The same.
+        settings: The same.
+        slots: How many requests may be under way.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+        self.engine = engine
+        self.settings = settings
+        self._metrics = metrics
+        self._statistics = statistics_of(engine)
+        # Each request holds an image at least: more of them than this would only wait to be refused by the queue.
+        self._free = self.slots = settings.max_queue_images + settings.max_batch_size
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Holds one of the places for requests under way, so that bodies do not pile up in memory.
+
+        Raises:
+            Overloaded: All of them are taken.
+        """
+        if not self._free:
+            raise Overloaded.by_requests(self.slots)
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+    async def infer(self, request: InferRequest, deadline: Deadline) -> list[OutputTensor]:
+        """Answers one request.
+
+        Args:
+            request: What to run.
+            deadline: When the caller stops waiting; the request's own timeout may come earlier.
+
+        Raises:
+            BrainMRIError: Any of the engine's, or the request does not fit the model.
+        """
+        model = request.model
+        statistics = self._statistics.of(model.name, model.version)
+        start = time.perf_counter()
+        try:
+            predictions = await self._predict(request, _earlier(deadline, request.timeout_us))
+        except (BrainMRIError, asyncio.CancelledError):
+            statistics.failed(time.perf_counter() - start)
+            raise
+        statistics.succeeded(predictions, time.perf_counter() - start)
+        for prediction in predictions:
+            self._metrics.observe_prediction(prediction)
+        return [make_output(wanted, model, predictions) for wanted in request.outputs or all_outputs(model)]
+
+    async def _predict(self, request: InferRequest, deadline: Deadline) -> list[Prediction]:
+        model, priority = request.model, request.priority
+        check_outputs(request.outputs, model)
+        tensor = _only_input(request.inputs, model.input)
+        check_tensor(tensor, model.input, self.settings.max_request_images)
+        cheap = tensor.cost <= _CHEAP
+        if model.kind is Kind.TENSOR:
+            images = pixels(tensor) if cheap else await asyncio.to_thread(pixels, tensor)
+            return await self.engine.infer(images, deadline, predictor=model.predictor, priority=priority)
+        encoded = files(tensor) if cheap else await asyncio.to_thread(files, tensor)
+        results = await self.engine.predict_many(encoded, deadline, predictor=model.predictor, priority=priority)
+        return all_or_error(results, "Element {} of the input".format)
+
+
+def priority_of(level: int) -> Priority:
+    """Returns the meaning of the parameter `priority`: 1 is interactive work, 2 bulk work, 0 the default of 1.
+
+    Raises:
+        MalformedRequest: Another level.
+    """
+    if level not in (0, 1, 2):
+        raise MalformedRequest(
+            f"The parameter priority is {level}; it must be 1 (interactive, the default) or 2 (bulk).", limit="1, 2"
+        )
+    return Priority.BULK if level == 2 else Priority.INTERACTIVE
+
+
+def _earlier(deadline: Deadline, timeout_us: int) -> Deadline:
+    if timeout_us < 0:
+        raise MalformedRequest(f"The parameter timeout is {timeout_us} microseconds; it must not be negative.")
+    if timeout_us == 0:
+        return deadline
+    return min(deadline, Deadline.after(timeout_us / 1e6), key=lambda one: one.at)
+
+
+def _only_input(inputs: Sequence[Tensor], spec: TensorSpec) -> Tensor:
+    if len(inputs) != 1:
+        raise MalformedRequest(
+            f"The request has {len(inputs)} inputs; the model takes one, {spec.name!r}.", limit="1 input"
+        )
+    return inputs[0]

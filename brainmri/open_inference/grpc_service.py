@@ -1,0 +1,147 @@
+"""The methods of `inference.GRPCInferenceService`; those that are not offered say so."""
+
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message_factory import GetMessageClass
+from tritonclient.grpc import service_pb2
+
+from brainmri.open_inference.about import all_statistics, configuration, index, metadata, server_metadata
+from brainmri.open_inference.dataplane import DataPlane
+from brainmri.open_inference.grpc_call import (
+    Method,
+    Rpc,
+    RpcHandler,
+    Surroundings,
+    with_key,
+    with_memory,
+    with_parsing,
+    with_place,
+)
+from brainmri.open_inference.grpc_infer import to_request, to_response
+from brainmri.open_inference.models import find_model, served_models
+from brainmri.web.auth import KeyRing
+
+_DESCRIPTOR = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+SERVICE_NAME = str(_DESCRIPTOR.full_name)
+
+_PROBES = ("ServerLive", "ServerReady", "ModelReady")
+"""Methods that need no key: whoever restarts or balances has none."""
+
+_INFER = "ModelInfer"
+_NOT_OFFERED = {
+    "ModelStreamInfer": "Send a ModelInfer for each request; those of one connection run side by side.",
+    "RepositoryModelLoad": "Models are chosen with BRAINMRI_MODELS and `brainmri models activate`.",
+    "RepositoryModelUnload": "Models are chosen with BRAINMRI_MODELS and `brainmri models activate`.",
+    "TraceSetting": "Tracing is set up with the OTEL_* environment of the server.",
+    "LogSettings": "Logging is set up with BRAINMRI_LOG_LEVEL.",
+}
+_NO_SHARED_MEMORY = "Shared memory is not offered. Send tensors in the message."
+
+
+class InferenceService:
+    """Answers the methods that are offered.
+
+    Args:
+        plane: What answers inferences.
+    """
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._engine = plane.engine
+
+    async def server_live(self, _message: Any, _rpc: Rpc) -> Any:
+        """Whether a restart would not help."""
+        return service_pb2.ServerLiveResponse(live=self._engine.server_alive)
+
+    async def server_ready(self, _message: Any, _rpc: Rpc) -> Any:
+        """Whether inferences are answered."""
+        return service_pb2.ServerReadyResponse(ready=self._engine.server_ready)
+
+    async def model_ready(self, message: Any, _rpc: Rpc) -> Any:
+        """Whether inferences of one model are answered; an unknown one is NOT_FOUND."""
+        if self._engine.ready:
+            find_model(self._engine, message.name, message.version)
+        return service_pb2.ModelReadyResponse(ready=self._engine.server_ready)
+
+    async def server_metadata(self, _message: Any, _rpc: Rpc) -> Any:
+        """Name, version and extensions."""
+        return service_pb2.ServerMetadataResponse(**server_metadata())
+
+    async def model_metadata(self, message: Any, _rpc: Rpc) -> Any:
+        """Inputs and outputs."""
+        model = find_model(self._engine, message.name, message.version)
+        return ParseDict(metadata(self._engine, model), service_pb2.ModelMetadataResponse())
+
+    async def model_config(self, message: Any, _rpc: Rpc) -> Any:
+        """Inputs, outputs, largest batch."""
+        model = find_model(self._engine, message.name, message.version)
+        return ParseDict({"config": configuration(model, self._plane.settings)}, service_pb2.ModelConfigResponse())
+
+    async def model_statistics(self, message: Any, _rpc: Rpc) -> Any:
+        """Counts and times of one model, or of all of them."""
+        engine = self._engine
+        models = [find_model(engine, message.name, message.version)] if message.name else served_models(engine)
+        return ParseDict(all_statistics(engine, models), service_pb2.ModelStatisticsResponse())
+
+    async def repository_index(self, _message: Any, _rpc: Rpc) -> Any:
+        """Every served model and version; all of them are ready."""
+        return ParseDict({"models": index(self._engine)}, service_pb2.RepositoryIndexResponse())
+
+    async def model_infer(self, message: Any, rpc: Rpc) -> Any:
+        """Runs a model."""
+        model = find_model(self._engine, message.model_name, message.model_version)
+        outputs = await self._plane.infer(to_request(message, model), rpc.deadline)
+        return to_response(message, model, outputs)
+
+
+def rpc_handlers(plane: DataPlane, surroundings: Surroundings, keys: KeyRing | None) -> Any:
+    """Returns gRPC's table of every method of the service.
+
+    Args:
+        plane: What answers inferences.
+        surroundings: What all calls share.
+        keys: Who may call; anybody if None.
+    """
+    offered = _methods(plane)
+    table = {}
+    for descriptor in _DESCRIPTOR.methods:
+        name = descriptor.name
+        if name not in offered:
+            table[name] = _refusal(descriptor)
+            continue
+        method = with_parsing(offered[name], GetMessageClass(descriptor.input_type))
+        if name == _INFER:
+            method = with_place(method, plane)
+        method = with_memory(method, surroundings.memory)
+        if keys is not None and name not in _PROBES:
+            method = with_key(method, keys)
+        handler = RpcHandler(f"{SERVICE_NAME}/{name}", method, surroundings)
+        table[name] = grpc.unary_unary_rpc_method_handler(handler.handle)
+    return grpc.method_handlers_generic_handler(SERVICE_NAME, table)
+
+
+def _methods(plane: DataPlane) -> dict[str, Method]:
+    service = InferenceService(plane)
+    return {
+        "ServerLive": service.server_live,
+        "ServerReady": service.server_ready,
+        "ModelReady": service.model_ready,
+        "ServerMetadata": service.server_metadata,
+        "ModelMetadata": service.model_metadata,
+        "ModelConfig": service.model_config,
+        "ModelStatistics": service.model_statistics,
+        "RepositoryIndex": service.repository_index,
+        _INFER: service.model_infer,
+    }
+
+
+def _refusal(descriptor: Any) -> Any:
+    sentence = f"{descriptor.name} is not offered. {_NOT_OFFERED.get(descriptor.name, _NO_SHARED_MEMORY)}"
+
+    async def refuse(_message: Any, context: Any) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, sentence)
+
+    make = grpc.stream_stream_rpc_method_handler if descriptor.client_streaming else grpc.unary_unary_rpc_method_handler
+    return make(refuse)

@@ -1,0 +1,116 @@
+"""What a request asks for besides its images: which model, by when, how urgent; and whether its caller still waits."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
+
+from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.engine import Engine
+from brainmri.errors import MalformedRequest
+from brainmri.model.predictor import Predictor
+from brainmri.settings import Settings
+
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+PRIORITY_HEADER = "X-Request-Priority"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request for predictions.
+
+    Attributes:
+        predictor: Which model answers.
+        deadline: When the caller stops waiting, the upload included.
+        priority: Whether it goes before or after other work.
+    """
+
+    predictor: Predictor
+    deadline: Deadline
+    priority: Priority
+
+    @classmethod
+    def of(cls, request: Request, engine: Engine, settings: Settings, name: str = "", version: str = "") -> "Call":
+        """Reads a request's headers, before any of its body is read; a request without a chance ends here.
+
+        Args:
+            request: The request.
+            engine: Whose models may be chosen.
+            settings: The longest time that a request may take.
+            name: Bundle or serving name of the model; empty takes the default.
+            version: Version of the model; empty takes the first of that name.
+
+        Raises:
+            NotReady: No model is loaded and warm, or the engine is draining.
+            Overloaded: The queue is full, or the predicted wait exceeds the deadline.
+            ModelNotFound: No such model is served.
+            MalformedRequest: A header with a bad value.
+        """
+        predictor = engine.models.get(name, version)
+        deadline, priority = Deadline.after(_timeout_s(request, settings.request_timeout_s)), _priority(request)
+        engine.require_room(deadline, predictor=predictor, priority=priority)
+        return cls(predictor, deadline, priority)
+
+
+async def attend(request: Request, deadline: Deadline, work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` for as long as its caller waits; the request's body must have been read.
+
+    Args:
+        request: Tells when the client leaves.
+        deadline: When the caller stops waiting.
+        work: Is cancelled when nobody waits for it any more.
+
+    Raises:
+        DeadlineExceeded: The deadline has passed.
+        ClientDisconnect: The client left.
+    """
+    task = asyncio.ensure_future(work)
+    departure = asyncio.ensure_future(_departure(request.receive))
+    try:
+        await asyncio.wait((task, departure), timeout=deadline.remaining_s, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if departure.done():
+            raise ClientDisconnect
+        raise deadline.exceeded()
+    finally:
+        departure.cancel()
+        if task.cancel():
+            # Lets it clean up; what it raises has no reader any more.
+            await asyncio.wait((task,))
+            with contextlib.suppress(asyncio.CancelledError):
+                task.exception()
+
+
+async def _departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _timeout_s(request: Request, most_s: float) -> float:
+    given = request.headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return most_s
+    if not re.fullmatch(r"[0-9]{1,15}", given) or int(given) == 0:
+        most_ms = int(most_s * 1e3)
+        raise MalformedRequest(
+            f"The header {TIMEOUT_HEADER} is {given[:40]!r}. Send a whole number of milliseconds, at least 1; more than"
+            f" {most_ms} counts as {most_ms}.",
+            limit=f"1 to {most_ms} ms",
+        )
+    return min(int(given) / 1e3, most_s)
+
+
+def _priority(request: Request) -> Priority:
+    given = request.headers.get(PRIORITY_HEADER, "interactive")
+    if given.upper() not in Priority.__members__:
+        known = " or ".join(name.lower() for name in Priority.__members__)
+        raise MalformedRequest(f"The header {PRIORITY_HEADER} is {given[:40]!r}. Send {known}.", limit=known)
+    return Priority[given.upper()]

@@ -1,0 +1,75 @@
+"""Errors as HTTP answers: the status, the body in the shape of the path's protocol, and the headers that go with it."""
+
+import logging
+import math
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ExceptionHandler
+
+from brainmri.errors import BrainMRIError, NotReady, Overloaded, UnsupportedEncoding, UploadStalled, status_of
+from brainmri.web.schemas import ErrorBody, error_body, error_content, plain_error_body
+
+NOT_READY_RETRY_S = 5
+"""When to try again while a model loads or another replica takes over, in seconds."""
+
+_logger = logging.getLogger(__name__)
+
+
+def failure_headers(error: BrainMRIError) -> dict[str, str]:
+    """Returns the headers that tell a client what to do about an error."""
+    match error:
+        case Overloaded():
+            return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+        case NotReady():
+            return {"Retry-After": str(NOT_READY_RETRY_S)}
+        case UnsupportedEncoding():
+            return {"Accept-Encoding": "identity"}  # RFC 9110, section 15.5.16
+        case UploadStalled():
+            return {"Connection": "close"}  # RFC 9110, section 15.5.9
+    return {}
+
+
+def failure(request: Request, error: BrainMRIError) -> JSONResponse:
+    """Returns the answer to a request that failed as expected."""
+    status = status_of(error).http
+    request.state.error = error
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _logger.error("Request %s failed: %s", request.state.request_id, error.message)
+    return _answer(request, error_body(error, request.state.request_id), status, failure_headers(error))
+
+
+async def _expected(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BrainMRIError)  # noqa: S101 -- registered for this class
+    return failure(request, error)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- registered for this class
+    status = HTTPStatus(error.status_code)
+    message = {
+        HTTPStatus.NOT_FOUND: "Nothing is at this path. The interface is described at /docs.json.",
+        HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method. The interface is described at /docs.json.",
+    }.get(status, status.phrase)
+    body = plain_error_body(status.name.lower(), message, request.state.request_id)
+    return _answer(request, body, status, dict(error.headers or {}))
+
+
+async def _gone(request: Request, _: Exception) -> Response:
+    # Nobody reads this; 499 is what proxies log for it.
+    _logger.info("The client of request %s left before its answer", request.state.request_id)
+    return Response(status_code=499)
+
+
+HANDLERS: dict[type[Exception], ExceptionHandler] = {
+    BrainMRIError: _expected,
+    HTTPException: _http,
+    ClientDisconnect: _gone,
+}
+"""What an application does with the errors that its endpoints raise."""
+
+
+def _answer(request: Request, body: ErrorBody, status: int, headers: dict[str, str]) -> JSONResponse:
+    return JSONResponse(error_content(request.url.path, body), status, headers)

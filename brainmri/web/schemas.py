@@ -1,0 +1,216 @@
+"""The JSON that every interface of this project speaks."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from brainmri.errors import BrainMRIError
+from brainmri.model.contract import NOTICE, Contract
+from brainmri.model.predictor import Prediction, Predictor
+
+PROTOCOL_PREFIXES = ("/v1/models", "/v2")
+"""Paths of KServe's protocol V1 and of the Open Inference Protocol; their errors have the shape `{"error": "..."}`."""
+
+
+class Body(BaseModel):
+    """What every body of JSON is."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelBody(Body):
+    """Which model answered."""
+
+    name: str
+    version: str
+    runtime: str
+    """Runtime and precision, such as `openvino-int8`."""
+
+
+class TimingsBody(Body):
+    """Milliseconds of each stage."""
+
+    decode: float
+    """Bytes to tensor."""
+    queue: float
+    """Waiting for the network."""
+    inference: float
+    """The network."""
+    total: float
+    """All of it, without the transfer of the request."""
+
+
+class PredictionBody(Body):
+    """One prediction."""
+
+    label: str | None
+    """The most probable class; null when the service abstains."""
+    confidence: float = Field(ge=0, le=1)
+    """The largest calibrated probability."""
+    probabilities: dict[str, float]
+    """Calibrated probability of every class; they sum to 1."""
+    verdict: str
+    """What to tell a person: the label, `not_a_brain_mri`, or `unsure`."""
+    in_distribution: bool | None
+    """Whether the image looks like the slices of the training set; null when the model has no detector."""
+    novelty: float | None
+    """Distance from the training slices; the contract says from which value on an image is novel."""
+    model: ModelBody
+    request_id: str
+    """Also in the header `X-Request-Id`, and in the server's log."""
+    timings_ms: TimingsBody
+    notice: str
+
+
+class ErrorDetail(Body):
+    """What went wrong."""
+
+    code: str
+    """Stable and machine-readable, such as `image_too_large`."""
+    message: str
+    """For people: what was wrong and what to do."""
+    limit: str | None = None
+    """The limit that was broken, with its unit."""
+    request_id: str
+
+
+class ErrorBody(Body):
+    """The one shape of every error."""
+
+    error: ErrorDetail
+
+
+class BatchBody(Body):
+    """Answers for several images."""
+
+    results: list[PredictionBody | ErrorBody]
+    """One for each file, in order: what `/predict` would have answered for it, a prediction or an error."""
+    count: int = Field(ge=1)
+    """How many files there were."""
+    errors: int = Field(ge=0)
+    """How many of the results are errors."""
+    request_id: str
+
+
+class ServedModelBody(ModelBody):
+    """One of the models that can be asked."""
+
+    serving_name: str
+    """Its name in the Open Inference Protocol and in KServe's V1."""
+    default: bool
+    """Whether it answers requests that name no model."""
+
+
+class ModelsBody(Body):
+    """Every model that is served, the default first."""
+
+    models: list[ServedModelBody]
+
+
+class ModelDescription(Contract):
+    """Everything that one model promises, and what else is served."""
+
+    card: str
+    """The model card, Markdown."""
+    runtime: str
+    """Runtime and precision that this server chose, such as `openvino-int8`."""
+    served: list[ServedModelBody]
+    """Every model that is served, the default first."""
+
+
+class V1Prediction(Body):
+    """Answer of KServe's protocol V1."""
+
+    predictions: list[PredictionBody] = Field(min_length=1)
+    """One for each instance, in order."""
+
+
+class V1Version(Body):
+    """State of one version, as TensorFlow Serving tells it."""
+
+    version: str
+    state: Literal["AVAILABLE"]
+    status: dict[str, str]
+
+
+class V1Model(Body):
+    """State of one model, in the words of both KServe and TensorFlow Serving."""
+
+    name: str
+    ready: bool
+    model_version_status: list[V1Version]
+
+
+class V1Models(Body):
+    """The models that can be asked by KServe's protocol V1."""
+
+    models: list[str]
+
+
+class ProtocolError(Body):
+    """Every error of KServe's protocol V1 and of the Open Inference Protocol."""
+
+    error: str
+    """What was wrong and what to do."""
+
+
+def prediction_body(prediction: Prediction, request_id: str, notice: str = NOTICE) -> PredictionBody:
+    """Returns the JSON body of a prediction; times are rounded to microseconds."""
+    model = prediction.model
+    return PredictionBody(
+        label=prediction.label,
+        confidence=prediction.confidence,
+        probabilities=dict(prediction.probabilities),
+        verdict=prediction.verdict,
+        in_distribution=prediction.in_distribution,
+        novelty=prediction.novelty,
+        model=ModelBody(name=model.name, version=model.version, runtime=model.runtime),
+        request_id=request_id,
+        timings_ms=TimingsBody(**{stage: round(value, 3) for stage, value in prediction.timings_ms.items()}),
+        notice=notice,
+    )
+
+
+def batch_body(answers: Sequence[Prediction | BrainMRIError], request_id: str, notice: str = NOTICE) -> BatchBody:
+    """Returns the JSON body for several images, at least one."""
+    results = [
+        error_body(answer, request_id)
+        if isinstance(answer, BrainMRIError)
+        else prediction_body(answer, request_id, notice)
+        for answer in answers
+    ]
+    errors = sum(isinstance(result, ErrorBody) for result in results)
+    return BatchBody(results=results, count=len(results), errors=errors, request_id=request_id)
+
+
+def served_bodies(served: Sequence[Predictor]) -> list[ServedModelBody]:
+    """Returns what identifies each served model; the first is the default."""
+    return [
+        ServedModelBody(
+            name=predictor.model.name,
+            version=predictor.model.version,
+            runtime=predictor.model.runtime,
+            serving_name=predictor.contract.serving_name,
+            default=number == 0,
+        )
+        for number, predictor in enumerate(served)
+    ]
+
+
+def error_body(error: BrainMRIError, request_id: str) -> ErrorBody:
+    """Returns the JSON body of an expected error."""
+    return ErrorBody(
+        error=ErrorDetail(code=error.code, message=error.message, limit=error.limit, request_id=request_id)
+    )
+
+
+def plain_error_body(code: str, message: str, request_id: str) -> ErrorBody:
+    """Returns the JSON body of an error that HTTP itself knows, such as an unknown path."""
+    return ErrorBody(error=ErrorDetail(code=code, message=message, request_id=request_id))
+
+
+def error_content(path: str, body: ErrorBody) -> dict[str, object]:
+    """Returns the JSON of an error in the shape of the path's protocol."""
+    shaped = ProtocolError(error=body.error.message) if path.startswith(PROTOCOL_PREFIXES) else body
+    return shaped.model_dump()

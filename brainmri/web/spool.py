@@ -1,0 +1,149 @@
+"""Large bodies on disk: an archive as it is, or the files of a form packed as one."""
+
+import asyncio
+import errno
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.requests import Request
+
+from brainmri.batching.deadline import Deadline
+from brainmri.bulk.archives.archive import is_archive_name
+from brainmri.errors import MalformedRequest, StorageFull
+from brainmri.settings import Settings
+from brainmri.web.body import BodyLimits, declared_length, receive_body, request_too_large
+from brainmri.web.form import FileSink, FormLimits, Write, hand_on_files
+from brainmri.web.memory import SHARE, Share
+from brainmri.web.upload import FIELD_OF_MANY, content_type
+
+_SPARE_BYTES = 256 * 2**20
+"""Left free on the disk for others."""
+
+_MOST_NAME_CHARACTERS = 1024
+
+
+async def receive_archive(request: Request, file: BinaryIO, folder: Path, settings: Settings) -> bool:
+    """Writes a body into a file while it arrives, so that little of it is in memory; what it holds is not looked at.
+
+    Args:
+        request: The request; its body, an archive or a form with files in the field `images`, is consumed.
+        file: Becomes the archive; a form becomes a zip file, without compression.
+        folder: Where the file lies.
+        settings: Limits on bytes, images and pauses.
+
+    Returns:
+        Whether it was a form: then every file is meant to be an image, whatever its name.
+
+    Raises:
+        RequestTooLarge: More bytes, or more files in the form, than allowed.
+        StorageFull: The disk has no room for it.
+        MalformedRequest: Not valid multipart, or a file whose name cannot be used.
+        BrainMRIError: Other errors as in `receive_body`.
+    """
+    if declared_length(request) > shutil.disk_usage(folder).free - _SPARE_BYTES:
+        raise _full(declared_length(request))
+    deadline = Deadline.after(settings.bulk_timeout_s)
+    body = BodyLimits(settings.max_archive_bytes, settings.upload_idle_timeout_s, deadline)
+    share: Share = getattr(request.state, SHARE)
+    is_form = content_type(request) == "multipart/form-data"
+    with _disk_errors(declared_length(request)):
+        if is_form:
+            form = FormLimits(FIELD_OF_MANY, settings.max_archive_images, settings.max_archive_bytes)
+            with _FormPacker(file) as packer:
+                through = _Thread(share).running
+                await hand_on_files(request, body, form, packer.begin, request_too_large, through)
+        else:
+            await receive_body(request, body, _Thread(share).running(file.write))
+        await asyncio.to_thread(file.flush)
+    return is_form
+
+
+class _Thread:
+    """Writes in a thread: a disk that is busy must not hold up the event loop."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+
+    def running(self, write: Callable[[bytes], object]) -> Write:
+        async def written(piece: bytes) -> None:
+            await asyncio.to_thread(write, piece)
+            # It is on disk, and counts no more as held.
+            self._share.give_back(len(piece))
+
+        return written
+
+
+class _FormPacker:
+    """Packs the files of a form as a zip file, each under the name that the client gave it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+        self._names: set[str] = set()
+        self._sink: _Member | None = None
+
+    def begin(self, name: str) -> FileSink:
+        self._check(name)
+        self._names.add(name)
+        self._end_member()
+        self._sink = _Member(self._zip, name)
+        return self._sink
+
+    def __enter__(self) -> "_FormPacker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_member()
+        self._zip.close()
+
+    def _end_member(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+
+    def _check(self, name: str) -> None:
+        if not name or name.endswith("/") or len(name) > _MOST_NAME_CHARACTERS:
+            raise MalformedRequest(
+                f"A file of the form has the name {name[:80]!r}. Give each a name of its own, by which its row of"
+                " results is known.",
+                limit=f"{_MOST_NAME_CHARACTERS} characters",
+            )
+        if is_archive_name(name):
+            raise MalformedRequest(
+                f"The form holds the archive {name[:80]!r}. Send an archive as the body itself, not as a form."
+            )
+        if name in self._names:
+            raise MalformedRequest(
+                f"The form holds two files named {name[:80]!r}. Give each a name of its own, such as its path: the"
+                " rows of results are known by it."
+            )
+
+
+class _Member:
+    """One file being packed."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self._member = archive.open(zipfile.ZipInfo(name), "w", force_zip64=True)
+        self.extend = self._member.write
+
+    def close(self) -> None:
+        self._member.close()
+
+
+@contextmanager
+def _disk_errors(declared: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(declared) from error
+        raise
+
+
+def _full(size: int) -> StorageFull:
+    return StorageFull(
+        f"The server's disk has no room for {size} bytes more. Send a smaller archive, or try again later."
+    )

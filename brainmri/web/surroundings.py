@@ -1,0 +1,54 @@
+"""What surrounds everything that HTTP reaches, BentoML's own routes included: CORS, the request's record, API keys."""
+
+import asyncio
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from brainmri.observe.exposition import CONTENT_TYPE
+from brainmri.observe.metrics import Metrics
+from brainmri.settings import Settings
+from brainmri.web.auth import KeyMiddleware, KeyRing
+from brainmri.web.call import PRIORITY_HEADER, TIMEOUT_HEADER
+from brainmri.web.middleware import REQUEST_ID, RequestMiddleware
+
+
+def surroundings(settings: Settings, metrics: Metrics, keys: KeyRing | None) -> list[Middleware]:
+    """Returns the middleware of a server, the outermost first.
+
+    Args:
+        settings: Whose pages may call.
+        metrics: Where requests are counted.
+        keys: Who may call; anybody if None.
+    """
+    request = Middleware(RequestMiddleware, metrics=metrics)
+    return [*_cors(settings), request, *([] if keys is None else [Middleware(KeyMiddleware, keys=keys)])]
+
+
+def metrics_route(metrics: Metrics) -> Route:
+    """Returns the route that Prometheus asks."""
+
+    async def show(_: Request) -> Response:
+        # It reads the files of all workers.
+        text = await asyncio.get_running_loop().run_in_executor(None, metrics.exposition)
+        return Response(text, media_type=CONTENT_TYPE)
+
+    return Route("/metrics", show, methods=["GET"])
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    if not settings.cors_origins:
+        return []
+    # Outermost: a preflight request carries no key, and an error without these headers is unreadable for a page.
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "traceparent", REQUEST_ID, TIMEOUT_HEADER, PRIORITY_HEADER],
+            expose_headers=[REQUEST_ID, "Retry-After"],
+        )
+    ]

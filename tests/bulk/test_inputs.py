@@ -1,0 +1,197 @@
+import csv
+import io
+import json
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.inputs import Inputs
+from brainmri.bulk.items import Item, item_id
+from brainmri.bulk.manifest import Manifest, freeze
+from brainmri.bulk.sources import Retry, Sources
+from brainmri.errors import ArchiveRefused, ScoringRefused
+
+Listed = Callable[..., list[Item]]
+
+
+@pytest.fixture
+def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`scans/` in the working directory: images at two depths, and other files."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("scans/b.png", "scans/a.JPG", "scans/deep/c.tif", "scans/notes.txt", "scans/._a.JPG"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path / "scans"
+
+
+def listed(*inputs: str) -> list[Item]:
+    return list(Inputs(inputs, ArchiveLimits()))
+
+
+def paths(*inputs: str) -> list[str]:
+    return [item.path for item in listed(*inputs)]
+
+
+def contents(items: Sequence[Item]) -> list[bytes]:
+    """Reads every item as a run does."""
+    sources = Sources(ArchiveLimits(), Retry())
+    found = [sources.prepare(item)() for item in items]
+    sources.close()
+    return found
+
+
+def test_a_folder_gives_its_images_at_every_depth_sorted(scans: Path) -> None:
+    inputs = Inputs(["scans/"], ArchiveLimits())
+    found = list(inputs)
+    assert [item.path for item in found] == ["scans/a.JPG", "scans/b.png", "scans/deep/c.tif"]
+    assert contents(found) == [b"scans/a.JPG", b"scans/b.png", b"scans/deep/c.tif"]
+    assert inputs.left_out == 2
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_name(scans: Path) -> None:
+    assert paths("scans/notes.txt") == ["scans/notes.txt"]
+
+
+def test_a_link_to_a_folder_is_not_followed(scans: Path) -> None:
+    (scans / "loop").symlink_to(scans)
+    (scans / "link.png").symlink_to(scans / "b.png")
+    assert paths("scans") == ["scans/a.JPG", "scans/b.png", "scans/deep/c.tif", "scans/link.png"]
+
+
+def test_a_pattern_gives_what_it_matches(scans: Path) -> None:
+    assert paths("scans/*.png", "scans/**/c.*") == ["scans/b.png", "scans/deep/c.tif"]
+    assert paths(f"{scans}/*.png") == [f"{scans}/b.png"]
+    (scans / "[x].png").write_bytes(b"x")
+    assert paths("scans/[x].png") == ["scans/[x].png"]
+
+
+def test_archives_give_their_images(scans: Path) -> None:
+    with zipfile.ZipFile("a.zip", "w") as archive:
+        archive.write("scans/b.png", "glioma/b.png")
+        archive.write("scans/notes.txt", "notes.txt")
+    with tarfile.open("b.tar.gz", "w:gz") as tar:
+        tar.add("scans/a.JPG", "a.JPG")
+        tar.add("scans/b.png", "b.png")
+    found = listed("a.zip", "b.tar.gz")
+    assert [item.path for item in found] == ["a.zip/glioma/b.png", "b.tar.gz/a.JPG", "b.tar.gz/b.png"]
+    assert contents(found) == [b"scans/b.png", b"scans/a.JPG", b"scans/b.png"]
+
+
+def test_an_archive_with_a_path_that_leads_out_is_refused(scans: Path) -> None:
+    with zipfile.ZipFile("bad.zip", "w") as archive:
+        archive.writestr("../b.png", b"")
+    with pytest.raises(ArchiveRefused, match="leads out"):
+        listed("bad.zip")
+
+
+def write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".csv":
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_table_lists_images_relative_to_itself_and_may_name_them(scans: Path, suffix: str) -> None:
+    rows = [
+        {"path": "b.png", "id": "patient-1", "sex": "f"},
+        {"path": str(scans / "a.JPG"), "id": "", "sex": "m"},
+        {"path": f"file://{scans}/deep/c.tif", "id": "patient-3", "sex": "f"},
+    ]
+    write_table(scans / f"list{suffix}", rows)
+    found = listed(f"scans/list{suffix}")
+    assert [item.path for item in found] == ["b.png", str(scans / "a.JPG"), f"file://{scans}/deep/c.tif"]
+    assert [item.id for item in found] == ["patient-1", item_id(str(scans / "a.JPG")), "patient-3"]
+    assert contents(found) == [b"scans/b.png", b"scans/a.JPG", b"scans/deep/c.tif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "file\nb.png\n", "Image 1 of a.csv has no path. The table needs a column named 'path'"),
+        ("a.csv", "path\nb.png\n\n,\n", "Image 2 of a.csv has no path"),
+        ("a.jsonl", '{"path": "b.png"}\n{"path":\n', "a.jsonl cannot be read after its image 1"),
+        ("a.jsonl", '"b.png"\n', "a.jsonl cannot be read after its image"),
+        ("a.parquet", "no parquet", "a.parquet cannot be read"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_told(scans: Path, name: str, text: str, message: str) -> None:
+    Path(name).write_text(text)
+    with pytest.raises(ScoringRefused, match=message):
+        listed(name)
+
+
+def test_urls_are_read_like_folders_files_patterns_and_archives(scans: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("b.png", "deep/a.png", "notes.txt"):
+        memory.pipe(f"/bucket/{name}", name.encode())
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("z.png", b"z")
+    memory.pipe("/bucket/z.zip", packed.getvalue())
+    found = listed("memory://bucket", "memory://bucket/*.png", "memory://bucket/z.zip", f"file://{scans}/b.png")
+    assert [item.path for item in found] == [
+        "memory://bucket/b.png",
+        "memory://bucket/deep/a.png",
+        "memory:///bucket/b.png",
+        "memory://bucket/z.zip/z.png",
+        f"file://{scans}/b.png",
+    ]
+    assert contents(found) == [b"b.png", b"deep/a.png", b"b.png", b"z", b"scans/b.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("absent", "absent does not exist"),
+        ("absent/*.png", r"Nothing matches absent/\*.png"),
+        ("unheard://of/it", "unheard://of/it cannot be read"),
+    ],
+)
+def test_an_input_that_is_not_there_is_told_before_anything_else(scans: Path, text: str, message: str) -> None:
+    with pytest.raises(ScoringRefused, match=message):
+        Inputs(["scans", text], ArchiveLimits()).require()
+
+
+def test_a_name_that_is_not_utf8_is_read_and_shown(scans: Path) -> None:
+    (scans / os.fsdecode(b"\xff.png")).write_bytes(b"odd")
+    freeze(Path("m.parquet"), listed("scans"), 10)
+    with Manifest(Path("m.parquet")) as manifest:
+        found = manifest.items(0)
+    assert found[-1].path == "scans/\\udcff.png"
+    assert contents(found[-1:]) == [b"odd"]
+
+
+def test_a_manifest_keeps_an_image_once_and_its_shards_are_fixed(scans: Path) -> None:
+    frozen = freeze(Path("m.parquet"), listed("scans", "scans/b.png", "./scans/b.png"), 3)
+    assert frozen.items == 4
+    with Manifest(Path("m.parquet")) as manifest:
+        assert [manifest.size(shard) for shard in range(manifest.shards)] == [3, 1]
+        assert [item.path for item in manifest.items(1)] == ["./scans/b.png"]
+    assert freeze(Path("n.parquet"), listed("scans", "./scans/b.png"), 2) == frozen
+
+
+def test_one_id_for_two_images_is_refused(scans: Path) -> None:
+    Path("list.csv").write_text("path,id\nscans/a.JPG,1\nscans/b.png,1\n")
+    with pytest.raises(ScoringRefused, match="Two images have the id '1'"):
+        freeze(Path("m.parquet"), listed("list.csv"), 10)
+
+
+def test_no_image_at_all_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ScoringRefused, match="hold no image"):
+        freeze(tmp_path / "m.parquet", listed(str(tmp_path / "empty")), 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]

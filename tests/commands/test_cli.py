@@ -1,0 +1,205 @@
+import json
+import os
+import runpy
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from brainmri.commands import cli
+from brainmri.commands.cli import main
+from brainmri.lifecycle.wanted import Wanted, WantedFile
+from brainmri.model import store
+from brainmri.model.bundle import write_bundle
+from brainmri.model.contract import Contract
+from tests.tiny import contract_parts, write_openvino, write_tiny_bundle
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, bentoml_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Runs the console script; gives exit status, stdout and stderr."""
+    write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
+    monkeypatch.setenv("BRAINMRI_BUNDLES", str(tmp_path / "models"))
+    monkeypatch.setenv("BRAINMRI_LOG_FORMAT", "text")
+    monkeypatch.setenv("COLUMNS", "200")
+    for variable in ("BRAINMRI_HTTP_PORT", "BRAINMRI_GRPC_PORT"):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            monkeypatch.setenv(variable, str(probe.getsockname()[1]))
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["brainmri", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        out, err = capsys.readouterr()
+        return int(exit_info.value.code or 0), out, err
+
+    yield call
+    shutil.rmtree(bentoml_home / "models" / "brain_mri_xception", ignore_errors=True)
+
+
+def test_predict_prints_a_row_for_each_file_and_the_disclaimer(
+    run: Run, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    (tmp_path / "blue.png").write_bytes(png((0, 0, 255)))
+    status, out, err = run("predict", tmp_path / "blue.png")
+    assert status == 0
+    assert "pituitary" in out
+    assert out.rstrip().endswith("never a diagnosis.")
+    assert err == ""
+
+
+def test_one_bad_file_is_a_row_and_exit_status_1(run: Run, tmp_path: Path, png: Callable[..., bytes]) -> None:
+    (tmp_path / "red.png").write_bytes(png())
+    (tmp_path / "bad.png").write_bytes(b"text")
+    status, out, _ = run("predict", "--json", tmp_path / "bad.png", tmp_path / "red.png", tmp_path / "none.png")
+    bad, red, none = [json.loads(line) for line in out.splitlines()]
+    assert status == 1
+    assert (bad["file"], bad["error"]["code"]) == (str(tmp_path / "bad.png"), "image_unreadable")
+    assert (red["label"], red["model"]["version"]) == ("glioma", "0.0.1")
+    assert none["error"]["message"] == "The file cannot be read: No such file or directory."
+
+
+def test_models_are_imported_listed_and_exported(run: Run, tmp_path: Path) -> None:
+    tag = "brain_mri_xception:0.0.1"
+    assert run("models", "import", tmp_path / "models" / "brain_mri_xception") == (0, tag + "\n", "")
+    assert tag in run("models", "list")[1]
+    target = tmp_path / "out.bentomodel"
+    assert run("models", "export", tag, target) == (0, f"{target}\n", "")
+    assert run("models", "import", target) == (0, tag + "\n", "")
+
+
+def test_an_expected_error_is_one_line_and_exit_status_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAINMRI_MODELS", "nobody:1")
+    status, out, err = run("serve")
+    assert (status, out) == (2, "")
+    assert err.startswith("brainmri: The store has no model 'nobody:1'.")
+    assert err.count("\n") == 1
+
+
+@pytest.fixture
+def wanted(run: Run, bentoml_home: Path, tmp_path: Path) -> Iterator[WantedFile]:
+    """What a running server serves: version 0.0.1; 0.0.2 is in the store too."""
+    for version in ("0.0.1", "0.0.2"):
+        store.import_bundle(write_tiny_bundle(tmp_path / version, tmp_path, version=version).folder)
+    file = WantedFile(bentoml_home)
+    file.write(Wanted(("brain_mri_xception:0.0.1",)))
+    yield file
+    shutil.rmtree(bentoml_home / "brainmri")
+
+
+def test_activating_tells_the_server_and_the_user_how_to_look(run: Run, wanted: WantedFile) -> None:
+    status, out, err = run("models", "activate", "brain_mri_xception:latest")
+    assert (status, err) == (0, "")
+    assert out.startswith("Workers load brain_mri_xception:0.0.2 now")
+    assert "GET /model shows which one answers" in out
+    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",), "brain_mri_xception:0.0.2")
+
+
+def wrong_hash(stored: Path, _: Path) -> None:
+    (stored / "openvino-f32" / "model.bin").write_bytes(b"altered")
+
+
+def truncated(stored: Path, _: Path) -> None:
+    path = stored / "openvino-f32" / "model.xml"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def wrong_shape(stored: Path, scratch: Path) -> None:
+    artefacts = {"openvino-f32": write_openvino(scratch / "three", classes=3)}
+    contract = Contract.from_parts(**contract_parts(version="0.0.2"))
+    bundle = write_bundle(scratch / "wrong", contract, artefacts, {}, "")
+    shutil.copytree(bundle.folder, stored, dirs_exist_ok=True)
+
+
+def other_preprocessing(stored: Path, scratch: Path) -> None:
+    spec = {**contract_parts()["input"], "preprocessing_version": "pad-lanczos-299-v9"}
+    bundle = write_tiny_bundle(scratch / "wrong", scratch, version="0.0.2", input=spec)
+    shutil.copytree(bundle.folder, stored, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (wrong_hash, "was altered"),
+        (truncated, "was altered"),
+        (wrong_shape, "lacks outputs of shape"),
+        (other_preprocessing, "was trained with the preprocessing"),
+    ],
+)
+def test_a_broken_bundle_is_not_activated(
+    run: Run,
+    wanted: WantedFile,
+    bentoml_home: Path,
+    tmp_path: Path,
+    damage: Callable[[Path, Path], None],
+    sentence: str,
+) -> None:
+    damage(bentoml_home / "models" / "brain_mri_xception" / "0.0.2", tmp_path)
+    status, out, err = run("models", "activate", "brain_mri_xception:0.0.2")
+    assert (status, out) == (2, "")
+    assert err.startswith("brainmri: ")
+    assert sentence in err
+    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+
+
+def test_a_model_that_is_not_in_the_store_is_not_activated(run: Run, wanted: WantedFile) -> None:
+    status, _, err = run("models", "activate", "brain_mri_xception:9.9.9")
+    assert (status, err.startswith("brainmri: The store has no model 'brain_mri_xception:9.9.9'.")) == (2, True)
+    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command line that `brainmri serve` would become."""
+    command: list[str] = []
+
+    def stop(module: str, **_: object) -> None:
+        assert module == "bentoml"
+        command.extend(sys.argv)
+
+    monkeypatch.setattr(runpy, "run_module", stop)
+    # So that what the command changes is changed back.
+    for name in ("BRAINMRI_ASKED_MODELS", "BRAINMRI_BUNDLES", "BENTOML_CONTAINERIZED"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv("BRAINMRI_MODELS", "brain_mri_xception:latest")
+    return command
+
+
+def test_serve_names_the_released_version_to_the_server(run: Run, tmp_path: Path, replaced: list[str]) -> None:
+    store.import_bundle(write_tiny_bundle(tmp_path / "later", tmp_path, version="0.0.2").folder)
+    port = os.environ["BRAINMRI_HTTP_PORT"]
+    status, _, err = run("serve")
+    assert status == 0
+    assert err.endswith(f"brainmri.commands.cli: Serving brain_mri_xception:0.0.1 at http://127.0.0.1:{port}\n")
+    assert os.environ["BRAINMRI_MODELS"] == "brain_mri_xception:0.0.1"
+    assert os.environ["BRAINMRI_ASKED_MODELS"] == "brain_mri_xception:latest"
+    assert replaced[-8:] == [
+        *("--host", "127.0.0.1", "--port", port),
+        *("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "19"),
+    ]
+
+
+def test_serve_runs_the_service_of_this_checkout_wherever_it_is_called(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[str]
+) -> None:
+    (tmp_path / "service.py").write_text("raise SystemExit('foreign code')")
+    monkeypatch.chdir(tmp_path)
+    assert run("serve")[0] == 0
+    assert Path(replaced[replaced.index("--working-dir") + 1]) == Path(__file__).parents[2]
+
+
+def test_without_a_service_file_serve_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[str]
+) -> None:
+    monkeypatch.setattr(cli, "_ROOT", tmp_path)
+    status, out, err = run("serve")
+    assert (status, out, replaced) == (2, "", [])
+    assert err.splitlines()[-1].startswith(f"brainmri: {tmp_path} holds no service.py.")

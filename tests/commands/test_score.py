@@ -1,0 +1,220 @@
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from brainmri.bulk.run_folder import RunFolder
+from brainmri.commands.cli import main
+from brainmri.model.contract import NOTICE
+from brainmri.model.predictor import Predictor
+from tests.bulk.stand_in import BLACK, BLUE, GREEN, RED, picture
+from tests.tiny import write_tiny_bundle
+
+Run = Callable[..., tuple[int, str, str]]
+
+LABEL_OF = {"glioma": RED, "meningioma": GREEN, "notumor": BLACK, "pituitary": BLUE}
+
+
+@pytest.fixture
+def score(
+    tmp_path: Path, bentoml_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Runs `brainmri score` in a folder with a bundle; gives exit status, stdout and stderr."""
+    write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BRAINMRI_BUNDLES", str(tmp_path / "models"))
+    monkeypatch.setenv("BRAINMRI_THREADS", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["brainmri", "score", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        out, err = capsys.readouterr()
+        return int(exit_info.value.code or 0), out, err
+
+    yield call
+    shutil.rmtree(bentoml_home / "models" / "brain_mri_xception", ignore_errors=True)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Eight pictures in folders named after what the tiny model says of them, and a damaged one."""
+    for label, colour in LABEL_OF.items():
+        (tmp_path / "scans" / label).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "scans" / label / f"{number}.png").write_bytes(picture(colour))
+    (tmp_path / "scans" / "glioma" / "bad.png").write_bytes(b"no image")
+    return tmp_path / "scans"
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Returns the results without the time."""
+    found: list[dict[str, Any]] = pq.read_table(folder / "results.parquet").drop_columns(["scored_at"]).to_pylist()
+    return found
+
+
+def test_a_folder_becomes_a_table_with_a_summary_a_report_and_figures(score: Run, scans: Path, tmp_path: Path) -> None:
+    status, out, _ = score("scans", "--out", "out", "--report", "--labels-from", "parent-folder")
+    assert status == 0
+    assert out.rstrip().endswith(NOTICE)
+    assert "image_unreadable" in out
+    assert "1.0000 (0.6756 to 1.0000)" in out  # accuracy, of 8
+    found = rows(tmp_path / "out")
+    assert [row["path"] for row in found[:3]] == ["scans/glioma/0.png", "scans/glioma/1.png", "scans/glioma/bad.png"]
+    assert all(row["label"] == row["verdict"] == Path(row["path"]).parent.name for row in found if row["label"])
+    assert (found[2]["status"], found[2]["error_code"], found[2]["model"]) == (
+        "failed",
+        "image_unreadable",
+        "brain_mri_xception:0.0.1",
+    )
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["images"], summary["failed"], summary["failures"]) == (9, 1, {"image_unreadable": 1})
+    assert summary["quality"]["confusion"] == [[2 * (row == column) for column in range(4)] for row in range(4)]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert NOTICE in page
+    assert "http" not in page
+    assert page.count("<svg") == 5
+
+
+def test_a_row_says_what_predict_says(score: Run, scans: Path, tmp_path: Path) -> None:
+    score("scans/glioma/0.png", "--out", "out")
+    (row,) = rows(tmp_path / "out")
+    assert row["probability_glioma"] == pytest.approx(1 / (1 + 2 * 2.718281828**-5 + 2.718281828**-4.5), rel=1e-4)
+    assert row["confidence"] == row["probability_glioma"]
+    assert (row["novelty"], row["runtime"], row["preprocessing_version"]) == (
+        None,
+        "openvino-f32",
+        "pad-bilinear-299-v1",
+    )
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_other_formats_hold_the_same_rows(score: Run, scans: Path, tmp_path: Path, form: str) -> None:
+    score("scans", "--out", "out", "--format", "parquet")
+    status, _, _ = score("merge", "out", "--format", form)
+    assert status == 0
+    path = tmp_path / "out" / f"results.{form}"
+    read = (
+        pyarrow.csv.read_csv(path).to_pylist()
+        if form == "csv"
+        else list(map(json.loads, path.read_text().splitlines()))
+    )
+    expected = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()
+    assert [row["path"] for row in read] == [row["path"] for row in expected]
+    assert [row["probability_glioma"] for row in read] == [
+        None if row["probability_glioma"] is None else pytest.approx(row["probability_glioma"]) for row in expected
+    ]
+
+
+def test_a_run_in_a_folder_is_not_begun_again_but_continued(score: Run, scans: Path, tmp_path: Path) -> None:
+    score("scans", "--out", "out", "--shard-size", "2")
+    first = rows(tmp_path / "out")
+    status, _, err = score("scans", "--out", "out")
+    assert status == 2
+    assert "Continue it with --resume" in err
+    kept = (tmp_path / "out" / "parts" / "000001.parquet").stat().st_mtime_ns
+    (tmp_path / "out" / "parts" / "000003.parquet").unlink()
+    (tmp_path / "out" / "parts" / "000002.parquet").write_bytes(b"half")
+    (scans / "glioma" / "later.png").write_bytes(picture(RED))
+    assert score("--out", "out", "--resume")[0] == 0
+    assert rows(tmp_path / "out") == first
+    assert (tmp_path / "out" / "parts" / "000001.parquet").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arguments": ["--batch-size", "3"]}, "batch_size is 8 there and 3 here"),
+        ({"arguments": ["--shard-size", "3"]}, "shard_size is 256 there and 3 here"),
+        ({"arguments": ["models"]}, "inputs is"),
+        ({"environment": {"BRAINMRI_NOVELTY_POLICY": "pass"}}, "novelty_policy is 'abstain' there and 'pass' here"),
+        ({"preprocessing": "other-v2"}, "preprocessing_version is 'pad-bilinear-299-v1' there and 'other-v2' here"),
+        ({"environment": {"BRAINMRI_MAX_IMAGE_PIXELS": "90000"}}, "max_image_pixels is"),
+        ({"model": True}, "model is 'brain_mri_xception:0.0.1' there and 'brain_mri_xception:0.0.2' here"),
+    ],
+)
+def test_a_run_is_not_continued_in_another_way(
+    score: Run, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
+) -> None:
+    score("scans", "--out", "out")
+    if "model" in change:
+        write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path, version="0.0.2")
+    if "preprocessing" in change:
+        monkeypatch.setattr("brainmri.bulk.run_folder.PREPROCESSING_VERSION", change["preprocessing"])
+    for name, value in change.get("environment", {}).items():
+        monkeypatch.setenv(name, value)
+    status, _, err = score(*change.get("arguments", []), "--out", "out", "--resume")
+    assert status == 2
+    assert message in err
+
+
+def test_shares_join_to_what_one_run_gives(score: Run, scans: Path, tmp_path: Path) -> None:
+    score("scans", "--out", "whole", "--shard-size", "2")
+    for index in (2, 0):
+        status, out, _ = score(
+            "scans", "--out", "out", "--shard-size", "2", "--shard-index", str(index), "--num-shards", "3"
+        )
+        assert (status, "brainmri score merge out" in out) == (0, True)
+    status, _, err = score("merge", "out")
+    assert status == 2
+    assert "2 of 5 parts are missing: 1, 2." in err
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+    score("scans", "--out", "other", "--shard-size", "2", "--shard-index", "1", "--num-shards", "3")
+    assert score("merge", "out", "other")[0] == 0
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+    assert (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_a_part_of_other_images_is_not_joined(score: Run, scans: Path, tmp_path: Path) -> None:
+    score("scans", "--out", "out", "--shard-size", "3")
+    parts = tmp_path / "out" / "parts"
+    shutil.copy(parts / "000000.parquet", parts / "000001.parquet")
+    status, _, err = score("merge", "out")
+    assert status == 2
+    assert "Part 1 does not hold the images of the manifest" in err
+    table = pq.read_table(parts / "000000.parquet")
+    other = table.set_column(table.schema.get_field_index("model"), "model", pa.array(["other:1"] * len(table)))
+    pq.write_table(other, parts / "000000.parquet")
+    assert "Part 0 has another model" in score("merge", "out")[2]
+
+
+def test_shares_of_two_runs_are_not_joined(score: Run, scans: Path) -> None:
+    score("scans", "--out", "one")
+    score("scans/glioma", "--out", "two")
+    status, _, err = score("merge", "one", "two")
+    assert (status, "The folder holds another run: inputs is" in err) == (2, True)
+    assert "holds no run" in score("merge", "models")[2]
+
+
+def test_exit_statuses(score: Run, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert score("scans/glioma", "--out", "strict", "--strict")[0] == 1
+    status, _, err = score("scans/glioma", "--out", "hopeless", "--max-error-rate", "0.2")
+    assert (status, "1 of 3 images failed, more than --max-error-rate 0.2 allows" in err) == (42, True)
+    assert not (tmp_path / "hopeless" / "_SUCCESS").exists()
+    assert score("absent", "--out", "usage")[0] == 2
+    assert score("scans", "--out", "usage", "--shard-index", "2", "--num-shards", "2")[0] == 2
+    assert score("--out", "usage")[0] == 2
+    (tmp_path / "file").touch()
+    assert score("scans", "--out", "file/out")[0] == 74
+
+    def interrupt(*_: object) -> Predictor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("brainmri.bulk.supervisor.Supervisor.run", interrupt)
+    status, _, err = score("scans", "--out", "interrupted")
+    assert (status, "Continue with --resume" in err) == (130, True)
+
+
+def test_two_processes_do_not_score_into_one_folder(score: Run, scans: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "out").held(0):
+        status, _, err = score("scans", "--out", "out")
+    assert status == 2
+    assert "Another process is scoring" in err

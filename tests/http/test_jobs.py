@@ -1,0 +1,579 @@
+import asyncio
+import io
+import json
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+from prometheus_client import CollectorRegistry
+
+from brainmri.batching.engine import Engine
+from brainmri.batching.schedule import Batching
+from brainmri.bulk.jobs import run, runner
+from brainmri.bulk.jobs.job import Job
+from brainmri.bulk.jobs.record import JobSpec, Source, now
+from brainmri.bulk.jobs.store import JobLimits, JobStore
+from brainmri.bulk.row_tables import SCHEMA
+from brainmri.bulk.serving import Bulk
+from brainmri.errors import InvalidSettings
+from brainmri.http.app import create_app
+from brainmri.model.predictor import Predictor
+from brainmri.observe.metrics import Metrics
+from brainmri.web.auth import KeyRing
+from brainmri.web.surroundings import surroundings
+from tests.application import api_settings, code_of
+from tests.bulk.test_archives import packed_zip
+from tests.http.json_schema import faults
+from tests.http.test_openapi import DOCUMENT
+from tests.http.test_score import COLOURS, four
+from tests.web.test_auth import add
+
+Png = Callable[..., bytes]
+Visit = Callable[["Service"], Awaitable[None]]
+SOON_S = 20
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "POLL_S", 0.02)
+    monkeypatch.setattr(run, "SHARD_SIZE", 8)
+
+
+class Service:
+    """The application with its jobs, in this process."""
+
+    def __init__(self, client: httpx.AsyncClient, engine: Engine, bulk: Bulk, registry: CollectorRegistry) -> None:
+        self.client = client
+        self.engine = engine
+        self.bulk = bulk
+        self.registry = registry
+
+    @property
+    def store(self) -> JobStore:
+        assert self.bulk.store is not None
+        return self.bulk.store
+
+    async def make(self, data: bytes, **request: Any) -> str:
+        """Makes a job; returns its id."""
+        response = await self.client.post("/jobs", content=data, **request)
+        assert response.status_code == 202, response.text
+        return str(response.json()["id"])
+
+    async def until(self, identity: str, *states: str, **request: Any) -> dict[str, Any]:
+        """Waits until a job is in one of the states; returns it."""
+        async with asyncio.timeout(SOON_S):
+            while True:
+                body: dict[str, Any] = (await self.client.get(f"/jobs/{identity}", **request)).json()
+                if body["state"] in states:
+                    return body
+                await asyncio.sleep(0.01)
+
+    async def until_counted(self, state: str) -> None:
+        """Waits until one job has been counted as ended so; it is after its state could be seen."""
+        async with asyncio.timeout(SOON_S):
+            while self.registry.get_sample_value("brainmri_scoring_jobs_total", {"state": state}) != 1:
+                await asyncio.sleep(0.01)
+
+    async def rows(self, identity: str) -> list[dict[str, Any]]:
+        response = await self.client.get(f"/jobs/{identity}/results")
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "application/x-ndjson"
+        return [json.loads(line) for line in response.text.splitlines()]
+
+
+@pytest.fixture
+def serve(predictor: Predictor, tmp_path: Path) -> Callable[..., None]:
+    """Lets a test visit a service: `serve(visit)`, again for the next start; `started=False` runs no jobs."""
+
+    def start(visit: Visit, *, started: bool = True, **settings: Any) -> None:
+        async def talk() -> None:
+            parts = {"max_archive_bytes": 2_000_000, "max_archive_images": 200, "jobs_dir": tmp_path / "jobs"}
+            chosen = api_settings(**{**parts, **settings})
+            registry = CollectorRegistry()
+            metrics = Metrics(registry)
+            engine = Engine(decode_workers=1, batching=Batching(max_batch_size=2))
+            bulk = Bulk.of(engine, metrics, chosen)
+            bulk.prepare()
+            await engine.start(lambda: [predictor])
+            if started:
+                bulk.start()
+            keys = None if chosen.api_keys_file is None else KeyRing(chosen.api_keys_file)
+            app = create_app(engine, metrics, chosen, middleware=surroundings(chosen, metrics, keys), bulk=bulk)
+            try:
+                async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+                    await visit(Service(client, engine, bulk, registry))
+            finally:
+                engine.retire()
+                await bulk.stop()
+            assert await engine.drain(grace_s=5)
+
+        asyncio.run(talk())
+
+    return start
+
+
+def check(name: str, value: Any) -> None:
+    """Asserts that a body is what the document describes."""
+    assert list(faults(DOCUMENT, {"$ref": f"#/components/schemas/{name}"}, value)) == []
+
+
+def test_a_job_of_an_upload_from_its_making_to_its_end(serve: Callable[..., None], png: Png) -> None:
+    async def visit(service: Service) -> None:
+        made = await service.client.post("/jobs", content=packed_zip({**four(png), "e.png": b"text", "README": b"x"}))
+        body = made.json()
+        check("JobBody", body)
+        assert (made.status_code, made.headers["location"]) == (202, f"jobs/{body['id']}")
+        assert re.fullmatch(r"[0-9a-f]{32}", body["id"])
+        assert (body["state"], body["images"], body["done"], body["ended"]) == ("queued", None, 0, None)
+        done = await service.until(body["id"], "succeeded", "failed")
+        check("JobBody", done)
+        assert (done["state"], done["images"], done["done"], done["failed"]) == ("succeeded", 5, 5, 1)
+        assert (done["progress"], done["error"], done["source"]) == (1.0, None, {"kind": "upload", "path": None})
+        rows = await service.rows(body["id"])
+        for row in rows:
+            check("ScoreRow", row)
+        assert [(row["path"], row["label"]) for row in rows] == [
+            *((name, name.split("/")[0]) for name in four(png)),
+            ("e.png", None),
+        ]
+        assert rows[4]["error_code"] == "image_unreadable"
+        await service.until_counted("succeeded")
+        listed = (await service.client.get("/jobs")).json()
+        check("JobsBody", listed)
+        assert [job["id"] for job in listed["jobs"]] == [body["id"]]
+
+    serve(visit)
+
+
+def test_results_are_the_same_as_parquet_and_as_lines_and_as_score_gives(serve: Callable[..., None], png: Png) -> None:
+    async def visit(service: Service) -> None:
+        data = packed_zip(four(png))
+        identity = await service.make(data)
+        await service.until(identity, "succeeded")
+        lines = await service.rows(identity)
+        for query, accept in (("?format=parquet", "*/*"), ("", "text/html, application/vnd.apache.parquet;q=0.9")):
+            path = f"/jobs/{identity}/results{query}"
+            response = await service.client.get(path, headers={"accept": accept})
+            assert response.headers["content-type"] == "application/vnd.apache.parquet"
+            table = pq.read_table(io.BytesIO(response.content))
+            assert table.schema.names == SCHEMA.names
+            assert [{**row, "scored_at": None} for row in table.to_pylist()] == [
+                {**row, "scored_at": None} for row in lines
+            ]
+        scored = (await service.client.post("/score", content=data)).text.splitlines()[:-1]
+        assert [{**json.loads(line), "scored_at": None} for line in scored] == [
+            {**row, "scored_at": None} for row in lines
+        ]
+        refused = await service.client.get(f"/jobs/{identity}/results?format=csv")
+        assert (refused.status_code, code_of(refused)) == (400, "malformed_request")
+
+    serve(visit)
+
+
+def test_a_form_becomes_a_job_in_which_every_file_is_tried(serve: Callable[..., None], png: Png) -> None:
+    async def visit(service: Service) -> None:
+        form = [("images", ("no suffix", png())), ("images", ("b.png", png((0, 0, 255))))]
+        identity = (await service.client.post("/jobs", files=form)).json()["id"]
+        await service.until(identity, "succeeded")
+        assert [(row["path"], row["label"]) for row in await service.rows(identity)] == [
+            ("no suffix", "glioma"),
+            ("b.png", "pituitary"),
+        ]
+
+    serve(visit)
+
+
+def test_hostile_uploads_are_refused_and_leave_nothing(serve: Callable[..., None], tmp_path: Path) -> None:
+    async def visit(service: Service) -> None:
+        for data, status in ((packed_zip({"../a.png": b"x"}), 400), (b"x", 400), (bytes(2_000_001), 413)):
+            assert (await service.client.post("/jobs", content=data)).status_code == status
+        assert (await service.client.get("/jobs")).json() == {"jobs": []}
+
+    serve(visit)
+    assert [path for path in (tmp_path / "jobs").iterdir() if path.is_dir()] == []
+
+
+def test_results_are_refused_until_there_are_all(serve: Callable[..., None], png: Png) -> None:
+    async def visit(service: Service) -> None:
+        identity = await service.make(packed_zip(four(png)))
+        refused = await service.client.get(f"/jobs/{identity}/results")
+        assert (refused.status_code, code_of(refused)) == (409, "job_unfinished")
+        assert "The job is queued." in refused.json()["error"]["message"]
+
+    serve(visit, started=False)
+
+
+def test_a_job_goes_on_after_a_restart_and_gives_the_same_rows(serve: Callable[..., None], png: Png) -> None:
+    data = packed_zip({f"{number}.png": png((number, 40, 10)) for number in range(60)})
+    found: dict[str, Any] = {}
+
+    async def first(service: Service) -> None:
+        found["id"] = await service.make(data)
+        async with asyncio.timeout(SOON_S):
+            while not 0 < (await service.client.get(f"/jobs/{found['id']}")).json()["done"] < 60:
+                await asyncio.sleep(0.005)
+
+    async def second(service: Service) -> None:
+        body = (await service.client.get(f"/jobs/{found['id']}")).json()
+        found["before"] = body["done"]
+        assert body["state"] == "running"
+        done = await service.until(found["id"], "succeeded", "failed")
+        assert (done["state"], done["done"]) == ("succeeded", 60)
+        found["rows"] = await service.rows(found["id"])
+        # What was stored before was not scored again.
+        predicted = service.registry.get_sample_value("brainmri_confidence_ratio_count")
+        assert predicted == 60 - found["before"]
+        again = await service.make(data)
+        await service.until(again, "succeeded")
+        uninterrupted = await service.rows(again)
+        assert [{**row, "scored_at": None} for row in found["rows"]] == [
+            {**row, "scored_at": None} for row in uninterrupted
+        ]
+
+    serve(first)
+    serve(second)
+    assert 0 < found["before"] < 60
+
+
+def test_deleting_cancels_a_job_and_removes_everything(serve: Callable[..., None], png: Png, tmp_path: Path) -> None:
+    archive = packed_zip({f"{number}.png": png() for number in range(190)})
+
+    async def visit(service: Service) -> None:
+        identity = await service.make(archive)
+        next_one = await service.make(packed_zip(four(png)))
+        await service.until(identity, "running")
+        gone = await service.client.delete(f"/jobs/{identity}")
+        assert (gone.status_code, gone.content) == (204, b"")
+        for method, path in (("GET", ""), ("GET", "/results"), ("DELETE", "")):
+            response = await service.client.request(method, f"/jobs/{identity}{path}")
+            assert (response.status_code, code_of(response)) == (404, "job_not_found")
+        # The runner is free for the next one.
+        await service.until(next_one, "succeeded")
+        assert not (tmp_path / "jobs" / identity).exists()
+        await service.until_counted("cancelled")
+
+    serve(visit)
+
+
+@pytest.mark.parametrize("identity", ["0" * 32, "..", "%2e%2e", "a", "%2e%2e%2fjobs", ".lock", "x" * 5000])
+def test_other_ids_are_unknown(serve: Callable[..., None], identity: str) -> None:
+    async def visit(service: Service) -> None:
+        response = await service.client.get(f"/jobs/{identity}")
+        assert response.status_code == 404
+
+    serve(visit, started=False)
+
+
+def test_a_job_belongs_to_the_key_that_made_it(serve: Callable[..., None], png: Png, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    keys = {name: {"Authorization": f"Bearer {add(file, name)}"} for name in ("anna", "ben")}
+
+    async def visit(service: Service) -> None:
+        assert (await service.client.post("/jobs", content=b"x")).status_code == 401
+        identity = await service.make(packed_zip(four(png)), headers=keys["anna"])
+        await service.until(identity, "succeeded", headers=keys["anna"])
+        for method, path in (("GET", ""), ("GET", "/results"), ("DELETE", "")):
+            response = await service.client.request(method, f"/jobs/{identity}{path}", headers=keys["ben"])
+            unknown = await service.client.request(method, f"/jobs/{'0' * 32}{path}", headers=keys["ben"])
+            assert response.status_code == 404
+            bodies = [answer.json()["error"] for answer in (response, unknown)]
+            assert {**bodies[0], "request_id": ""} == {**bodies[1], "request_id": ""}
+        assert (await service.client.get("/jobs", headers=keys["ben"])).json() == {"jobs": []}
+        results = await service.client.get(f"/jobs/{identity}/results", headers=keys["anna"])
+        assert len(results.text.splitlines()) == 4
+
+    serve(visit, api_keys_file=file)
+
+
+def test_so_many_jobs_are_kept_of_a_key_and_in_all(serve: Callable[..., None], png: Png, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    keys = [{"Authorization": f"Bearer {add(file, name)}"} for name in ("anna", "ben", "cleo")]
+    data = packed_zip(four(png))
+
+    async def visit(service: Service) -> None:
+        for key in (keys[0], keys[0], keys[1]):
+            await service.make(data, headers=key)
+        for key, limit in ((keys[0], "2 jobs"), (keys[2], "3 jobs")):
+            response = await service.client.post("/jobs", content=data, headers=key)
+            assert (response.status_code, code_of(response)) == (429, "too_many_jobs")
+            assert (response.json()["error"]["limit"], response.headers["retry-after"]) == (limit, "60")
+
+    serve(visit, started=False, api_keys_file=file, max_jobs=3, max_jobs_per_key=2)
+
+
+def test_without_keys_the_limit_of_one_key_does_not_count(serve: Callable[..., None], png: Png) -> None:
+    data = packed_zip(four(png))
+
+    async def visit(service: Service) -> None:
+        for _ in range(3):
+            await service.make(data)
+        response = await service.client.post("/jobs", content=data)
+        assert (response.status_code, response.json()["error"]["limit"]) == (429, "3 jobs")
+
+    serve(visit, started=False, max_jobs=3, max_jobs_per_key=1)
+
+
+@pytest.mark.parametrize("form", ["ndjson", "parquet"])
+def test_results_that_vanish_while_they_are_asked_for_are_not_found(
+    serve: Callable[..., None], png: Png, form: str
+) -> None:
+    async def visit(service: Service) -> None:
+        identity = await service.make(packed_zip(four(png)))
+        await service.until(identity, "succeeded")
+        store = service.bulk.store
+        assert store is not None
+        find = store.get
+
+        def find_and_delete(identity: str, owner: str | None) -> Job:
+            job = find(identity, owner)
+            store.delete(job)
+            return job
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "get", find_and_delete)
+            response = await service.client.get(f"/jobs/{identity}/results?format={form}")
+        assert (response.status_code, code_of(response)) == (404, "job_not_found")
+
+    serve(visit)
+
+
+def test_jobs_take_so_much_room_and_no_more(serve: Callable[..., None], png: Png) -> None:
+    data = packed_zip(four(png))
+    most = len(data) + 1500
+
+    async def visit(service: Service) -> None:
+        await service.make(data)
+        response = await service.client.post("/jobs", content=data)
+        assert (response.status_code, code_of(response)) == (507, "storage_full")
+        assert response.json()["error"]["limit"] == f"{most} bytes"
+        assert len((await service.client.get("/jobs")).json()["jobs"]) == 1
+
+    serve(visit, started=False, max_jobs_bytes=most)
+
+
+def test_jobs_expire(serve: Callable[..., None], png: Png, tmp_path: Path) -> None:
+    async def visit(service: Service) -> None:
+        identity = await service.make(packed_zip(four(png)))
+        done = await service.until(identity, "succeeded")
+        assert done["expires"] > done["ended"]
+        await asyncio.sleep(1.1)
+        await asyncio.to_thread(service.store.sweep)
+        assert (await service.client.get(f"/jobs/{identity}")).status_code == 404
+
+    serve(visit, jobs_ttl_s=1)
+    assert [path for path in (tmp_path / "jobs").iterdir() if path.is_dir()] == []
+
+
+def test_a_server_without_a_directory_keeps_no_jobs(serve: Callable[..., None]) -> None:
+    async def visit(service: Service) -> None:
+        for method, path in (("POST", ""), ("GET", ""), ("GET", "/" + "0" * 32), ("DELETE", "/" + "0" * 32)):
+            response = await service.client.request(method, f"/jobs{path}")
+            assert (response.status_code, code_of(response)) == (501, "jobs_disabled")
+
+    serve(visit, jobs_dir=None)
+
+
+@pytest.fixture
+def root(tmp_path: Path, png: Png) -> Path:
+    """An input root with images, an archive, links that lead out of it, and a file beside it."""
+    root = tmp_path / "root"
+    for name, data in four(png).items():
+        (root / "scans" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "scans" / name).write_bytes(data)
+    (root / "scans.zip").write_bytes(packed_zip(four(png)))
+    (root / "list.csv").write_text("path\n/etc/passwd\n")
+    (tmp_path / "secret.png").write_bytes(png())
+    (root / "out").symlink_to(tmp_path)
+    (root / "out.png").symlink_to(tmp_path / "secret.png")
+    (root / "scans" / "link.png").symlink_to(tmp_path / "secret.png")
+    (root / "loop").symlink_to(root / "loop")
+    return root
+
+
+def test_a_job_of_a_folder_or_an_archive_below_the_root(serve: Callable[..., None], root: Path) -> None:
+    async def visit(service: Service) -> None:
+        for path, names in (
+            ("scans/glioma", ["scans/glioma/glioma.png"]),
+            ("scans/glioma/glioma.png", ["scans/glioma/glioma.png"]),
+            ("scans.zip", [f"scans.zip/{label}/{label}.png" for label in COLOURS]),
+        ):
+            identity = (await service.client.post("/jobs", json={"path": path})).json()["id"]
+            body = await service.until(identity, "succeeded", "failed")
+            assert (body["state"], body["source"]) == ("succeeded", {"kind": "path", "path": path})
+            assert [row["path"] for row in await service.rows(identity)] == names
+
+    serve(visit, jobs_input_root=root)
+
+
+def test_a_link_that_leads_out_of_the_root_is_a_row_without_an_answer(serve: Callable[..., None], root: Path) -> None:
+    async def visit(service: Service) -> None:
+        identity = (await service.client.post("/jobs", json={"path": "scans"})).json()["id"]
+        await service.until(identity, "succeeded")
+        rows = {row["path"]: row for row in await service.rows(identity)}
+        assert rows["scans/link.png"]["error_code"] == "source_unreadable"
+        assert (rows["scans/link.png"]["label"], rows["scans/link.png"]["sha256"]) == (None, None)
+        assert sum(row["status"] == "ok" for row in rows.values()) == 4
+
+    serve(visit, jobs_input_root=root)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..",
+        "../secret.png",
+        "scans/../../secret.png",
+        "/etc/passwd",
+        "out",
+        "out/secret.png",
+        "out.png",
+        "loop",
+        "missing",
+        "scans\0",
+        "",
+        "a" * 5000,
+        "list.csv",
+        "s3://bucket/key.png",
+        "file:///etc/passwd",
+        "zip://a.png::scans.zip",
+        "*.png",
+    ],
+)
+def test_no_path_escapes_the_root(serve: Callable[..., None], root: Path, path: str) -> None:
+    async def visit(service: Service) -> None:
+        response = await service.client.post("/jobs", json={"path": path})
+        assert (response.status_code, code_of(response)) == (400, "malformed_request")
+        assert str(root.parent) not in response.text
+
+    serve(visit, started=False, jobs_input_root=root)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"path": 1}', b'{"path": "a", "b": 1}', b"[" * 60_000])
+def test_a_body_that_is_no_path_is_refused(serve: Callable[..., None], root: Path, content: bytes) -> None:
+    async def visit(service: Service) -> None:
+        headers = {"content-type": "application/json"}
+        response = await service.client.post("/jobs", content=content, headers=headers)
+        assert (response.status_code, code_of(response)) == (400, "malformed_request")
+
+    serve(visit, started=False, jobs_input_root=root)
+
+
+def test_paths_are_refused_where_there_is_no_root(serve: Callable[..., None]) -> None:
+    async def visit(service: Service) -> None:
+        response = await service.client.post("/jobs", json={"path": "scans"})
+        assert response.status_code == 400
+        assert "BRAINMRI_JOBS_INPUT_ROOT" in response.json()["error"]["message"]
+
+    serve(visit, started=False)
+
+
+def test_a_job_that_cannot_succeed_says_why(serve: Callable[..., None], png: Png, root: Path) -> None:
+    async def visit(service: Service) -> None:
+        empty = await service.make(packed_zip({"README": b"x"}))
+        body = await service.until(empty, "failed")
+        check("JobBody", body)
+        assert body["error"]["code"] == "scoring_refused"
+        refused = await service.client.get(f"/jobs/{empty}/results")
+        assert (refused.status_code, code_of(refused)) == (409, "job_unfinished")
+        assert body["error"]["message"] in refused.json()["error"]["message"]
+        await service.until_counted("failed")
+
+    serve(visit, jobs_input_root=root)
+
+
+def test_a_job_that_ends_the_server_again_and_again_is_given_up(serve: Callable[..., None], png: Png) -> None:
+    async def visit(service: Service) -> None:
+        identity = await service.make(packed_zip(four(png)))
+        job = service.store.get(identity, None)
+        job.store(job.status.model_copy(update={"state": "running", "starts": 4}))
+        assert service.bulk.runner is not None
+        service.bulk.runner.start()
+        body = await service.until(identity, "failed", "succeeded")
+        assert (body["state"], body["error"]["code"]) == ("failed", "scoring_hopeless")
+        assert "begun 4 times without getting further" in body["error"]["message"]
+
+    serve(visit, started=False)
+
+
+def test_a_job_whose_model_is_no_longer_served_fails(serve: Callable[..., None], png: Png) -> None:
+    async def visit(service: Service) -> None:
+        with service.store.incoming() as folder:
+            (folder / "upload").write_bytes(packed_zip(four(png)))
+            spec = JobSpec(
+                id="a" * 32, owner=None, created=now(), source=Source(), model_name="other", model_version="9"
+            )
+            await asyncio.to_thread(service.store.publish, folder, spec)
+        body = await service.until("a" * 32, "failed")
+        assert body["error"]["code"] == "model_not_found"
+
+    serve(visit)
+
+
+def store_of(folder: Path, **limits: Any) -> JobStore:
+    parts = {"max_jobs": 10, "max_per_owner": 10, "max_bytes": 2**30, "ttl_s": 60.0, "upload_s": 60.0}
+    store = JobStore(folder, JobLimits(**{**parts, **limits}))
+    store.prepare()
+    return store
+
+
+def published(store: JobStore, number: int, age_s: float = 0) -> Job:
+    created = now() - timedelta(seconds=age_s)
+    with store.incoming() as folder:
+        (folder / "upload").write_bytes(b"x" * 1000)
+        spec = JobSpec(
+            id=f"{number:032x}", owner=None, created=created, source=Source(), model_name="m", model_version="1"
+        )
+        return store.publish(folder, spec)
+
+
+def test_of_several_processes_one_runs_jobs(tmp_path: Path) -> None:
+    first, second = store_of(tmp_path), store_of(tmp_path)
+    with first.leading() as leads:
+        assert leads
+        with second.leading() as also:
+            assert not also
+    with second.leading() as leads:
+        assert leads
+
+
+def test_a_job_that_was_begun_goes_on_before_older_ones(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    jobs = [published(store, number, age_s=100 - number) for number in range(3)]
+    assert store.next() == jobs[0]
+    begun = jobs[2].store(jobs[2].status.model_copy(update={"state": "running"}))
+    assert store.next() == begun
+    begun.store(begun.status.model_copy(update={"state": "succeeded", "ended": now()}))
+    assert store.next() == jobs[0]
+
+
+def test_what_an_interrupted_upload_or_deletion_left_is_swept(tmp_path: Path) -> None:
+    store = store_of(tmp_path, upload_s=60)
+    kept = published(store, 1)
+    fresh, old, going = (tmp_path / name for name in (".incoming-1", ".incoming-2", ".outgoing-3"))
+    for folder in (fresh, old, going):
+        folder.mkdir()
+    os.utime(old, (time.time() - 61,) * 2)
+    store.sweep()
+    assert (fresh.exists(), old.exists(), going.exists(), kept.exists) == (True, False, False, True)
+
+
+def test_a_damaged_job_is_none(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    job = published(store, 1)
+    (job.folder / "status.json").write_text("{")
+    assert (list(store.all()), store.next()) == ([], None)
+
+
+def test_the_directory_is_for_nobody_else_and_one_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "jobs")
+    assert store.root.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InvalidSettings, match="BRAINMRI_JOBS_DIR"):
+        store_of(tmp_path / "file")

@@ -1,0 +1,136 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from brainmri.errors import InvalidBundle
+from brainmri.model.contract import LABELS, Contract
+from tests.tiny import calibration_parts, contract_parts, write_novelty
+
+
+def test_json_there_and_back_gives_the_same_contract() -> None:
+    contract = Contract.from_parts(**contract_parts())
+    again = Contract.from_json(contract.to_json())
+    assert again == contract
+    assert again.tag == "brain_mri_xception:0.0.1"
+    assert again.labels == LABELS
+    assert again.temperature == 2.0
+
+
+def test_digest_depends_on_content_and_not_on_layout() -> None:
+    contract = Contract.from_parts(**contract_parts())
+    compact = json.dumps(json.loads(contract.to_json()))
+    assert Contract.from_json(compact).digest() == contract.digest()
+    assert Contract.from_parts(**contract_parts(temperature=2.5)).digest() != contract.digest()
+
+
+def test_labels_are_never_defaulted() -> None:
+    parts = contract_parts()
+    del parts["labels"]
+    with pytest.raises(InvalidBundle, match="labels: Field required"):
+        Contract.from_parts(**parts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "quoted"),
+    [
+        ({"labels": ("meningioma", "glioma", "notumor", "pituitary")}, r"labels: .*got \('meningioma', 'glioma'"),
+        ({"schema_version": 2}, r"schema_version: .*\(got 2\)"),
+        ({"temperature": 0}, r"temperature: .*\(got 0\)"),
+        ({"temperature": float("nan")}, r"temperature: .*\(got nan\)"),
+        ({"name": "Brain MRI"}, r"name: .*\(got 'Brain MRI'\)"),
+        ({"version": "../1"}, r"version: .*\(got '../1'\)"),
+        ({"network_side": 300}, r"network_side: .*\(got 300\)"),
+        ({"surprise": 1}, r"surprise: Extra inputs.*\(got 1\)"),
+        ({"input": {**contract_parts()["input"], "dtype": "float32"}}, r"input.dtype: .*\(got 'float32'\)"),
+    ],
+)
+def test_a_bad_value_is_quoted(changes: dict[str, object], quoted: str) -> None:
+    with pytest.raises(InvalidBundle, match=quoted):
+        Contract.from_parts(**contract_parts(**changes))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../model.xml", "a/../../b", "a\\b", "./a", ".", "a//b"])
+def test_artefact_paths_stay_below_the_bundle(path: str) -> None:
+    artefact = {"runtime": "openvino-int8", "files": {path: "c" * 64}, "bytes": 1}
+    with pytest.raises(InvalidBundle, match="not a plain path below the bundle"):
+        Contract.from_parts(**contract_parts(artefacts=[artefact]))
+
+
+def test_a_runtime_is_named_once() -> None:
+    artefact = {"runtime": "openvino-int8", "files": {"a": "c" * 64}, "bytes": 1}
+    with pytest.raises(InvalidBundle, match="named twice"):
+        Contract.from_parts(**contract_parts(artefacts=[artefact, artefact]))
+
+
+def test_a_runtime_finds_its_calibration(tmp_path: Path) -> None:
+    calibration = calibration_parts(write_novelty(tmp_path / "n.npz"), 1.5, min_confidence=0.6, coverage=0.95)
+    contract = Contract.from_parts(**contract_parts(calibrations=[calibration]))
+    assert Contract.from_json(contract.to_json()) == contract
+    found = contract.calibration("openvino-f32")
+    assert (found.temperature, found.min_confidence, found.coverage) == (2.0, 0.6, 0.95)
+    assert found.novelty is not None
+    assert (found.novelty.threshold, found.novelty.keeps) == (1.5, 0.975)
+
+
+def test_a_runtime_without_calibration_has_the_temperature_and_abstains_from_nothing() -> None:
+    found = Contract.from_parts(**contract_parts(temperature=3.0)).calibration("keras-f16")
+    assert (found.temperature, found.min_confidence, found.novelty) == (3.0, 0.0, None)
+
+
+def test_a_contract_from_before_calibrations_is_valid_and_keeps_its_digest() -> None:
+    # A store remembers the digest under which it holds a model.
+    parts = json.loads(Contract.from_parts(**contract_parts()).to_json())
+    del parts["calibrations"], parts["measurements"]
+    old = Contract.from_json(json.dumps(parts))
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    assert old.digest() == hashlib.sha256(canonical.encode()).hexdigest()
+    calibrated = Contract.from_json(json.dumps({**parts, "calibrations": [{"runtime": "keras-f16", "temperature": 1}]}))
+    assert calibrated.digest() != old.digest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "quoted"),
+    [
+        ({"threshold": 0}, r"threshold: .*\(got 0\)"),
+        ({"threshold": float("inf")}, r"threshold: .*\(got inf\)"),
+        ({"keeps": 1.5}, r"keeps: .*\(got 1.5\)"),
+        ({"file": "../n.npz"}, r"file: .*not a plain path"),
+        ({"sha256": "0"}, r"sha256: .*\(got '0'\)"),
+    ],
+)
+def test_a_bad_value_of_the_detector_is_quoted(tmp_path: Path, changes: dict[str, object], quoted: str) -> None:
+    calibration = calibration_parts(write_novelty(tmp_path / "n.npz"), 1.5)
+    calibration["novelty"] |= changes
+    with pytest.raises(InvalidBundle, match=quoted):
+        Contract.from_parts(**contract_parts(calibrations=[calibration]))
+
+
+def test_a_runtime_is_calibrated_once() -> None:
+    calibration = {"runtime": "openvino-int8", "temperature": 1.0}
+    with pytest.raises(InvalidBundle, match="named twice"):
+        Contract.from_parts(**contract_parts(calibrations=[calibration, calibration]))
+
+
+def test_text_that_is_not_json_is_refused() -> None:
+    with pytest.raises(InvalidBundle, match="The contract is invalid"):
+        Contract.from_json(b"\xff not json")
+
+
+def test_bfloat16_takes_the_calibration_of_what_it_computes_from() -> None:
+    calibrations = [{"runtime": "openvino-f32", "temperature": 3.0}]
+    contract = Contract.from_parts(**contract_parts(calibrations=calibrations))
+    assert contract.calibration("openvino-bf16").temperature == 3.0
+    own = [*calibrations, {"runtime": "openvino-bf16", "temperature": 4.0}]
+    assert Contract.from_parts(**contract_parts(calibrations=own)).calibration("openvino-bf16").temperature == 4.0
+    assert contract.calibration("onnx-f32").temperature == contract.temperature
+
+
+def test_a_contract_without_measurements_keeps_its_digest() -> None:
+    parts = json.loads(
+        Contract.from_parts(**contract_parts(calibrations=[{"runtime": "keras-f16", "temperature": 1.0}])).to_json()
+    )
+    del parts["measurements"]
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    assert Contract.from_json(json.dumps(parts)).digest() == hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,105 @@
+import asyncio
+import gzip
+import zlib
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from brainmri.batching.deadline import Deadline
+from brainmri.errors import Overloaded
+from brainmri.open_inference.rest_body import ENCODINGS, choose_encoding, compress, read_decompressed
+from brainmri.web.body import BodyLimits
+from brainmri.web.memory import SHARE, BodyMemory
+from tests.open_inference.served import Served
+
+PATH = "/v2/models/brain_mri/infer"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "chosen"),
+    [
+        ("gzip", "gzip"),
+        ("deflate", "deflate"),
+        ("br, deflate;q=0.5, gzip;q=0.9", "gzip"),
+        ("GZIP", "gzip"),
+        ("gzip;q=0, deflate", "deflate"),
+        ("gzip; q=0.0", None),
+        ("br", None),
+        ("identity", None),
+        ("", None),
+    ],
+)
+def test_the_encoding_is_one_that_the_client_accepts(accepted: str, chosen: str | None) -> None:
+    assert choose_encoding(accepted, 5000) == chosen
+    assert choose_encoding(accepted, 500) is None
+
+
+def test_compression_is_undone_by_the_standard_tools() -> None:
+    assert gzip.decompress(compress(b"a" * 5000, "gzip")) == b"a" * 5000
+    assert zlib.decompress(compress(b"a" * 5000, "deflate")) == b"a" * 5000
+
+
+def post(server: Served, body: bytes, encoding: str) -> tuple[int, str]:
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    response = httpx.post(f"http://{server.http}{PATH}", content=body, headers=headers)
+    return response.status_code, response.json()["error"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_small_body_that_unpacks_to_a_large_one_is_refused(server: Served, encoding: str) -> None:
+    bomb = compress(bytes(60_000_000), encoding)
+    assert len(bomb) < 3_000_000
+    status, error = post(server, bomb, encoding)
+    assert status == 413
+    assert "unpacks to more than 3000000 bytes" in error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", gzip.compress(b"{}")[:-4], gzip.compress(b"{}") + b"more", gzip.compress(b"{}" * 99)[:20], b""],
+    ids=["plain", "no checksum", "two", "truncated", "empty"],
+)
+def test_a_body_that_is_not_what_its_encoding_says_is_refused(server: Served, body: bytes) -> None:
+    assert post(server, body, "gzip") == (
+        400,
+        "The body is not one whole gzip stream. Compress all of it, or send it as it is.",
+    )
+
+
+def test_other_encodings_are_refused(server: Served) -> None:
+    status, error = post(server, b"{}", "br")
+    assert status == 415
+    assert "'br'" in error
+
+
+def unpack(body: bytes, memory: BodyMemory) -> tuple[bytes, int]:
+    """Returns what a compressed body unpacks to, and what is held in memory then."""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def run() -> tuple[bytes, int]:
+        with memory.share() as share:
+            headers = [(b"content-encoding", b"gzip")]
+            request = Request({"type": "http", "headers": headers, "state": {SHARE: share}}, receive)
+            data = await read_decompressed(request, BodyLimits(20_000_000, 10, Deadline.after(20), ENCODINGS))
+            return data, memory.held
+
+    return asyncio.run(run())
+
+
+def test_what_a_body_unpacks_to_counts_as_held_until_the_request_ends() -> None:
+    memory = BodyMemory(50_000_000)
+    data = bytes(range(250)) * 40_000
+    assert unpack(gzip.compress(data), memory) == (data, 10_000_000)
+    assert memory.held == 0
+
+
+def test_a_small_body_that_does_not_fit_unpacked_beside_the_others_is_refused() -> None:
+    memory = BodyMemory(9_000_000)
+    with memory.share() as other:
+        other.add(1000)
+        with pytest.raises(Overloaded):
+            unpack(gzip.compress(bytes(10_000_000)), memory)
+        assert memory.held == 1000

@@ -1,0 +1,307 @@
+"""Training a tiny Xception: exact resume, phases, averages, early stopping."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from brainmri.errors import DatasetError
+from training.data.arrays import Arrays
+from training.data.origin import Origin
+from training.fit import checkpoint
+from training.fit.augment import Augmentation
+from training.fit.batches import TrainBatches
+from training.fit.fit import fit
+from training.fit.model import BODY, FEATURES, build_model, with_features
+from training.fit.recipe import Recipe
+from training.release.export import calibration_images
+
+ORIGIN = Origin("a" * 64, "b" * 64)
+PHASE = {"epochs": 2, "downsample": 4, "batch_size": 8, "warmup_steps": 2, "peak_learning_rate": 0.01}
+
+
+def recipe(**changes: object) -> Recipe:
+    phases = [PHASE, PHASE | {"epochs": 1, "downsample": 3}]
+    return Recipe.model_validate({"name": "t", "architecture": "tiny_xception", "ema": 0.9, "phases": phases} | changes)
+
+
+def train(arrays: Arrays, folder: Path, chosen: Recipe, **options: Any) -> checkpoint.Progress:
+    return fit(chosen, arrays, ORIGIN, folder, **options)
+
+
+class PowerCut(Exception):
+    """Stops a run right after a checkpoint."""
+
+
+def cut_power_after(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = checkpoint.save_state
+
+    def save_and_stop(folder: Path, model: keras.Model, progress: checkpoint.Progress) -> None:
+        save(folder, model, progress)
+        if progress.epoch == epoch:
+            raise PowerCut
+
+    monkeypatch.setattr("training.fit.checkpoint.save_state", save_and_stop)
+
+
+@pytest.fixture(scope="module")
+def whole(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    train(arrays, folder, recipe())
+    return folder
+
+
+def test_a_run_cut_off_in_each_phase_and_resumed_ends_with_the_same_weights(
+    arrays: Arrays, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for epoch in (1, 2):
+        with monkeypatch.context() as patch:
+            cut_power_after(epoch, patch)
+            with pytest.raises(PowerCut):
+                train(arrays, tmp_path, recipe(), resume=True)
+    progress = train(arrays, tmp_path, recipe(), resume=True)
+    assert progress.epoch == 3
+    for ours, theirs in zip(checkpoint.load_best(tmp_path, 1), checkpoint.load_best(whole, 1), strict=True):
+        assert np.array_equal(ours, theirs)
+    with np.load(tmp_path / "state.npz") as resumed, np.load(whole / "state.npz") as expected:
+        assert len(resumed.files) > 30
+        for name in set(resumed.files) - {"progress"}:
+            assert np.array_equal(resumed[name], expected[name]), name
+
+
+def test_a_finished_run_resumes_to_itself(arrays: Arrays, whole: Path) -> None:
+    before = (whole / "state.npz").read_bytes()
+    assert train(arrays, whole, recipe(), resume=True).epoch == 3
+    assert (whole / "state.npz").read_bytes() == before
+
+
+def test_history_has_a_row_an_epoch_and_a_plot(whole: Path) -> None:
+    lines = (whole / "history.csv").read_text().splitlines()
+    assert lines[0].startswith("epoch,phase,seconds,accuracy,loss,val_accuracy,val_loss")
+    assert [line.split(",")[:2] for line in lines[1:]] == [["1", "1"], ["2", "1"], ["3", "2"]]
+    assert (whole / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("changed", "what"), [({"seed": 2}, "recipe"), ({}, "split")])
+def test_resuming_with_something_else_is_refused(
+    arrays: Arrays, whole: Path, changed: dict[str, object], what: str
+) -> None:
+    with pytest.raises(DatasetError, match=f"another {what}"):
+        fit(recipe(**changed), arrays, ORIGIN if changed else Origin("a" * 64, "c" * 64), whole, resume=True)
+
+
+def test_a_recipe_may_be_extended_by_phases_and_goes_on_from_the_last_best(
+    arrays: Arrays, whole: Path, tmp_path: Path
+) -> None:
+    first = recipe(phases=recipe().phases[:1])
+    train(arrays, tmp_path, first)
+    assert train(arrays, tmp_path, recipe(), resume=True).epoch == 3
+    for ours, theirs in zip(checkpoint.load_best(tmp_path, 1), checkpoint.load_best(whole, 1), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_a_phase_that_has_not_begun_may_change(arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        cut_power_after(2, patch)
+        with pytest.raises(PowerCut):
+            train(arrays, tmp_path, recipe(phases=[*recipe().phases[:1], PHASE | {"epochs": 5}]))
+    assert train(arrays, tmp_path, recipe(), resume=True).epoch == 3
+
+
+def test_a_phase_may_have_its_own_augmentation_mixing_and_smoothing() -> None:
+    still = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0.0))
+    own = {"mixup": 0.0, "label_smoothing": 0.0, "augmentation": still.model_dump()}
+    chosen = recipe(mixup=0.3, label_smoothing=0.1, phases=[PHASE, PHASE | own])
+    assert chosen.within(chosen.phases[0]) == chosen
+    last = chosen.within(chosen.phases[1])
+    assert (last.mixup, last.label_smoothing, last.augmentation) == (0.0, 0.0, still)
+
+
+def test_a_recipe_from_random_weights_takes_no_weights_file(arrays: Arrays, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="without --weights"):
+        train(arrays, tmp_path, recipe(), weights_file="w.h5")
+
+
+def test_a_recipe_without_the_phase_that_was_trained_last_may_not_resume(arrays: Arrays, tmp_path: Path) -> None:
+    train(arrays, tmp_path, recipe())
+    other = recipe(phases=[*recipe().phases[:1], PHASE | {"epochs": 5}])
+    with pytest.raises(DatasetError, match="another recipe"):
+        train(arrays, tmp_path, other, resume=True)
+
+
+def test_training_lowers_the_loss_on_what_it_learns_from(arrays: Arrays, tmp_path: Path) -> None:
+    off = dict.fromkeys(Augmentation.model_fields, 0.0)
+    phases = [PHASE | {"epochs": 8, "downsample": 3, "batch_size": 4, "peak_learning_rate": 0.01}]
+    chosen = recipe(phases=phases, augmentation=off, mixup=0.0, label_smoothing=0.0)
+    history = train(arrays, tmp_path, chosen).history
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+
+
+def test_the_head_phase_leaves_the_body_alone(arrays: Arrays, tmp_path: Path) -> None:
+    chosen = recipe(phases=[PHASE | {"trainable": "head", "epochs": 1}], ema=0.0)
+    train(arrays, tmp_path, chosen)
+    fresh = build_model("tiny_xception", 4, seed=chosen.seed)
+    pairs = zip(fresh.weights, fresh.get_weights(), checkpoint.load_best(tmp_path, 0), strict=True)
+    moved = {weight.path for weight, before, after in pairs if not np.array_equal(before, after)}
+    assert moved == {"hidden/kernel", "hidden/bias", "logits/kernel", "logits/bias"}
+
+
+def test_early_stopping_ends_a_phase_and_the_next_one_still_runs(
+    arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.fit.fit._validation_accuracy", lambda figures: 1.0 - figures["epoch"])
+    chosen = recipe(patience=1, phases=[PHASE | {"epochs": 9}, PHASE | {"epochs": 1}])
+    phases = [row["phase"] for row in train(arrays, tmp_path, chosen).history]
+    assert phases == [1, 1, 2]
+
+
+def test_max_steps_shortens_an_epoch(arrays: Arrays, tmp_path: Path) -> None:
+    train(arrays, tmp_path, recipe(phases=[PHASE | {"epochs": 1}]), max_steps=1)
+    with np.load(tmp_path / "state.npz") as state:
+        assert int(state["optimizer0000"]) == 1
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_both_optimisers_spare_biases_and_normalisation_from_decay(
+    arrays: Arrays, tmp_path: Path, optimizer: str
+) -> None:
+    decayed = recipe(optimizer=optimizer, ema=0.0, weight_decay=0.5, phases=[PHASE | {"epochs": 1}])
+    train(arrays, tmp_path / "a", decayed)
+    train(arrays, tmp_path / "b", decayed.model_copy(update={"weight_decay": 0.0}))
+    norms = [
+        sum(float(np.abs(w).sum()) for w in checkpoint.load_best(tmp_path / run, 0) if w.ndim > 1) for run in ("a", "b")
+    ]
+    assert norms[0] < 0.99 * norms[1]
+
+
+def test_the_head_is_the_one_of_the_earlier_systems() -> None:
+    model = build_model("tiny_xception", 1)
+    assert [layer.name for layer in model.layers][-6:] == [
+        BODY,
+        FEATURES,
+        "dropout_features",
+        "hidden",
+        "dropout_hidden",
+        "logits",
+    ]
+    assert (model.get_layer("dropout_features").rate, model.get_layer("dropout_hidden").rate) == (0.30, 0.25)
+    assert (model.get_layer("hidden").units, model.get_layer("logits").units) == (128, 4)
+
+
+def test_the_serving_model_takes_uint8_and_gives_the_same_logits_and_the_features(arrays: Arrays) -> None:
+    model = build_model("tiny_xception", 2, seed=3)
+    images = np.asarray(arrays.pixels[:3])
+    outputs = with_features(model).predict_on_batch(images)
+    assert np.allclose(outputs["logits"], model.predict_on_batch(images), atol=1e-6)
+    assert outputs["features"].shape == (3, 16)
+
+
+def test_features_are_the_mean_of_what_the_middle_flow_ends_with() -> None:
+    model = build_model("xception", 4, seed=3)
+    serving = with_features(model)
+    images = np.random.default_rng(0).integers(0, 256, (1, 299, 299, 3), dtype=np.uint8)
+    body = model.get_layer(BODY)
+    # Twelve residual sums: the last but one ends the middle flow.
+    sums = [layer for layer in body.layers if isinstance(layer, keras.layers.Add)]
+    grids = keras.Model(body.input, sums[-2].output)
+    stem = keras.Model(model.input, model.get_layer("downsample").output)
+    grid = grids.predict_on_batch(stem.predict_on_batch(images))
+    expected = np.maximum(grid, 0).mean(axis=(1, 2))
+    outputs = serving.predict_on_batch(images)
+    assert expected.shape == (1, 728)
+    np.testing.assert_allclose(outputs["features"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs["logits"], model.predict_on_batch(images), rtol=1e-4, atol=1e-5)
+
+
+def test_downsampling_averages_in_the_graph() -> None:
+    image = np.zeros((1, 299, 299, 3), np.uint8)
+    image[0, ::2, ::2] = 200
+    same = np.full((1, 299, 299, 3), 50, np.uint8)
+    model = build_model("tiny_xception", 2, seed=3)
+    assert np.allclose(model.predict_on_batch(image), model.predict_on_batch(same), atol=1e-4)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"missing\.weights\.h5"):
+        build_model("xception", 1, weights=str(tmp_path / "missing.weights.h5"))
+
+
+def test_a_weights_file_of_the_body_is_loaded(tmp_path: Path) -> None:
+    source = build_model("xception", 4, seed=1)
+    source.get_layer(BODY).save_weights(tmp_path / "body.weights.h5")
+    loaded = build_model("xception", 4, weights=str(tmp_path / "body.weights.h5"), seed=2)
+    for ours, theirs in zip(loaded.get_layer(BODY).get_weights(), source.get_layer(BODY).get_weights(), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert not np.array_equal(loaded.get_layer("logits").get_weights()[0], source.get_layer("logits").get_weights()[0])
+
+
+def test_a_run_cut_off_between_its_two_files_resumes_exactly(
+    arrays: Arrays, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = checkpoint.save_best
+
+    def save_and_stop(folder: Path, phase: int, weights: list[Any]) -> None:
+        save(folder, phase, weights)
+        if phase == 1:
+            raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.fit.checkpoint.save_best", save_and_stop)
+        with pytest.raises(PowerCut):
+            train(arrays, tmp_path, recipe())
+    train(arrays, tmp_path, recipe(), resume=True)
+    for ours, theirs in zip(checkpoint.load_best(tmp_path, 1), checkpoint.load_best(whole, 1), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_resuming_with_another_length_of_epoch_is_refused(arrays: Arrays, tmp_path: Path) -> None:
+    train(arrays, tmp_path, recipe(), max_steps=1)
+    with pytest.raises(DatasetError, match="--max-steps 1"):
+        train(arrays, tmp_path, recipe(), resume=True)
+
+
+def test_a_damaged_checkpoint_is_refused(arrays: Arrays, tmp_path: Path) -> None:
+    (tmp_path / "state.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        train(arrays, tmp_path, recipe(), resume=True)
+
+
+def test_a_fresh_run_removes_what_an_older_one_left(arrays: Arrays, tmp_path: Path) -> None:
+    (tmp_path / "state.npz").write_bytes(b"old")
+    (tmp_path / "best-2.npz").write_bytes(b"old")
+    train(arrays, tmp_path, recipe(phases=[PHASE | {"epochs": 1}]), max_steps=1)
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == ["best-1.npz", "state.npz"]
+
+
+def test_only_the_train_subset_is_trained_on(arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    prepare = TrainBatches.__init__
+
+    def record(self: TrainBatches, arrays: Arrays, rows: Any, *rest: Any, **options: Any) -> None:
+        seen.extend(rows.tolist())
+        prepare(self, arrays, rows, *rest, **options)
+
+    monkeypatch.setattr(TrainBatches, "__init__", record)
+    train(arrays, tmp_path, recipe(phases=[PHASE | {"epochs": 1}]), max_steps=1)
+    assert {arrays.rows[number].subset for number in seen} == {"train"}
+
+
+def test_quantisation_sees_the_train_subset_only(arrays: Arrays) -> None:
+    train_rows = arrays.subset("train")
+    allowed = {arrays.pixels[number].tobytes() for number in train_rows}
+    images = calibration_images(arrays, seed=1, count=12)
+    assert len(images) == 12
+    assert {image.tobytes() for image in images} <= allowed
+
+
+def test_the_best_weights_under_mixed_float16_are_the_averaged_ones(arrays: Arrays, tmp_path: Path) -> None:
+    try:
+        train(arrays, tmp_path, recipe(precision="mixed_float16", phases=[PHASE | {"epochs": 1}]))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with np.load(tmp_path / "state.npz") as state:
+        raw = [state[name] for name in sorted(state.files) if name.startswith("weight")]
+    best = checkpoint.load_best(tmp_path, 0)
+    assert any(not np.array_equal(ours, theirs) for ours, theirs in zip(best, raw, strict=True))

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainmri.model.bundle import file_sha256
+from brainmri.model.novelty import NoveltyDetector
+from brainmri.model.runtimes.runtime import Output
+from training.data.arrays import Arrays
+from training.data.split import TRAIN, VALIDATION
+from training.release.novelty import KEEPS, fit_novelty, fit_parameters, one_of_each_group
+from training.release.outputs import SERVING, Outputs
+
+
+def cloud(count: int, seed: int, noise: float = 0.02) -> np.ndarray:
+    """Features whose square roots vary along three directions of 24, with a little noise everywhere."""
+    directions = np.linalg.qr(np.random.default_rng(99).normal(size=(24, 3)))[0].T
+    rng = np.random.default_rng(seed)
+    roots = 3 + rng.normal(size=(count, 3)) @ (directions * np.array([[1.0], [0.5], [0.25]]))
+    return np.asarray((roots + rng.normal(0, noise, (count, 24))) ** 2, np.float32)
+
+
+def detector(features: np.ndarray, path: Path, components: int = 3) -> NoveltyDetector:
+    np.savez(path, **fit_parameters(features, components), unit=np.float32(1))  # type: ignore[arg-type]
+    return NoveltyDetector.read(path)
+
+
+def test_the_score_is_the_mahalanobis_distance_of_standardised_square_roots(tmp_path: Path) -> None:
+    train, test = cloud(4000, 0), cloud(50, 1)
+    roots = np.sqrt(train.astype(np.float64))
+    scale = 1 / np.maximum(roots.std(axis=0), np.median(roots.std(axis=0)))
+    centred = (roots - roots.mean(axis=0)) * scale
+    covariance = centred.T @ centred / len(centred)
+    moved = (np.sqrt(test.astype(np.float64)) - roots.mean(axis=0)) * scale
+    full = np.sqrt((moved @ np.linalg.inv(covariance) * moved).sum(axis=1))
+    # Sharing the rest's variance is nearly right here, because the noise is the same everywhere but for the scales.
+    np.testing.assert_allclose(detector(train, tmp_path / "d.npz").score(test), full, rtol=0.12)
+
+
+def test_what_leaves_the_span_of_training_is_novel_and_what_stays_is_not(tmp_path: Path) -> None:
+    fitted = detector(cloud(2000, 0), tmp_path / "d.npz")
+    inside = fitted.score(cloud(300, 1))
+    shifted = (np.sqrt(cloud(300, 2)) + np.random.default_rng(3).normal(0, 0.3, (300, 24))) ** 2
+    assert fitted.score(shifted.astype(np.float32)).min() > np.quantile(inside, 0.99)
+
+
+def test_a_feature_that_never_fires_in_training_does_not_decide_alone(tmp_path: Path) -> None:
+    train = cloud(2000, 0)
+    train[:, 5] = 0
+    test = cloud(20, 1)
+    test[:, 5] = 0
+    touched = test.copy()
+    touched[:, 5] = 1e-4
+    fitted = detector(train, tmp_path / "d.npz")
+    assert np.isfinite(fitted.score(test)).all()
+    np.testing.assert_allclose(fitted.score(touched), fitted.score(test), rtol=0.05)
+
+
+def test_few_slices_give_few_components() -> None:
+    assert fit_parameters(cloud(40, 0), 512)["weights"].shape == (10,)
+    assert fit_parameters(cloud(4000, 0), 512)["weights"].shape == (12,)
+    assert fit_parameters(cloud(4000, 0), 6)["basis"].shape == (24, 6)
+
+
+class Fixed(Outputs):
+    """Answers with a cloud of features instead of running a network; remembers which rows were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+
+    def name(self, choice: str) -> str:
+        return "openvino-int8"
+
+    def of(self, choice: str, pixels: np.ndarray, rows: np.ndarray | None = None) -> Output:
+        assert rows is not None
+        self.asked.append(rows.tolist())
+        return Output(np.zeros((len(rows), 4), np.float32), cloud(len(rows), len(self.asked)))
+
+
+def test_the_threshold_keeps_the_stated_share_of_validation_and_the_median_slice_scores_one(
+    arrays: Arrays, tmp_path: Path
+) -> None:
+    outputs, path = Fixed(), tmp_path / "novelty" / "d.npz"
+    novelty = fit_novelty(outputs, SERVING, arrays, path)
+    validation = arrays.subset(VALIDATION)
+    scores = NoveltyDetector.read(path).score(cloud(len(validation), 2))
+    assert np.median(scores) == pytest.approx(1, rel=1e-4)
+    assert novelty.keeps == (scores <= novelty.threshold).mean() >= KEEPS
+    assert novelty.sha256 == file_sha256(path)
+    assert novelty.bytes == path.stat().st_size
+    assert novelty.file == "novelty/openvino-int8.npz"
+
+
+def test_only_training_groups_are_fitted_on_each_once(arrays: Arrays, tmp_path: Path) -> None:
+    outputs = Fixed()
+    novelty = fit_novelty(outputs, SERVING, arrays, tmp_path / "d.npz")
+    fitted, judged = outputs.asked
+    assert {arrays.rows[number].subset for number in fitted} == {TRAIN}
+    assert judged == arrays.subset(VALIDATION).tolist()
+    groups = arrays.groups[arrays.subset(TRAIN)]
+    assert novelty.fitted_on == len(fitted) == len(np.unique(groups))
+    assert len(np.unique(arrays.groups[fitted])) == len(fitted)
+
+
+def test_one_row_of_each_group_is_taken(arrays: Arrays) -> None:
+    doubled = Arrays(arrays.pixels, arrays.labels, np.where(arrays.groups < 10, 0, arrays.groups), arrays.rows)
+    rows = one_of_each_group(doubled, TRAIN)
+    assert len(np.unique(doubled.groups[rows])) == len(rows)
+    assert sorted(rows.tolist()) == rows.tolist()

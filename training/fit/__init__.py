@@ -1,0 +1,1 @@
+"""From a recipe and arrays to a trained network."""

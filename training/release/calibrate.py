@@ -1,0 +1,38 @@
+"""What turns a runtime's logits into answers: temperature and the confidence below which an answer is unsure.
+
+Both come from validation alone. Each near-duplicate group weighs as much as one image in the temperature.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.model.calibration import probabilities
+from brainmri.model.contract import Calibration
+from training import metrics
+from training.data.arrays import Arrays
+from training.data.split import VALIDATION
+from training.fit.batches import group_weights
+from training.release.outputs import Outputs, RuntimeChoice
+
+COVERAGE = 0.95
+"""Share of the validation slices that get an answer; the least confident others are `unsure`."""
+
+
+def calibrate(outputs: Outputs, choice: RuntimeChoice, arrays: Arrays) -> Calibration:
+    """Returns the calibration of one runtime of a bundle, still without a novelty detector."""
+    rows = arrays.subset(VALIDATION)
+    logits = outputs.of(choice, arrays.pixels, rows).logits
+    temperature = metrics.fit_temperature(logits, arrays.labels[rows], group_weights(arrays.groups[rows]))
+    confidence = probabilities(logits, temperature).max(axis=1)
+    limit = lowest_confidence(confidence, COVERAGE)
+    return Calibration(
+        runtime=outputs.name(choice),
+        temperature=temperature,
+        min_confidence=limit,
+        coverage=float((confidence >= limit).mean()),
+    )
+
+
+def lowest_confidence(confidence: NDArray[np.floating], coverage: float) -> float:
+    """Returns the largest of the confidences `[N]` that at least the share `coverage` of them reaches."""
+    return float(np.quantile(confidence, 1 - coverage, method="lower"))

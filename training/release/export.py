@@ -1,0 +1,92 @@
+"""From trained Keras weights to the artefacts of a bundle, each compared with the trained model.
+
+`keras-f16` is the reference (architecture as JSON, weights as float16 arrays, no pickle); `openvino-int8` is what
+serves: post-training quantisation with NNCF on training images, one of each near-duplicate group.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from brainmri.model.contract import LABELS
+from training.data.arrays import Arrays
+from training.data.split import TRAIN, VALIDATION
+from training.fit.checkpoint import load_best
+from training.fit.model import FEATURES, LOGITS, NOVELTY_FEATURES, build_model, use_serving_layout, with_features
+from training.fit.recipe import Recipe
+from training.release.export_int8 import write_int8
+
+KERAS, OPENVINO_INT8 = "keras-f16", "openvino-int8"
+CALIBRATION_IMAGES = 300
+
+
+def trained_network(recipe: Recipe, run: Path) -> keras.Model:
+    """Returns the trained model with the last phase's best weights in float32, in the layout that serves.
+
+    Raises:
+        DatasetError: The run has no trained weights.
+    """
+    keras.config.set_dtype_policy("float32")
+    use_serving_layout()
+    model = build_model(recipe.architecture, recipe.phases[-1].downsample)
+    model.set_weights(load_best(run, len(recipe.phases) - 1))
+    return model
+
+
+def trained_model(recipe: Recipe, run: Path) -> keras.Model:
+    """Returns `trained_network` for serving, with the outputs `logits` and `features`."""
+    return with_features(trained_network(recipe, run))
+
+
+def export(recipe: Recipe, run: Path, arrays: Arrays) -> tuple[dict[str, Path], int]:
+    """Writes every artefact of a trained run.
+
+    Args:
+        recipe: What was trained.
+        run: The run's folder; artefacts go below `artefacts/`.
+        arrays: The dataset, for the quantiser's calibration images.
+
+    Returns:
+        Runtime name to artefact folder, and the length of the feature vector.
+
+    Raises:
+        DatasetError: The run has no trained weights.
+    """
+    model = trained_model(recipe, run)
+    folders = {name: run / "artefacts" / name for name in (KERAS, OPENVINO_INT8)}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    write_keras(model, folders[KERAS])
+    network = to_openvino(model, run / "artefacts" / "saved_model")
+    judged = np.asarray(arrays.pixels[arrays.subset(VALIDATION)])
+    write_int8(network, calibration_images(arrays, recipe.seed), judged, folders[OPENVINO_INT8])
+    return folders, model.get_layer(NOVELTY_FEATURES).output.shape[-1]
+
+
+def write_keras(model: keras.Model, folder: Path) -> None:
+    """Writes `model.json` and `weights.npz`, float16 arrays `0000`, `0001` ... in the order of `model.weights`."""
+    (folder / "model.json").write_text(model.to_json())
+    arrays = {f"{i:04d}": value.astype(np.float16) for i, value in enumerate(model.get_weights())}
+    np.savez(folder / "weights.npz", **arrays)
+
+
+def to_openvino(model: keras.Model, scratch: Path) -> openvino.Model:
+    """Converts to OpenVINO through a TensorFlow SavedModel in `scratch`: uint8 `[?, 299, 299, 3]` in."""
+    model.export(str(scratch), format="tf_saved_model", verbose=False)
+    network = openvino.convert_model(str(scratch), input=[-1, *model.input_shape[1:]])
+    for output in network.outputs:
+        # The SavedModel's names carry a call prefix; the last dimension tells which output it is.
+        wanted = LOGITS if output.partial_shape[1].get_length() == len(LABELS) else FEATURES
+        output.get_tensor().set_names({wanted})
+    return network
+
+
+def calibration_images(arrays: Arrays, seed: int, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:
+    """Returns up to `count` training images `[N, 299, 299, 3]`, one of each of as many near-duplicate groups."""
+    rows = arrays.subset(TRAIN)
+    _, first = np.unique(arrays.groups[rows], return_index=True)
+    chosen = np.random.default_rng(seed).permutation(rows[first])[:count]
+    return np.asarray(arrays.pixels[np.sort(chosen)])

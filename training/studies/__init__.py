@@ -1,0 +1,1 @@
+"""Measurements that decisions about training and novelty rest on."""
