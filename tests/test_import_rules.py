@@ -38,6 +38,7 @@ FLOORS = {
         "model",  # contract, bundle, store, predictor, runtimes
         "imaging",  # bytes to pixels to tensors
         "observe",  # logs, metrics, traces
+        "blocking",  # threads and stop flags for blocking work
         "settings",
         "errors",
     ),

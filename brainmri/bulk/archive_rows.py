@@ -7,10 +7,13 @@ from collections.abc import AsyncGenerator, Sequence
 import numpy as np
 
 from brainmri.batching.deadline import Deadline
+from brainmri.blocking import Stop, Threads
 from brainmri.bulk.archives.archive import Archive, Member
+from brainmri.bulk.archives.members import shown
 from brainmri.bulk.items import Item, item_id
 from brainmri.bulk.rows import Row, json_line, values
 from brainmri.bulk.scorer import Scorer
+from brainmri.errors import SourceUnreadable
 
 
 class ArchiveRows:
@@ -21,14 +24,26 @@ class ArchiveRows:
         members: Which of its files to score.
         scorer: Makes each row.
         deadline: When the caller stops waiting.
+        threads: Those that read archives.
+        stop: Ends the reading of this one.
     """
 
-    def __init__(self, archive: Archive, members: Sequence[Member], scorer: Scorer, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        members: Sequence[Member],
+        scorer: Scorer,
+        deadline: Deadline,
+        threads: Threads,
+        stop: Stop,
+    ) -> None:
         self.members = members
         self.predictor = scorer.predictor
         self._archive = archive
         self._scorer = scorer
         self._deadline = deadline
+        self._threads = threads
+        self._stop = stop
         # A compressed tar is read in its order, or from its beginning again.
         self._reading = asyncio.Lock()
 
@@ -55,7 +70,12 @@ class ArchiveRows:
     async def _score(self, member: Member) -> Row:
         async def read() -> bytes:
             async with self._reading:
-                return await asyncio.to_thread(self._archive.read, member)
+                try:
+                    return await self._threads.run(self._archive.read, member, stop=self._stop)
+                except OSError as error:
+                    raise SourceUnreadable(
+                        f"{shown(member.name)} cannot be read from the server's disk: {error.strerror}. Try again."
+                    ) from error
 
         item = Item(item_id(member.name), member.name, "", member.name)
         return await self._scorer.row(item, read, self._deadline)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from brainmri.blocking import Stop
 from brainmri.bulk.archives.archive import ArchiveLimits, is_archive_name, open_archive
 from brainmri.bulk.items import Item, is_image_name, item_id
 from brainmri.bulk.place import Place
@@ -19,14 +20,16 @@ class Inputs:
     Args:
         inputs: Paths, globs and URLs.
         limits: What archives to refuse.
+        stop: Ends the listing; nothing does if None.
 
     Attributes:
         left_out: Files of folders and archives that are no images by their name, counted while iterating.
     """
 
-    def __init__(self, inputs: Iterable[str], limits: ArchiveLimits) -> None:
+    def __init__(self, inputs: Iterable[str], limits: ArchiveLimits, stop: Stop | None = None) -> None:
         self._inputs = tuple(inputs)
         self._limits = limits
+        self._stop = stop or Stop()
         self.left_out = 0
 
     def require(self) -> None:
@@ -45,10 +48,12 @@ class Inputs:
         """Yields every image.
 
         Raises:
+            Stopped: Nobody waits for it.
             ScoringRefused: An input that does not exist, or a manifest that cannot be read.
             ArchiveRefused: An archive that holds what none may hold.
         """
         for place in self._places():
+            self._stop.check()
             yield from self._expand(place)
 
     def _places(self) -> Iterator[Place]:
@@ -70,6 +75,7 @@ class Inputs:
 
     def _walk(self, folder: Place) -> Iterator[Item]:
         for path, is_folder in _children(folder):
+            self._stop.check()
             child = folder.below(path)
             if is_folder:
                 yield from self._walk(child)
@@ -77,7 +83,7 @@ class Inputs:
                 yield _item(child)
 
     def _members(self, place: Place) -> Iterator[Item]:
-        with place.system.open(place.path, "rb") as file, open_archive(file, self._limits) as archive:
+        with place.system.open(place.path, "rb") as file, open_archive(file, self._limits, self._stop) as archive:
             for member in sorted(archive.members, key=lambda member: member.entry):
                 if self._is_image(member.name):
                     path = _text(f"{place.shown}/{member.name}")

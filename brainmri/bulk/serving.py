@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from brainmri.batching.bulk_lane import BulkLane
 from brainmri.batching.engine import Engine
+from brainmri.blocking import Threads
 from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
@@ -21,12 +22,14 @@ class Bulk:
     Attributes:
         lane: The way to the engine.
         archives: What archives from callers to refuse.
+        threads: What reads and writes archives in bulk requests.
         store: Where jobs are kept; None if the server keeps none.
         runner: Runs them.
     """
 
     lane: BulkLane
     archives: ArchiveLimits
+    threads: Threads
     store: "JobStore | None"
     runner: "JobRunner | None"
 
@@ -39,8 +42,10 @@ class Bulk:
             max_member_bytes=settings.max_image_bytes,
             max_unpacked_bytes=settings.max_unpacked_bytes,
         )
+        # Each bulk request reads or writes one thing at a time.
+        threads = Threads("archive", settings.max_bulk_requests)
         if settings.jobs_dir is None:
-            return cls(lane, archives, None, None)
+            return cls(lane, archives, threads, None, None)
         # What runs jobs brings pyarrow, 60 MB of memory; not every server keeps jobs.
         from brainmri.bulk.jobs.runner import JobRunner  # noqa: PLC0415
         from brainmri.bulk.jobs.store import JobLimits, JobStore  # noqa: PLC0415
@@ -53,7 +58,7 @@ class Bulk:
             upload_s=settings.bulk_timeout_s,
         )
         store = JobStore(settings.jobs_dir, limits)
-        return cls(lane, archives, store, JobRunner(store, engine, lane, metrics, settings, archives))
+        return cls(lane, archives, threads, store, JobRunner(store, engine, lane, metrics, settings, archives))
 
     def prepare(self) -> None:
         """Creates the jobs' directory, if the server keeps jobs.

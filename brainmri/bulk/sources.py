@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from brainmri.blocking import Stop, Stopped
 from brainmri.bulk.archives.archive import Archive, ArchiveLimits, Member, open_archive
 from brainmri.bulk.items import Item
 from brainmri.bulk.place import Place
@@ -44,7 +45,7 @@ class Retry:
         for attempt in range(1, self._tries + 1):
             try:
                 return read()
-            except BrainMRIError:
+            except (BrainMRIError, Stopped):
                 raise
             except _FOR_GOOD as error:
                 raise SourceUnreadable(f"{name} cannot be read: {error.strerror or error}.") from error
@@ -64,11 +65,13 @@ class Sources:
     Args:
         limits: What archives to refuse; `max_member_bytes` also limits files.
         retry: For what fails for a moment.
+        stop: Ends the reading of an archive; nothing does if None.
     """
 
-    def __init__(self, limits: ArchiveLimits, retry: Retry) -> None:
+    def __init__(self, limits: ArchiveLimits, retry: Retry, stop: Stop | None = None) -> None:
         self._limits = limits
         self._retry = retry
+        self._stop = stop or Stop()
         self._open = ExitStack()
         self._location = ""
         self._archive: Archive | None = None
@@ -109,7 +112,7 @@ class Sources:
         if self._location != item.location or self._archive is None:
             self.close()
             file = self._open.enter_context(_open(item.location))
-            self._archive = self._open.enter_context(open_archive(file, self._limits))
+            self._archive = self._open.enter_context(open_archive(file, self._limits, self._stop))
             self._members = {member.name: member for member in self._archive.members}
             self._location = item.location
         member = self._members.get(item.member or "")

@@ -31,7 +31,7 @@ def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk,
     if bulk.store is not None:
         from brainmri.http.jobs import Jobs  # noqa: PLC0415 -- brings pyarrow, 60 MB of memory
 
-        jobs = Jobs(engine, metrics, settings, bulk.store, bulk.archives, slots)
+        jobs = Jobs(engine, metrics, settings, bulk.store, bulk, slots)
         create, show_all, show, delete, results = jobs.create, jobs.list, jobs.show, jobs.delete, jobs.results
     return [
         Route("/jobs", create, methods=["POST"]),

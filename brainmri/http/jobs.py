@@ -15,12 +15,14 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 
 from brainmri.batching.deadline import Deadline
 from brainmri.batching.engine import Engine
-from brainmri.bulk.archives.archive import ArchiveLimits, open_archive
+from brainmri.blocking import Stop
+from brainmri.bulk.archives.archive import open_archive
 from brainmri.bulk.jobs.inputs import resolved_below
 from brainmri.bulk.jobs.job import Job
 from brainmri.bulk.jobs.record import ENDED, JobSpec, Source, now
 from brainmri.bulk.jobs.store import JobStore
 from brainmri.bulk.rows import json_line
+from brainmri.bulk.serving import Bulk
 from brainmri.errors import JobUnfinished, MalformedRequest
 from brainmri.http.bulk_schemas import (
     NDJSON,
@@ -37,6 +39,7 @@ from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.body import BodyLimits, read_body
+from brainmri.web.call import attend
 from brainmri.web.slots import Slots
 from brainmri.web.spool import receive_archive
 from brainmri.web.upload import content_type
@@ -53,7 +56,7 @@ class Jobs:
         metrics: What counts.
         settings: Limits.
         store: Where jobs are kept.
-        archives: What uploads to refuse.
+        bulk: What uploads to refuse, and the threads that read them.
         slots: How many uploads there may be, shared with `/score`.
     """
 
@@ -63,14 +66,14 @@ class Jobs:
         metrics: Metrics,
         settings: Settings,
         store: JobStore,
-        archives: ArchiveLimits,
+        bulk: Bulk,
         slots: Slots,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._settings = settings
         self._store = store
-        self._archives = archives
+        self._bulk = bulk
         self._slots = slots
 
     async def create(self, request: Request) -> Response:
@@ -153,11 +156,13 @@ class Jobs:
         with upload.open("xb+") as file:
             is_form = await receive_archive(request, file, folder, self._settings)
             # Refused now, when somebody hears it, and not when the job's turn comes.
-            await asyncio.to_thread(self._check, upload)
+            stop = Stop()
+            deadline = Deadline.after(self._settings.bulk_timeout_s)
+            await attend(request, deadline, self._bulk.threads.run(self._check, upload, stop, stop=stop))
         return Source(is_form=is_form)
 
-    def _check(self, upload: Path) -> None:
-        with upload.open("rb") as file, open_archive(file, self._archives):
+    def _check(self, upload: Path, stop: Stop) -> None:
+        with upload.open("rb") as file, open_archive(file, self._bulk.archives, stop):
             pass
 
 

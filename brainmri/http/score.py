@@ -1,13 +1,11 @@
 """POST /score: many images in one request, a line of JSON for each as soon as it is done, and a summary last."""
 
-import asyncio
 import logging
 import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from pathlib import Path
-from typing import BinaryIO
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -16,8 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
+from brainmri.blocking import Stop
 from brainmri.bulk.archive_rows import ArchiveRows, row_line
-from brainmri.bulk.archives.archive import Archive, ArchiveLimits, open_archive
+from brainmri.bulk.archives.archive import open_archive
 from brainmri.bulk.items import is_image_name
 from brainmri.bulk.scorer import Scorer
 from brainmri.bulk.serving import Bulk
@@ -57,21 +56,17 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
             # It has no name: it is gone with the process, however that ends.
             file = held.enter_context(tempfile.TemporaryFile(dir=folder))
             is_form = await receive_archive(request, file, folder, settings)
-            archive = await _opened(held, file, bulk.archives)
+            stop = Stop()
+            opening = open_archive(file, bulk.archives, stop)
+            # To list a compressed tar takes a pass over it.
+            archive = await attend(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
+            held.push(opening.__exit__)
             members = [member for member in archive.members if is_form or is_image_name(member.name)]
-            rows = ArchiveRows(archive, members, Scorer(bulk.lane, predictor, metrics), deadline)
+            rows = ArchiveRows(archive, members, Scorer(bulk.lane, predictor, metrics), deadline, bulk.threads, stop)
             answer = _Answer(rows, len(archive.members) - len(members), request.state.request_id)
             return _RowsResponse(answer, deadline, held.pop_all())
 
     return [Route("/score", score, methods=["POST"])]
-
-
-async def _opened(held: ExitStack, file: BinaryIO, limits: ArchiveLimits) -> Archive:
-    # To list a compressed tar takes a pass over it.
-    opening = open_archive(file, limits)
-    archive = await asyncio.to_thread(opening.__enter__)
-    held.push(opening.__exit__)
-    return archive
 
 
 class _Answer:

@@ -1,5 +1,5 @@
 """The application in this process."""
 
-from tests.application import ask, predictor, registry
+from tests.application import ask, predictor, registry, serve
 
-__all__ = ["ask", "predictor", "registry"]
+__all__ = ["ask", "predictor", "registry", "serve"]

@@ -4,31 +4,21 @@ import json
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyarrow.parquet as pq
 import pytest
-from prometheus_client import CollectorRegistry
 
-from brainmri.batching.engine import Engine
-from brainmri.batching.schedule import Batching
 from brainmri.bulk.jobs import run, runner
 from brainmri.bulk.jobs.job import Job
 from brainmri.bulk.jobs.record import JobSpec, Source, now
 from brainmri.bulk.jobs.store import JobLimits, JobStore
 from brainmri.bulk.row_tables import SCHEMA
-from brainmri.bulk.serving import Bulk
 from brainmri.errors import InvalidSettings
-from brainmri.http.app import create_app
-from brainmri.model.predictor import Predictor
-from brainmri.observe.metrics import Metrics
-from brainmri.web.auth import KeyRing
-from brainmri.web.surroundings import surroundings
-from tests.application import api_settings, code_of
+from tests.application import SOON_S, Service, code_of
 from tests.bulk.test_archives import packed_zip
 from tests.http.json_schema import faults
 from tests.http.test_openapi import DOCUMENT
@@ -36,87 +26,12 @@ from tests.http.test_score import COLOURS, four
 from tests.web.test_auth import add
 
 Png = Callable[..., bytes]
-Visit = Callable[["Service"], Awaitable[None]]
-SOON_S = 20
 
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "POLL_S", 0.02)
     monkeypatch.setattr(run, "SHARD_SIZE", 8)
-
-
-class Service:
-    """The application with its jobs, in this process."""
-
-    def __init__(self, client: httpx.AsyncClient, engine: Engine, bulk: Bulk, registry: CollectorRegistry) -> None:
-        self.client = client
-        self.engine = engine
-        self.bulk = bulk
-        self.registry = registry
-
-    @property
-    def store(self) -> JobStore:
-        assert self.bulk.store is not None
-        return self.bulk.store
-
-    async def make(self, data: bytes, **request: Any) -> str:
-        """Makes a job; returns its id."""
-        response = await self.client.post("/jobs", content=data, **request)
-        assert response.status_code == 202, response.text
-        return str(response.json()["id"])
-
-    async def until(self, identity: str, *states: str, **request: Any) -> dict[str, Any]:
-        """Waits until a job is in one of the states; returns it."""
-        async with asyncio.timeout(SOON_S):
-            while True:
-                body: dict[str, Any] = (await self.client.get(f"/jobs/{identity}", **request)).json()
-                if body["state"] in states:
-                    return body
-                await asyncio.sleep(0.01)
-
-    async def until_counted(self, state: str) -> None:
-        """Waits until one job has been counted as ended so; it is after its state could be seen."""
-        async with asyncio.timeout(SOON_S):
-            while self.registry.get_sample_value("brainmri_scoring_jobs_total", {"state": state}) != 1:
-                await asyncio.sleep(0.01)
-
-    async def rows(self, identity: str) -> list[dict[str, Any]]:
-        response = await self.client.get(f"/jobs/{identity}/results")
-        assert response.status_code == 200, response.text
-        assert response.headers["content-type"] == "application/x-ndjson"
-        return [json.loads(line) for line in response.text.splitlines()]
-
-
-@pytest.fixture
-def serve(predictor: Predictor, tmp_path: Path) -> Callable[..., None]:
-    """Lets a test visit a service: `serve(visit)`, again for the next start; `started=False` runs no jobs."""
-
-    def start(visit: Visit, *, started: bool = True, **settings: Any) -> None:
-        async def talk() -> None:
-            parts = {"max_archive_bytes": 2_000_000, "max_archive_images": 200, "jobs_dir": tmp_path / "jobs"}
-            chosen = api_settings(**{**parts, **settings})
-            registry = CollectorRegistry()
-            metrics = Metrics(registry)
-            engine = Engine(decode_workers=1, batching=Batching(max_batch_size=2))
-            bulk = Bulk.of(engine, metrics, chosen)
-            bulk.prepare()
-            await engine.start(lambda: [predictor])
-            if started:
-                bulk.start()
-            keys = None if chosen.api_keys_file is None else KeyRing(chosen.api_keys_file)
-            app = create_app(engine, metrics, chosen, middleware=surroundings(chosen, metrics, keys), bulk=bulk)
-            try:
-                async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-                    await visit(Service(client, engine, bulk, registry))
-            finally:
-                engine.retire()
-                await bulk.stop()
-            assert await engine.drain(grace_s=5)
-
-        asyncio.run(talk())
-
-    return start
 
 
 def check(name: str, value: Any) -> None:

@@ -224,10 +224,14 @@ class Caller:
         engine: Answers, as soon as `start` has been awaited.
         predictor: What it serves.
         body: Of the request.
+        path: Of the request.
         settings: Changes.
     """
 
-    def __init__(self, engine: Engine, predictor: Predictor, body: bytes, **settings: Any) -> None:
+    def __init__(
+        self, engine: Engine, predictor: Predictor, body: bytes, path: str = "/score", **settings: Any
+    ) -> None:
+        self._path = path
         self.metrics = Metrics(CollectorRegistry())
         self.lines: list[dict[str, Any]] = []
         self.status = 0
@@ -247,7 +251,7 @@ class Caller:
             "http_version": "1.1",
             "method": "POST",
             "scheme": "http",
-            "path": "/score",
+            "path": self._path,
             "query_string": b"",
             "headers": [(b"content-type", b"application/zip")],
         }

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
+from brainmri.blocking import Stop
 from brainmri.bulk.archives.members import ArchiveLimits, Member, shown
 from brainmri.bulk.archives.tar import TarArchive
 from brainmri.bulk.archives.zip import ZipArchive
@@ -57,6 +58,7 @@ class Archive:
         Raises:
             ImageTooLarge: It is larger than one image may be; nothing of it was unpacked.
             ImageUnreadable: It cannot be unpacked.
+            Stopped: Nobody waits for it.
         """
         most = self._max_member_bytes
         if member.size > most:
@@ -68,12 +70,13 @@ class Archive:
 
 
 @contextmanager
-def open_archive(file: BinaryIO, limits: ArchiveLimits = _DEFAULT) -> Iterator[Archive]:
+def open_archive(file: BinaryIO, limits: ArchiveLimits = _DEFAULT, stop: Stop | None = None) -> Iterator[Archive]:
     """Opens an archive and checks every entry, before any is unpacked. What it is, its first bytes tell.
 
     Args:
         file: Seekable; stays open.
         limits: What is refused.
+        stop: Ends listing and reading; nothing does if None.
 
     Yields:
         The archive, until the end of the context.
@@ -82,18 +85,20 @@ def open_archive(file: BinaryIO, limits: ArchiveLimits = _DEFAULT) -> Iterator[A
         ArchiveRefused: Not a readable zip or tar file; encrypted; or with a link, a device, a path that is absolute or
             leads out, an archive, two files of one name, or entries that overlap.
         ArchiveTooLarge: Too many entries, too many bytes once unpacked, or packed too well to be images.
+        Stopped: Nobody waits for it.
     """
+    stop = stop or Stop()
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(_TAR_AT + len(_TAR))
     file.seek(0)
     source: _Format
     if head.startswith(_ZIP):
-        source = ZipArchive(file, size, limits)
+        source = ZipArchive(file, size, limits, stop)
     elif head.startswith(_GZIP):
-        source = TarArchive(file, size, limits, compressed=True)
+        source = TarArchive(file, size, limits, stop, compressed=True)
     elif head[_TAR_AT:] == _TAR:
-        source = TarArchive(file, size, limits, compressed=False)
+        source = TarArchive(file, size, limits, stop, compressed=False)
     else:
         raise ArchiveRefused(
             f"This is not an archive that can be read. Send one of {', '.join(KINDS)}.", limit=", ".join(KINDS)

@@ -9,7 +9,9 @@ import zlib
 from collections.abc import Sequence
 from typing import BinaryIO
 
+from brainmri.blocking import Stop, Stopped
 from brainmri.bulk.archives.members import ArchiveLimits, Listing, Member, refused_kind, shown
+from brainmri.bulk.archives.reading import Progress, checked
 from brainmri.errors import ArchiveRefused, ArchiveTooLarge, ImageUnreadable
 
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
@@ -30,17 +32,21 @@ class ZipArchive:
         file: Seekable, at its beginning; the caller closes it.
         size: Its bytes.
         limits: What is refused.
+        stop: Ends listing and reading.
 
     Raises:
         ArchiveRefused: See `open_archive`.
+        Stopped: Nobody waits for it.
     """
 
-    def __init__(self, file: BinaryIO, size: int, limits: ArchiveLimits) -> None:
+    def __init__(self, file: BinaryIO, size: int, limits: ArchiveLimits, stop: Stop) -> None:
         listing = Listing(limits, size)
-        directory = _Directory(file, limits.max_members, listing)
+        self._progress = Progress(stop)
+        self._size = size
+        directory = _Directory(checked(file, self._progress), limits.max_members, listing)
         try:
             self._zip = zipfile.ZipFile(directory)
-        except ArchiveRefused:
+        except (ArchiveRefused, Stopped):
             raise
         except Exception as error:
             # Besides BadZipFile it raises whatever a broken field leads to: struct.error, ValueError, UnicodeError.
@@ -52,6 +58,7 @@ class ZipArchive:
         self._infos = self._zip.infolist()
         unpacked = 0
         for info in self._infos:
+            stop.check()
             unpacked += info.file_size
             _check_entry(info)
             listing.add(info.filename, info.file_size, unpacked, is_folder=info.is_dir())
@@ -63,16 +70,21 @@ class ZipArchive:
 
         Raises:
             ImageUnreadable: It cannot be unpacked, or its checksum is wrong.
+            Stopped: Nobody waits for it.
         """
+        info = self._infos[member.entry]
+        # `zipfile` would ask the system for a place that no file has.
+        if not 0 <= info.header_offset <= self._size:
+            raise _damaged(member, "its data begins outside of the archive")
         with self._lock:
+            self._progress.step()
+            self._progress.check()
             try:
                 # Without a size it would unpack more than the directory declares before it cuts that off.
-                with self._zip.open(self._infos[member.entry]) as unpacked:
+                with self._zip.open(info) as unpacked:
                     return unpacked.read(member.size)
             except _DAMAGED as error:
-                raise ImageUnreadable(
-                    f"The archive's file {shown(member.name)} is damaged: {error}. Pack it again."
-                ) from error
+                raise _damaged(member, str(error)) from error
 
     def close(self) -> None:
         """Forgets the directory."""
@@ -114,6 +126,10 @@ class _Directory(io.BufferedIOBase):
 
     def readable(self) -> bool:
         return True
+
+
+def _damaged(member: Member, how: str) -> ImageUnreadable:
+    return ImageUnreadable(f"The archive's file {shown(member.name)} is damaged: {how}. Pack it again.")
 
 
 def _check_entry(info: zipfile.ZipInfo) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from brainmri.blocking import Stop
 from brainmri.bulk.archives.archive import ArchiveLimits, is_archive_name, open_archive
 from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item, is_image_name, item_id
@@ -20,11 +21,12 @@ class UploadInputs(Inputs):
     Args:
         path: Of the archive.
         limits: What archives to refuse.
+        stop: Ends the listing.
         is_form: Whether every member is meant to be an image, whatever its name.
     """
 
-    def __init__(self, path: Path, limits: ArchiveLimits, *, is_form: bool) -> None:
-        super().__init__((str(path),), limits)
+    def __init__(self, path: Path, limits: ArchiveLimits, stop: Stop, *, is_form: bool) -> None:
+        super().__init__((str(path),), limits, stop)
         self._path = path
         self._is_form = is_form
 
@@ -34,7 +36,7 @@ class UploadInputs(Inputs):
         Raises:
             ArchiveRefused: See `open_archive`.
         """
-        with self._path.open("rb") as file, open_archive(file, self._limits) as archive:
+        with self._path.open("rb") as file, open_archive(file, self._limits, self._stop) as archive:
             for member in archive.members:
                 if self._is_form or is_image_name(member.name):
                     yield Item(item_id(member.name), member.name, str(self._path), member.name)
@@ -49,10 +51,11 @@ class RootInputs(Inputs):
         root: The input root, resolved.
         path: What is below it, resolved; see `resolved_below`.
         limits: What archives to refuse.
+        stop: Ends the listing.
     """
 
-    def __init__(self, root: Path, path: Path, limits: ArchiveLimits) -> None:
-        super().__init__((str(path),), limits)
+    def __init__(self, root: Path, path: Path, limits: ArchiveLimits, stop: Stop) -> None:
+        super().__init__((str(path),), limits, stop)
         self._root = root
 
     def __iter__(self) -> Iterator[Item]:
@@ -104,7 +107,7 @@ def require_root(root: Path | None) -> Path:
     return root.resolve()
 
 
-def job_inputs(source: Source, upload: Path, root: Path | None, limits: ArchiveLimits) -> Inputs:
+def job_inputs(source: Source, upload: Path, root: Path | None, limits: ArchiveLimits, stop: Stop) -> Inputs:
     """Returns the inputs of a job.
 
     Args:
@@ -112,13 +115,14 @@ def job_inputs(source: Source, upload: Path, root: Path | None, limits: ArchiveL
         upload: Its archive, if it was uploaded.
         root: The input root.
         limits: What archives to refuse.
+        stop: Ends the listing.
 
     Raises:
         MalformedRequest: See `resolved_below`.
     """
     if source.path is None:
-        return UploadInputs(upload, limits, is_form=source.is_form)
-    return RootInputs(*resolved_below(root, source.path), limits)
+        return UploadInputs(upload, limits, stop, is_form=source.is_form)
+    return RootInputs(*resolved_below(root, source.path), limits, stop)
 
 
 def require_below(root: Path, path: Path) -> None:

@@ -1,13 +1,13 @@
 """Scores the shards of a job through the service's own queue: a second model in the process would double its memory."""
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
 from brainmri.batching.deadline import Deadline
+from brainmri.blocking import Stop, Stopped
 from brainmri.bulk.child import Part, part_of
 from brainmri.bulk.items import Item
 from brainmri.bulk.jobs.inputs import require_below
@@ -22,10 +22,6 @@ _PATIENCE_S = 60.0
 """For one image; then it is offered again. Behind a steady stream of interactive work it may wait for long."""
 
 
-class Stopped(Exception):
-    """The job is not to go on now: the service ends, or the job was deleted."""
-
-
 class LaneEngine:
     """What `brainmri.bulk.run.score` drives, in a thread of its own, while the event loop does the work.
 
@@ -33,7 +29,7 @@ class LaneEngine:
         scorer: Makes each row.
         sources: Reads the images.
         loop: The event loop.
-        stopped: Once set, nothing more is begun.
+        stop: Set once the job is not to go on now: the service ends, or the job was deleted.
         root: Files must lie below it when they are read; None for an archive that was uploaded.
     """
 
@@ -42,13 +38,13 @@ class LaneEngine:
         scorer: Scorer,
         sources: Sources,
         loop: asyncio.AbstractEventLoop,
-        stopped: threading.Event,
+        stop: Stop,
         root: Path | None,
     ) -> None:
         self._scorer = scorer
         self._sources = sources
         self._loop = loop
-        self._stopped = stopped
+        self._stop = stop
         self._root = root
 
     @property
@@ -70,8 +66,7 @@ class LaneEngine:
         ahead: deque[Future[Row]] = deque()
         try:
             for item in items:
-                if self._stopped.is_set():
-                    raise Stopped
+                self._stop.check()
                 load = self._prepared(item)
                 ahead.append(asyncio.run_coroutine_threadsafe(self._row(item, load), self._loop))
                 if len(ahead) == self._scorer.lane.images:
@@ -100,8 +95,7 @@ class LaneEngine:
             try:
                 return await self._scorer.row(item, lambda: asyncio.to_thread(load), Deadline.after(_PATIENCE_S))
             except DeadlineExceeded:
-                if self._stopped.is_set():
-                    raise Stopped from None
+                self._stop.check()
 
 
 def _result(future: "Future[Row]") -> Row:

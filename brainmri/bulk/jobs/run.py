@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 
+from brainmri.blocking import Stop
 from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.finish import finish
 from brainmri.bulk.jobs.inputs import job_inputs
@@ -95,7 +96,7 @@ class JobMethod:
         )
 
 
-def run_job(running: RunningJob, method: JobMethod, engine: LaneEngine) -> None:
+def run_job(running: RunningJob, method: JobMethod, engine: LaneEngine, stop: Stop) -> None:
     """Lists the images, scores what has no row yet, and joins the rows.
 
     Raises:
@@ -104,7 +105,7 @@ def run_job(running: RunningJob, method: JobMethod, engine: LaneEngine) -> None:
         OSError: The disk fails, or the job was deleted.
     """
     job = running.job
-    record = job.run.record() or _begin(job, method)
+    record = job.run.record() or _begin(job, method, stop)
     if record.method != method.record():
         raise ScoringRefused(
             "The server's model or its limits have changed since the job began, so its rows would not be of one kind."
@@ -120,9 +121,9 @@ def run_job(running: RunningJob, method: JobMethod, engine: LaneEngine) -> None:
     shutil.rmtree(job.run.root / "parts", ignore_errors=True)
 
 
-def _begin(job: Job, method: JobMethod) -> Record:
+def _begin(job: Job, method: JobMethod, stop: Stop) -> Record:
     settings = method.settings
-    inputs = job_inputs(job.spec.source, job.upload, settings.jobs_input_root, method.archives)
+    inputs = job_inputs(job.spec.source, job.upload, settings.jobs_input_root, method.archives, stop)
 
     def make(frozen: Frozen) -> Record:
         return Record(

@@ -9,10 +9,11 @@ from contextlib import closing
 
 from brainmri.batching.bulk_lane import BulkLane
 from brainmri.batching.engine import Engine
+from brainmri.blocking import Stop, Stopped
 from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.jobs.inputs import require_root
 from brainmri.bulk.jobs.job import Job
-from brainmri.bulk.jobs.lane_engine import LaneEngine, Stopped
+from brainmri.bulk.jobs.lane_engine import LaneEngine
 from brainmri.bulk.jobs.record import JobError, now
 from brainmri.bulk.jobs.run import JobMethod, RunningJob, run_job
 from brainmri.bulk.jobs.store import JobStore
@@ -107,7 +108,7 @@ class JobRunner:
             await asyncio.sleep(POLL_S)
 
     async def _run(self, job: Job) -> None:
-        over = threading.Event()
+        over = Stop()
         watching = asyncio.create_task(self._watch(job, over))
         try:
             loop = asyncio.get_running_loop()
@@ -115,13 +116,13 @@ class JobRunner:
         finally:
             watching.cancel()
 
-    async def _watch(self, job: Job, over: threading.Event) -> None:
+    async def _watch(self, job: Job, over: Stop) -> None:
         """Tells the thread to stop when the service does, or when the job has been deleted."""
         while not self._stopped.is_set() and await asyncio.to_thread(lambda: job.exists):
             await asyncio.sleep(POLL_S)
         over.set()
 
-    def _run_in_thread(self, job: Job, loop: asyncio.AbstractEventLoop, over: threading.Event) -> None:
+    def _run_in_thread(self, job: Job, loop: asyncio.AbstractEventLoop, over: Stop) -> None:
         try:
             running = RunningJob(job)
             _logger.info("Job %s begins", job.shown)
@@ -146,13 +147,13 @@ class JobRunner:
             if not job.exists:
                 self._store.delete(job)
 
-    def _score(self, running: RunningJob, loop: asyncio.AbstractEventLoop, over: threading.Event) -> None:
+    def _score(self, running: RunningJob, loop: asyncio.AbstractEventLoop, over: Stop) -> None:
         spec = running.job.spec
         predictor = self._engine.models.get(spec.model_name, spec.model_version)
         root = None if spec.source.path is None else require_root(self._settings.jobs_input_root)
-        with closing(Sources(self._archives, Retry())) as sources:
+        with closing(Sources(self._archives, Retry(), over)) as sources:
             engine = LaneEngine(Scorer(self._lane, predictor, self._metrics), sources, loop, over, root)
-            run_job(running, JobMethod(predictor, self._settings, self._archives), engine)
+            run_job(running, JobMethod(predictor, self._settings, self._archives), engine, over)
 
     def _fail(self, job: Job, error: BrainMRIError) -> None:
         if not job.exists:
