@@ -20,6 +20,7 @@ from brainmri.bulk.serving import Bulk
 from brainmri.errors import BrainMRIError, status_of
 from brainmri.http.app import create_app
 from brainmri.http.client_schema import ClientSchemaMiddleware
+from brainmri.http.documentation import swagger_routes
 from brainmri.imaging import SIDE
 from brainmri.lifecycle.rehearsal import rehearse
 from brainmri.lifecycle.worker import Worker, prepare_parent
@@ -27,6 +28,7 @@ from brainmri.observe import logs, tracing
 from brainmri.observe.metrics import process_metrics
 from brainmri.observe.request_record import current_record
 from brainmri.open_inference.server import GrpcServer
+from brainmri.page.routes import page_routes
 from brainmri.settings import load_settings
 from brainmri.web.auth import KeyRing
 from brainmri.web.body_limit import BodyLimitMiddleware
@@ -60,7 +62,8 @@ keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_fil
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 memory = BodyMemory(settings.max_held_bytes)
 bulk = Bulk.of(engine, metrics, settings)
-app = create_app(engine, metrics, settings, _SWAGGER, middleware=(), memory=memory, bulk=bulk)
+pages = [*swagger_routes(_SWAGGER), *page_routes(settings)]
+app = create_app(engine, metrics, settings, pages, middleware=(), memory=memory, bulk=bulk)
 grpc = GrpcServer(engine, metrics, settings, keys, memory=memory)
 worker = Worker(engine, metrics, settings, grpc, lambda: rehearse(app, engine))
 

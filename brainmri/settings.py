@@ -169,6 +169,10 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may call the HTTP interface, separated by commas. None by default."""
 
+    samples: Path | None = None
+    """Folder of sample images that the page offers, at most 24, each named after its file. Those of the package, which
+    are drawn, if unset."""
+
     log_format: Literal["json", "text"] = "json"
     """`json` writes one object a line; `text` is for people."""
 

@@ -1,7 +1,6 @@
 """The HTTP interface: every route, and what surrounds them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -9,7 +8,7 @@ from starlette.routing import BaseRoute
 
 from brainmri.batching.engine import Engine
 from brainmri.bulk.serving import Bulk
-from brainmri.http.documentation import documentation_routes, unknown_route
+from brainmri.http.documentation import document_route, unknown_route
 from brainmri.http.job_routes import job_routes
 from brainmri.http.kserve_v1 import v1_routes
 from brainmri.http.models import model_routes
@@ -29,7 +28,7 @@ def create_app(
     engine: Engine,
     metrics: Metrics,
     settings: Settings,
-    swagger: Path | None = None,
+    pages: Sequence[BaseRoute] = (),
     *,
     middleware: Sequence[Middleware] | None = None,
     memory: BodyMemory | None = None,
@@ -41,7 +40,7 @@ def create_app(
         engine: What predicts.
         metrics: What counts.
         settings: Limits, timeouts and allowed origins.
-        swagger: Folder of the Swagger UI's files, whose initializer reads `./docs.json`; no page at `/` if None.
+        pages: Routes for people rather than programs: the page and Swagger.
         middleware: What surrounds the application; `surroundings` without API keys if None. A server that has routes
             beside this application surrounds them too, and gives none here.
         memory: What the bodies share with those of other interfaces; nothing if None.
@@ -57,7 +56,8 @@ def create_app(
         *model_routes(engine),
         *v1_routes(engine, metrics, settings),
         *open_inference_routes(engine, settings, metrics),
-        *documentation_routes(swagger),
+        document_route(),
+        *pages,
         metrics_route(metrics),
     ]
     return Starlette(

@@ -12,12 +12,13 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from brainmri.http.openapi import openapi_document
+from brainmri.web.content_policy import CONTENT_POLICY
 from brainmri.web.middleware import UNMATCHED
 
 _DOCS = """<!doctype html>
 <html lang="en">
 <head>
-<meta charset="utf-8"><title>brainmri</title>
+<meta charset="utf-8"><title>brainmri: API</title>
 <link rel="icon" href="data:,"><link rel="stylesheet" href="./static_content/swagger-ui.css">
 </head>
 <body>
@@ -31,15 +32,21 @@ _DOCS = """<!doctype html>
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def documentation_routes(swagger: Path | None) -> list[BaseRoute]:
-    """Returns the routes of the document and, given the folder of Swagger UI's files, of its page at `/`."""
-    routes: list[BaseRoute] = [Route("/docs.json", _docs_json, methods=["GET"])]
-    if swagger is not None:
-        routes += [
-            Route("/", _docs_page, methods=["GET"]),
-            Mount("/static_content", StaticFiles(directory=swagger), name="static_content"),
-        ]
-    return routes
+def document_route() -> Route:
+    """Returns the route of the OpenAPI document."""
+    return Route("/docs.json", _docs_json, methods=["GET"])
+
+
+def swagger_routes(folder: Path) -> list[BaseRoute]:
+    """Returns the routes of the page that shows the document.
+
+    Args:
+        folder: Swagger UI's files; their initializer reads `./docs.json`.
+    """
+    return [
+        Route("/docs", _docs_page, methods=["GET"]),
+        Mount("/static_content", StaticFiles(directory=folder), name="static_content"),
+    ]
 
 
 def unknown_route(known: Sequence[BaseRoute]) -> Route:
@@ -66,4 +73,4 @@ async def _docs_json(_: Request) -> Response:
 
 
 async def _docs_page(_: Request) -> HTMLResponse:
-    return HTMLResponse(_DOCS)
+    return HTMLResponse(_DOCS, headers={"Content-Security-Policy": CONTENT_POLICY})

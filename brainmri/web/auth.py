@@ -19,8 +19,8 @@ from brainmri.web.schemas import error_body, error_content
 RECHECK_S = 1.0
 """A change of the file counts after at most this long."""
 
-_DESCRIPTION = re.compile(r"/(docs\.json|static_content/.*)?")
-"""Needs no key, like the probes: it says that a key is needed, and is the same in every installation."""
+_DESCRIPTION = re.compile(r"/(docs|docs\.json|static_content/.*|page/.*)?")
+"""The page, the documentation and their files need no key, like the probes: they say that one is needed."""
 
 _logger = logging.getLogger(__name__)
 

@@ -125,7 +125,7 @@ def test_the_contract_the_document_and_the_page(server: httpx.Client) -> None:
     assert server.get("/model").json()["labels"] == ["glioma", "meningioma", "notumor", "pituitary"]
     document = server.get("/docs.json").json()
     assert {"/livez", "/metrics", "/model", "/predict", "/readyz"} < document["paths"].keys()
-    assert "swagger-initializer.js" in server.get("/").text
+    assert "swagger-initializer.js" in server.get("/docs").text
     initializer = server.get("/static_content/swagger-initializer.js")
     assert 'url: "./docs.json"' in initializer.text
 

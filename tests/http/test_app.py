@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from brainmri.batching.engine import Engine
 from brainmri.http.app import create_app
+from brainmri.http.documentation import swagger_routes
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from tests.application import Ask, api_settings, code_of
@@ -51,15 +52,15 @@ def test_another_request_id_is_replaced(ask: Ask, given: str) -> None:
     assert len(answered) == 32
 
 
-def test_the_page_shows_the_document_and_loads_nothing_from_elsewhere(
+def test_swagger_shows_the_document_and_loads_nothing_from_elsewhere(
     tmp_path: Path, registry: CollectorRegistry
 ) -> None:
     (tmp_path / "swagger-ui.css").write_text("css")
 
     async def talk() -> tuple[httpx.Response, httpx.Response]:
-        app = create_app(Engine(decode_workers=1), Metrics(registry), api_settings(), tmp_path)
+        app = create_app(Engine(decode_workers=1), Metrics(registry), api_settings(), swagger_routes(tmp_path))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return await client.get("/"), await client.get("/static_content/swagger-ui.css")
+            return await client.get("/docs"), await client.get("/static_content/swagger-ui.css")
 
     page, asset = asyncio.run(talk())
     assert page.headers["content-type"] == "text/html; charset=utf-8"

@@ -13,10 +13,12 @@ from starlette.routing import Route
 from brainmri.batching.engine import Engine
 from brainmri.batching.schedule import Batching
 from brainmri.http.app import create_app
+from brainmri.http.documentation import swagger_routes
 from brainmri.observe.metric_specs import SPECS
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.grpc_health import HEALTH_SERVICE_NAME
 from brainmri.open_inference.grpc_service import SERVICE_NAME
+from brainmri.page.routes import page_routes
 from brainmri.settings import Settings
 from brainmri.web.middleware import is_probe
 from k8s.checks.builds import FOLDER
@@ -35,7 +37,8 @@ def served_paths() -> set[str]:
     """Returns the path of every route of the HTTP interface, without parameters, and BentoML's one."""
     metrics = Metrics()
     settings = Settings(jobs_dir=None)
-    app = create_app(Engine(1, Batching(), 1, metrics), metrics, settings, ROOT)
+    pages = [*swagger_routes(ROOT), *page_routes(settings)]
+    app = create_app(Engine(1, Batching(), 1, metrics), metrics, settings, pages)
     paths = [route.path for route in app.routes if isinstance(route, Route)]
     return {re.split(r"/?\{", path)[0] or "/" for path in paths if path != "/{path:path}"} | {"/probabilities"}
 

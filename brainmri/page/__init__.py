@@ -1,0 +1,1 @@
+"""The page that people use: static files, their routes, and the same files for another host."""

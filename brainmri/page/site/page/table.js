@@ -1,0 +1,191 @@
+/** Many images: a row each with thumbnail, verdict and probabilities; sorted, filtered, selected, downloaded. */
+
+import { byId, h } from "./dom.js";
+import { thumbnail } from "./pictures.js";
+import { LABELS, counted, errorWords, exact, nameOf, shortVerdict } from "./words.js";
+
+const LATER_MS = 150;
+const FAILED = "No answer";
+
+export class Table {
+  #host;
+  #uploads;
+  #actions;
+  #rows = new Map();
+  #selected = new Set();
+  #sort = { by: "order", down: false };
+  #current = null;
+  #timer = 0;
+  #parts;
+
+  /**
+   * @param {HTMLElement} host
+   * @param {import("./uploads.js").Uploads} uploads
+   * @param {{open: (item: any) => void, csv: (items: any[]) => void, json: (items: any[]) => void, report?: (items: any[]) => void}} actions
+   */
+  constructor(host, uploads, actions) {
+    this.#host = host;
+    this.#uploads = uploads;
+    this.#actions = actions;
+    this.#parts = this.#build();
+    uploads.addEventListener("change", (event) => { this.#fill(event.detail); this.#later(); });
+    uploads.addEventListener("list", () => this.#later());
+    uploads.addEventListener("pause", () => this.#later());
+  }
+
+  /** Marks the row of the image that is shown. @param {import("./uploads.js").Item | null} item */
+  mark(item) {
+    this.#current = item;
+    for (const [one, row] of this.#rows) row.toggleAttribute("data-current", one === item);
+  }
+
+  #build() {
+    const parts = {
+      progress: h("progress", { max: "1", value: "0", "aria-label": "Images answered" }),
+      count: h("p", { class: "count" }),
+      totals: h("p", { class: "totals" }),
+      stop: h("button", { type: "button", onclick: () => this.#uploads.cancel() }, "Stop"),
+      retry: h("button", { type: "button", onclick: () => this.#uploads.again(this.#failed()) }, "Try the failed ones again"),
+      name: h("input", { type: "search", id: "filter-name", oninput: () => this.#later() }),
+      verdict: h("select", { id: "filter-verdict", onchange: () => this.#later() }, h("option", { value: "" }, "All"),
+        ...[...LABELS.map(nameOf), "Unsure", "Not a brain MRI", FAILED].map((name) => h("option", { value: name }, name))),
+      all: h("input", { type: "checkbox", "aria-label": "Select all shown images", onchange: (event) => this.#selectAll(event.target.checked) }),
+      body: h("tbody", { role: "rowgroup" }),
+      chosen: h("p", { class: "chosen" }),
+      remove: h("button", { type: "button", onclick: () => this.#remove() }, "Remove"),
+    };
+    const save = [h("button", { type: "button", onclick: () => this.#actions.csv(this.#target()) }, "CSV"),
+      h("button", { type: "button", onclick: () => this.#actions.json(this.#target()) }, "JSON")];
+    if (this.#actions.report) save.push(h("button", { type: "button", onclick: () => this.#actions.report(this.#target()) }, "Report"));
+    const heads = [["order", "File"], ["verdict", "Verdict"], ...LABELS.map((label) => [label, nameOf(label)])];
+    const head = h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, parts.all),
+      ...heads.map(([by, name]) => h("th", { scope: "col", role: "columnheader", "data-by": by, class: LABELS.includes(by) ? "number" : "" },
+        h("button", { type: "button", class: "sort", onclick: () => this.#sortBy(by) }, name))));
+    this.#host.append(
+      h("div", { class: "many-head" }, h("h2", { id: "many-title" }, "All images"), parts.count, parts.progress,
+        h("div", { class: "buttons" }, parts.stop, parts.retry), parts.totals),
+      h("div", { class: "filters" }, h("label", { for: "filter-name" }, "File name"), parts.name, h("label", { for: "filter-verdict" }, "Verdict"), parts.verdict),
+      h("div", { class: "saving", role: "group", "aria-label": "Selected images" }, parts.chosen, h("div", { class: "buttons" }, ...save, parts.remove)),
+      h("table", { class: "images", role: "table" }, h("caption", { class: "unseen" }, "Images and answers; each file name opens its image"),
+        h("thead", { role: "rowgroup" }, head), parts.body));
+    return parts;
+  }
+
+  #later() {
+    this.#timer ||= window.setTimeout(() => { this.#timer = 0; this.#arrange(); }, LATER_MS);
+  }
+
+  #arrange() {
+    const { items } = this.#uploads;
+    const here = new Set(items);
+    for (const [item, row] of this.#rows) {
+      if (here.has(item)) continue;
+      row.remove();
+      this.#rows.delete(item);
+      this.#selected.delete(item);
+    }
+    this.#host.hidden = items.length < 2;
+    if (this.#host.hidden) return;
+    for (const item of items) if (!this.#rows.has(item)) this.#fill(item);
+    const shown = this.#shown();
+    const wanted = shown.map((item) => this.#rows.get(item));
+    const { body } = this.#parts;
+    if (wanted.length !== body.children.length || wanted.some((row, place) => body.children[place] !== row)) {
+      const focused = document.activeElement;
+      body.replaceChildren(...wanted);
+      if (focused instanceof HTMLElement && body.contains(focused)) focused.focus();
+    }
+    this.#tell(items, shown);
+  }
+
+  #tell(items, shown) {
+    const { left } = this.#uploads;
+    const done = items.length - left;
+    const parts = this.#parts;
+    parts.progress.max = items.length;
+    parts.progress.value = done;
+    parts.progress.hidden = parts.stop.hidden = left === 0;
+    parts.count.textContent = left ? `${done} of ${counted(items.length, "image")}` : counted(items.length, "image");
+    parts.retry.hidden = this.#failed().length === 0;
+    const totals = new Map();
+    for (const item of items) if (verdictOf(item)) totals.set(verdictOf(item), (totals.get(verdictOf(item)) ?? 0) + 1);
+    parts.totals.textContent = [...totals].sort((one, other) => other[1] - one[1]).map(([verdict, count]) => `${verdict}: ${count}`).join(" · ");
+    parts.chosen.textContent = this.#selected.size ? `${counted(this.#selected.size, "image")} selected` : `Save all ${counted(shown.length, "image")} shown`;
+    parts.remove.disabled = this.#selected.size === 0;
+    parts.all.checked = shown.length > 0 && shown.every((item) => this.#selected.has(item));
+    parts.all.indeterminate = this.#selected.size > 0 && !parts.all.checked;
+    for (const th of this.#host.querySelectorAll("th[data-by]")) {
+      const sorted = th.dataset.by === this.#sort.by ? (this.#sort.down ? "descending" : "ascending") : "none";
+      th.setAttribute("aria-sort", sorted);
+    }
+  }
+
+  #shown() {
+    const name = this.#parts.name.value.trim().toLowerCase();
+    const verdict = this.#parts.verdict.value;
+    const shown = this.#uploads.items.filter((item) => (!name || item.name.toLowerCase().includes(name)) && (!verdict || verdictOf(item) === verdict));
+    const { by, down } = this.#sort;
+    const value = (item) => (by === "order" ? item.name : by === "verdict" ? verdictOf(item) : item.answer?.probabilities[by] ?? -1);
+    if (by === "order" && !down) return shown;
+    const compare = (one, other) => (typeof one === "string" ? one.localeCompare(other, undefined, { numeric: true }) : one - other);
+    return shown.sort((one, other) => compare(value(one), value(other)) * (down ? -1 : 1));
+  }
+
+  #fill(item) {
+    if (this.#uploads.items.length < 2 && !this.#rows.has(item)) return;
+    let row = this.#rows.get(item);
+    if (!row) {
+      const pick = h("input", { type: "checkbox", "aria-label": `Select ${item.name}`, onchange: (event) => this.#select(item, event.target.checked) });
+      const open = h("button", { type: "button", class: "open", onclick: () => this.#actions.open(item) }, thumbnail(item), h("span", {}, item.name));
+      row = h("tr", { role: "row" }, h("td", { role: "cell", class: "pick" }, pick), h("th", { scope: "row", role: "rowheader" }, open),
+        h("td", { role: "cell", class: "verdict" }), ...LABELS.map((label) => h("td", { role: "cell", class: "number share", "data-name": nameOf(label) })));
+      row.toggleAttribute("data-current", item === this.#current);
+      this.#rows.set(item, row);
+    }
+    row.dataset.state = item.state;
+    row.querySelector(".verdict").textContent = item.state === "done" ? shortVerdict(item.answer)
+      : item.state === "failed" ? errorWords(item.failure).title : item.state === "sending" ? "Asking …" : "Waiting";
+    row.querySelectorAll(".share").forEach((place, number) => {
+      const share = item.answer?.probabilities[LABELS[number]];
+      place.textContent = share === undefined ? "" : exact(share);
+      place.toggleAttribute("data-most", share !== undefined && share === item.answer.confidence);
+    });
+  }
+
+  #sortBy(by) {
+    const numbers = LABELS.includes(by);
+    this.#sort = { by, down: this.#sort.by === by ? !this.#sort.down : numbers };
+    this.#arrange();
+  }
+
+  #select(item, on) {
+    if (on) this.#selected.add(item);
+    else this.#selected.delete(item);
+    this.#later();
+  }
+
+  #selectAll(on) {
+    for (const item of this.#shown()) {
+      this.#select(item, on);
+      this.#rows.get(item).querySelector("input").checked = on;
+    }
+  }
+
+  #remove() {
+    this.#uploads.remove([...this.#selected]);
+    byId("main").focus({ preventScroll: true });
+  }
+
+  #target() {
+    return this.#selected.size ? this.#uploads.items.filter((item) => this.#selected.has(item)) : this.#shown();
+  }
+
+  #failed() {
+    return this.#uploads.items.filter((item) => item.state === "failed");
+  }
+}
+
+function verdictOf(item) {
+  if (item.state === "failed") return FAILED;
+  return item.state === "done" ? shortVerdict(item.answer) : "";
+}
