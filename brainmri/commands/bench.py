@@ -1,4 +1,4 @@
-"""Measures this machine for two minutes and says which settings suit it: `python -m brainmri.commands.bench`.
+"""Measures this machine for two minutes and says which settings suit it: `brainmri bench`.
 
 What is measured is the network and the decoding in process, without HTTP: docs/benchmarks.md has the whole service.
 """
@@ -23,6 +23,8 @@ from brainmri.model.contract import NOTICE
 from brainmri.model.runtimes.runtime import Runtime, open_runtime
 from brainmri.model.variants import VARIANTS, Variant, choose, require_package
 from brainmri.settings import RuntimeChoice, available_cpus
+
+bench = typer.Typer()
 
 BATCH_SIZES = (1, 4, 8, 16)
 _ENOUGH = 0.97
@@ -72,11 +74,13 @@ class Measured:
     alone_ms: float
 
 
+@bench.command("bench")
 def main(
     bundle: Annotated[Path, typer.Option(help="Folder of a bundle.")] = Path("models/brain_mri_xception"),
     seconds: Annotated[float, typer.Option(min=1, help="How long to measure, about.")] = 120,
 ) -> None:
     """Measure this machine and print recommended settings. Research use only, never a diagnosis."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     loaded, console = load_bundle(bundle), Console()
     settings = list(candidates(loaded, available_cpus()))
     found = []
@@ -168,8 +172,3 @@ def _table(found: Sequence[Measured]) -> Table:
         figures = (f"{one.images_per_s:.1f}", f"{one.batch_ms:.1f}", f"{one.alone_ms:.1f}")
         table.add_row(one.setting.runtime, *map(str, row), *figures)
     return table
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    typer.run(main)

@@ -1,4 +1,4 @@
-"""The console script `brainmri`: serve, predict, score, models, keys."""
+"""The console script `brainmri`: serve, predict, score, models, keys, bench."""
 
 import json
 import logging
@@ -27,19 +27,23 @@ from brainmri.web.schemas import error_body, prediction_body
 
 
 class _Commands(TyperGroup):
-    """All commands; those of `score` bring pyarrow, so they are imported only when they are wanted."""
+    """All commands; `score` brings pyarrow and `bench` the runtimes, so each is imported only when it is wanted."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Returns their names, for the help."""
-        return [*super().list_commands(ctx), "score"]
+        return [*super().list_commands(ctx), "score", "bench"]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Returns one of them, or None."""
-        if cmd_name != "score":
-            return super().get_command(ctx, cmd_name)
-        from brainmri.commands.score import score  # noqa: PLC0415 -- see above
+        if cmd_name == "score":
+            from brainmri.commands.score import score  # noqa: PLC0415 -- see above
 
-        return typer.main.get_command(score)
+            return typer.main.get_command(score)
+        if cmd_name == "bench":
+            from brainmri.commands.bench import bench  # noqa: PLC0415 -- see above
+
+            return typer.main.get_command(bench)
+        return super().get_command(ctx, cmd_name)
 
 
 app = typer.Typer(

@@ -46,6 +46,7 @@ class _RunByDefault(TyperGroup):
 
 
 score = typer.Typer(
+    name="score",
     cls=_RunByDefault,
     no_args_is_help=True,
     help="Score many images into one table. `brainmri score INPUT... --out FOLDER` is short for `brainmri score run`.",

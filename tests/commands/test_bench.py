@@ -1,8 +1,7 @@
-import typer
 from typer.testing import CliRunner
 
-from brainmri.commands import bench
 from brainmri.commands.bench import Measured, Setting, candidates, measure, recommend
+from brainmri.commands.cli import app
 from brainmri.model.bundle import Bundle
 
 
@@ -36,8 +35,7 @@ def test_a_setting_is_measured(tiny_bundle: Bundle) -> None:
 
 
 def test_the_command_prints_settings(tiny_bundle: Bundle) -> None:
-    app = typer.Typer()
-    app.command()(bench.main)
-    result = CliRunner().invoke(app, ["--bundle", str(tiny_bundle.folder), "--seconds", "1"], catch_exceptions=False)
+    arguments = ["bench", "--bundle", str(tiny_bundle.folder), "--seconds", "1"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert "export BRAINMRI_RUNTIME=openvino-" in result.output
     assert "never a diagnosis" in result.output

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import runpy
 import shutil
 import socket
@@ -203,3 +204,16 @@ def test_without_a_service_file_serve_says_so(
     status, out, err = run("serve")
     assert (status, out, replaced) == (2, "", [])
     assert err.splitlines()[-1].startswith(f"brainmri: {tmp_path} holds no service.py.")
+
+
+def test_the_help_names_every_command(run: Run) -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    assert re.findall(r"^│ ([a-z]+) +[A-Z]", out, flags=re.MULTILINE) == [
+        "serve",
+        "predict",
+        "models",
+        "keys",
+        "score",
+        "bench",
+    ]
