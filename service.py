@@ -33,7 +33,9 @@ from brainmri.settings import load_settings
 from brainmri.web.auth import KeyRing
 from brainmri.web.body_limit import BodyLimitMiddleware
 from brainmri.web.connection import serve_connections
+from brainmri.web.connections import Connections
 from brainmri.web.door import DoorMiddleware
+from brainmri.web.ending import EndingMiddleware
 from brainmri.web.memory import BodyMemory
 from brainmri.web.retry_after import RetryAfterMiddleware
 from brainmri.web.surroundings import surroundings
@@ -42,7 +44,8 @@ from brainmri.web.surroundings import surroundings
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 settings = load_settings()
-serve_connections()
+connections = Connections()
+serve_connections(connections)
 # The event loop gets the interpreter back from a thread that decodes or infers after this long, in seconds. Python's
 # default of 5 ms cost a tenth of the goodput at five times the capacity.
 sys.setswitchinterval(0.0005)
@@ -65,7 +68,7 @@ bulk = Bulk.of(engine, metrics, settings)
 pages = [*swagger_routes(_SWAGGER), *page_routes(settings)]
 app = create_app(engine, metrics, settings, pages, middleware=(), memory=memory, bulk=bulk)
 grpc = GrpcServer(engine, metrics, settings, keys, memory=memory)
-worker = Worker(engine, metrics, settings, grpc, lambda: rehearse(app, engine))
+worker = Worker(engine, metrics, settings, grpc, connections, lambda: rehearse(app, engine))
 
 MAX_TENSOR_BYTES = 3_000_000
 """Two images as the nested lists that BentoML's client sends. BentoML parses them on the event loop, 0.1 s for an
@@ -154,6 +157,7 @@ class BrainMRI:
 
 for _middleware in surroundings(settings, metrics, keys):
     BrainMRI.add_asgi_middleware(_middleware.cls, **_middleware.kwargs)  # type: ignore[attr-defined]
+BrainMRI.add_asgi_middleware(EndingMiddleware, connections=connections)  # type: ignore[attr-defined]
 BrainMRI.add_asgi_middleware(DoorMiddleware, engine=engine)  # type: ignore[attr-defined]
 BrainMRI.add_asgi_middleware(RetryAfterMiddleware)  # type: ignore[attr-defined]
 BrainMRI.add_asgi_middleware(  # type: ignore[attr-defined]

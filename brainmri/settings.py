@@ -161,7 +161,8 @@ class Settings(BaseSettings):
 
     shutdown_delay_s: float = Field(default=1, ge=0, le=3600, validate_default=True)
     """How long after SIGTERM new requests are still answered while /readyz says 503 already, in seconds; less than the
-    grace, of which it is a part."""
+    grace, of which it is a part. Then they are refused with 503 until what was accepted is answered, and after one more
+    second idle connections are closed."""
 
     api_keys_file: Path | None = None
     """File of hashed API keys (`brainmri keys add`); read again when it changes. None asks for no key."""

@@ -93,7 +93,8 @@ def serve(
     os.environ.pop("BENTOML_CONTAINERIZED", None)
     command += ["--host", where, "--port", str(number)]
     command += ["--timeout-keep-alive", str(settings.keep_alive_s)]
-    command += ["--timeout-graceful-shutdown", str(max(int(settings.shutdown_grace_s - settings.shutdown_delay_s), 1))]
+    # The worker waits for what was accepted before it lets the HTTP server stop; what is left then is late.
+    command += ["--timeout-graceful-shutdown", "1"]
     # In this process, so that signals reach the server itself, and nothing is imported twice.
     sys.argv = command
     runpy.run_module("bentoml", run_name="__main__", alter_sys=True)

@@ -27,6 +27,7 @@ class Heartbeats:
         self._folder = home / "brainmri" / "workers" / str(parent)
         self._own = self._folder / str(os.getpid())
         self._said_ready = False
+        self._left = False
 
     def reset(self) -> None:
         """Forgets the workers of an earlier server with the same process id."""
@@ -47,15 +48,22 @@ class Heartbeats:
         Args:
             ready: Whether it answers requests.
         """
+        if self._left:
+            return
         if ready == self._said_ready:
             self._own.touch()
         else:
             self._own.write_text(_READY if ready else "")
             self._said_ready = ready
 
-    def leave(self) -> None:
-        """Ends this worker in good order."""
+    def leave(self) -> bool:
+        """Ends this worker in good order; returns whether it is the last one."""
+        self._left = True
         self._own.unlink(missing_ok=True)
+        try:
+            return not any(_runs(int(path.name)) for path in self._folder.iterdir())
+        except FileNotFoundError:
+            return True
 
     def all_alive(self) -> bool:
         """Tells whether every worker that has joined and not left has been heard of lately."""

@@ -1,9 +1,10 @@
 """The life of one serving process: loading, following activations, signs of life, and an orderly end.
 
-SIGTERM, which the server's parent process passes on: not ready at once, for HTTP and gRPC; new requests are still
-answered for `shutdown_delay_s`, so that load balancers notice; then no new connection is accepted, what was accepted is
-answered, and the process ends, at the latest `shutdown_grace_s` after the signal. When the parent process dies, its
-workers do the same. SIGHUP: the configured models are resolved again.
+SIGTERM, which the server's parent process passes on: not ready at once, for HTTP and gRPC, and every answer of HTTP is
+the last one of its connection. New requests are still answered for `shutdown_delay_s`, so that load balancers notice;
+then they are refused with 503, and gRPC sends GOAWAY. Idle connections are closed a second later. When all that was
+accepted is answered the process ends, at the latest `shutdown_grace_s` after the signal. When the parent process dies,
+its workers do the same. SIGHUP: the configured models are resolved again.
 """
 
 import asyncio
@@ -14,13 +15,18 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import FrameType
 from typing import Any
+
+import uvicorn
 
 from brainmri.batching.engine import Engine, Others
 from brainmri.errors import BrainMRIError
 from brainmri.lifecycle.follower import Follower, configure
 from brainmri.lifecycle.heartbeats import BEAT_S, Heartbeats
+from brainmri.lifecycle.http_end import end_http
+from brainmri.lifecycle.listener import Listener
 from brainmri.lifecycle.ports import require_free
 from brainmri.lifecycle.wanted import Wanted, WantedFile
 from brainmri.model import store
@@ -28,12 +34,16 @@ from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
+from brainmri.web.connections import Connections
 
 _BACKGROUND_THREADS = 32
 """For what waits for disks: listing archives, storing jobs, rendering metrics. Python's own number, six on two CPUs, is
 taken up by a few slow uploads of archives, and large tensors would wait for them."""
 _LAST_STEPS_S = 0.5
 """Kept back from the grace for closing files and threads."""
+_CLOSING_S = 1.5
+"""Kept back from what is left, for the HTTP server to close what was not answered in time."""
+_POLL_S = 0.1
 
 _logger = logging.getLogger(__name__)
 
@@ -46,6 +56,7 @@ class Worker:
         metrics: What counts.
         settings: The deployment.
         grpc: The gRPC interface; the worker starts and drains it.
+        connections: Those of the HTTP interface.
         rehearse: Warms the HTTP interface once a model is loaded, before the worker is ready.
     """
 
@@ -55,6 +66,7 @@ class Worker:
         metrics: Metrics,
         settings: Settings,
         grpc: GrpcServer,
+        connections: Connections,
         rehearse: Callable[[], Awaitable[None]],
     ) -> None:
         self._rehearse = rehearse
@@ -62,6 +74,8 @@ class Worker:
         self._metrics = metrics
         self._settings = settings
         self._grpc = grpc
+        self._connections = connections
+        self._listener: Listener | None = None
         self._parent = os.getppid()
         self._heartbeats = Heartbeats(store.home(), self._parent)
         if settings.workers > 1:
@@ -69,6 +83,7 @@ class Worker:
         self._follower = Follower(engine, metrics, settings, WantedFile(store.home()))
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc_end: asyncio.Task[None] | None = None
+        self._http_end: asyncio.Task[None] | None = None
         self._end_at: float | None = None
         self._last: threading.Timer | None = None
 
@@ -95,7 +110,8 @@ class Worker:
             _logger.error("The gRPC interface cannot be started: %s", error.message)
             self._engine.fail()
             return
-        self._tasks = [asyncio.create_task(self._keep_beating()), asyncio.create_task(self._load_and_follow())]
+        work = (self._keep_beating(), self._load_and_follow(), self._let_in())
+        self._tasks = [asyncio.create_task(each) for each in work]
 
     async def stop(self) -> float:
         """Answers what was accepted and ends; called when the HTTP server has answered everything that it accepted.
@@ -147,20 +163,45 @@ class Worker:
             # A full disk may have room again; until then the others take this worker for dead, as they should.
             _logger.error("The sign of life cannot be written: %s", error)
 
+    async def _let_in(self) -> None:
+        """Has the kernel accept connections again, if the worker that this one replaces was the last."""
+        if self._listener is None:
+            return
+        while not self._listener.listening:
+            await asyncio.sleep(_POLL_S)
+        self._listener.let_in()
+
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._follower.reload)
         stop_http = signal.getsignal(signal.SIGTERM)
+        # BentoML does not hand out the server that it starts; the signal's handler is a method of it.
+        server = getattr(stop_http, "__self__", None)
+        if isinstance(server, uvicorn.Server):
+            self._listener = Listener(server)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if callable(stop_http):
+                stop_http(number, frame)
 
         def terminate(number: int, frame: FrameType | None) -> None:
-            def stop() -> None:
-                if callable(stop_http):
-                    stop_http(number, frame)
+            loop.call_soon_threadsafe(self._begin_end, number == signal.SIGINT, partial(stop, number, frame))
 
-            loop.call_soon_threadsafe(self._retire)
-            loop.call_soon_threadsafe(loop.call_later, self._settings.shutdown_delay_s, stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, terminate)
 
-        signal.signal(signal.SIGTERM, terminate)
+    def _begin_end(self, impatient: bool, stop: Callable[[], None]) -> None:
+        self._retire()
+        if self._http_end is None:
+            self._http_end = asyncio.create_task(self._end_http(stop))
+        elif impatient:  # Ctrl+C for the second time.
+            stop()
+
+    async def _end_http(self, stop: Callable[[], None]) -> None:
+        await asyncio.sleep(min(self._settings.shutdown_delay_s, self._remaining_s()))
+        limit_s = max(self._remaining_s() - _CLOSING_S, 0)
+        await end_http(self._connections, self._listener, self._heartbeats.leave, limit_s)
+        stop()
 
     def _retire(self) -> None:
         """Says not ready, and sets the clock for the rest; later calls change nothing."""
@@ -168,6 +209,7 @@ class Worker:
             return
         self._end_at = time.monotonic() + self._settings.shutdown_grace_s
         self._engine.retire()
+        self._connections.ending = True
         self._metrics.set_ready(False)
         self._grpc_end = asyncio.create_task(self._end_grpc())
         self._last = threading.Timer(self._settings.shutdown_grace_s, _abandon)

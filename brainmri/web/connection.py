@@ -4,12 +4,15 @@
   service speaks HTTP/1.1 only. httptools ends such a message at its headers, and would take the body for a request.
 - An answer that is given before the body of its request has come whole says `Connection: close`, and the connection
   is closed: otherwise the client's next bytes, body or not, are anyone's guess.
+- While the server ends, every answer says `Connection: close`.
 - What a client is still sending when its answer is ready is read and thrown away for a while. Closing at once would
   make its kernel throw away the answer (RFC 9112, section 9.6).
 """
 
 import asyncio
+import math
 import uuid
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -17,22 +20,48 @@ import httptools
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from brainmri.web.connections import Connections
 from brainmri.web.schemas import plain_error_body
 
 LINGER_S = 10.0
 """How long what follows an early answer is read and thrown away, in seconds."""
+
+_LAST_LINGER_S = 1.0
+"""The same once the server is about to be gone."""
 
 _SWITCHING = (b"upgrade", b"http2-settings")
 """Headers, and tokens of `Connection`, that ask for another protocol."""
 
 
 class Connection(HttpToolsProtocol):
-    """Serves the requests of one connection, one after the other."""
+    """Serves the requests of one connection, one after the other.
 
-    _parser_failed = False
-    _last_answer = False
-    """Whether the connection closes once the answer under way is complete."""
-    _lingering: asyncio.TimerHandle | None = None
+    Args:
+        connections: All of this process, which it joins and leaves.
+        **server: What uvicorn gives its protocols.
+    """
+
+    def __init__(self, connections: Connections, **server: Any) -> None:
+        super().__init__(**server)
+        self._all = connections
+        self._parser_failed = False
+        self._last_answer = False
+        self._lingering: asyncio.TimerHandle | None = None
+        self._opened_at = self.loop.time()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def silent_s(self) -> float:
+        """Returns how long ago it was opened, in seconds, if no request has come yet, and infinity otherwise."""
+        return self.loop.time() - self._opened_at if self.cycle is None else math.inf
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins."""
+        super().connection_made(transport)
+        self._all.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes from the network."""
@@ -69,9 +98,23 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cleans up."""
+        self._all.discard(self)
         if self._lingering is not None:
             self._lingering.cancel()
         super().connection_lost(exc)
+
+    def close_if_idle(self) -> None:
+        """Closes the connection unless a request is under way, or has been answered just now."""
+        if not self.busy and self._lingering is None:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """Ends after the answer under way; uvicorn calls it when it has stopped to listen."""
+        if self._lingering is None:
+            super().shutdown()
+        else:
+            self._lingering.cancel()
+            self._lingering = self.loop.call_later(_LAST_LINGER_S, self.transport.close)
 
     def _parse(self, data: memoryview) -> None:
         while True:
@@ -102,7 +145,7 @@ class Connection(HttpToolsProtocol):
         async def answer(scope: Any, receive: Any, send: Any) -> None:
             async def noted_send(message: Any) -> None:
                 first = message["type"] == "http.response.start"
-                if first and (cycle.more_body or self._last_answer):
+                if first and (cycle.more_body or self._last_answer or self._all.ending):
                     self._last_answer = True
                     cycle.keep_alive = False  # Makes uvicorn write the header.
                 await send(message)
@@ -116,14 +159,13 @@ class Connection(HttpToolsProtocol):
     def _refuse_malformed(self) -> None:
         """Answers 400 to what is no HTTP, unless it would be taken for the answer to an earlier request."""
         cycle = self.cycle
-        under_way = cycle is not None and not cycle.response_complete
-        if under_way and not cycle.more_body:
+        if self.busy and not cycle.more_body:
             # Whole requests came first, and are answered.
             self._last_answer = True
-        elif under_way and (cycle.response_started or self.pipeline):
+        elif self.busy and (cycle.response_started or self.pipeline):
             self.transport.close()
         else:
-            if under_way:
+            if self.busy:
                 cycle.disconnected = True
                 cycle.message_event.set()
             self._refuse(HTTPStatus.BAD_REQUEST, "malformed_request", "This is not a valid HTTP/1.1 request.")
@@ -149,6 +191,11 @@ class Connection(HttpToolsProtocol):
         self.transport.write_eof()
 
 
-def serve_connections() -> None:
-    """Makes the uvicorn of this process, which BentoML starts, serve its connections with `Connection`."""
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = "brainmri.web.connection:Connection"
+def serve_connections(connections: Connections) -> None:
+    """Makes the uvicorn of this process, which BentoML starts, serve its connections with `Connection`.
+
+    Args:
+        connections: Where they all are.
+    """
+    # BentoML leaves the choice of the protocol to uvicorn, and uvicorn takes whatever stands here.
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(Connection, connections)  # type: ignore[assignment]

@@ -184,7 +184,7 @@ def test_serve_names_the_released_version_to_the_server(run: Run, tmp_path: Path
     assert os.environ["BRAINMRI_ASKED_MODELS"] == "brain_mri_xception:latest"
     assert replaced[-8:] == [
         *("--host", "127.0.0.1", "--port", port),
-        *("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "19"),
+        *("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "1"),
     ]
 
 

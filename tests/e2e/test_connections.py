@@ -1,6 +1,8 @@
 """Single connections to a real server, byte by byte."""
 
 import json
+import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +11,17 @@ import pytest
 
 from brainmri.web.keys import edit_keys, new_key
 from tests.e2e.servers import Server, serving
-from tests.web.raw import HIDDEN, SWITCHES, connected, is_closed, post, read_answer
+from tests.web.raw import (
+    GOAWAY,
+    HIDDEN,
+    HTTP2_PREFACE,
+    SWITCHES,
+    connected,
+    http2_frames,
+    is_closed,
+    post,
+    read_answer,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +89,13 @@ def test_a_refusal_before_the_body_was_read_closes_the_connection(
         assert (answer[0], answer[1].get("connection")) == (status, "close")
         connection.sendall(body)
         assert is_closed(connection)
+
+
+def test_an_idle_grpc_connection_is_told_that_the_server_ends(tmp_path: Path) -> None:
+    with serving(tmp_path) as running, connected(int(running.environ["BRAINMRI_GRPC_PORT"])) as connection:
+        connection.sendall(HTTP2_PREFACE)
+        assert connection.recv(9, socket.MSG_PEEK)[3] == 4  # The server's settings, so it has accepted.
+        running.process.send_signal(signal.SIGTERM)
+        connection.settimeout(30)
+        assert GOAWAY in http2_frames(connection)
+        running.process.wait(30)

@@ -155,14 +155,14 @@ def begin_upload(url: httpx.URL, length: int) -> HTTPConnection:
     return connection
 
 
-def wait_until_refused(url: httpx.URL) -> None:
+def wait_until_refused(url: httpx.URL) -> httpx.Response:
+    """Returns the first answer that is 503, each time on a connection of its own."""
     for _ in range(50):
-        try:
-            httpx.get(url, timeout=1, trust_env=False)
-        except httpx.TransportError:
-            return
+        answer = httpx.get(url, timeout=5, trust_env=False)
+        if answer.status_code == 503:
+            return answer
         time.sleep(0.1)
-    pytest.fail("The server still answers new connections.")
+    pytest.fail("The server still takes new requests.")
 
 
 def test_an_idle_connection_outlives_the_five_seconds_of_uvicorn(server: httpx.Client) -> None:
@@ -186,7 +186,12 @@ def test_requests_in_flight_at_sigterm_are_answered(tmp_path: Path, png: Callabl
         client, process = running.client, running.process
         connections = [begin_upload(client.base_url, len(image)) for _ in range(6)]
         process.send_signal(signal.SIGTERM)
-        wait_until_refused(client.base_url.join("/livez"))
+        refusal = wait_until_refused(client.base_url.join("/model"))
+        assert (refusal.json()["error"]["code"], refusal.headers["retry-after"]) == ("not_ready", "5")
+        assert refusal.headers["connection"] == "close"
+        # Far beyond the delay and the second for idle connections: others are still told.
+        time.sleep(2)
+        assert client.get("/livez").headers["connection"] == "close"
         assert process.poll() is None
         for connection in connections:
             connection.send(image)
@@ -194,6 +199,7 @@ def test_requests_in_flight_at_sigterm_are_answered(tmp_path: Path, png: Callabl
             with closing(connection):
                 response = connection.getresponse()
                 assert (response.status, json.loads(response.read())["label"]) == (200, "pituitary")
+                assert response.headers["connection"] == "close"
         process.wait(timeout=30)
     assert process.returncode == 0
 

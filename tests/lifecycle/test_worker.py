@@ -20,6 +20,7 @@ from brainmri.model import store
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
+from brainmri.web.connections import Connections
 from tests.batching.stand_in import until
 from tests.tiny import write_tiny_bundle
 
@@ -54,7 +55,7 @@ async def working(
     settings = Settings.model_validate({"models": models, "threads": 1, "grpc_port": 0, "shutdown_delay_s": 0, **more})
     Heartbeats(store.home(), os.getppid()).reset()
     engine, metrics = Engine(decode_workers=1), metrics or Metrics(CollectorRegistry())
-    worker = Worker(engine, metrics, settings, GrpcServer(engine, metrics, settings), nothing)
+    worker = Worker(engine, metrics, settings, GrpcServer(engine, metrics, settings), Connections(), nothing)
     await worker.start()
     try:
         yield worker, engine

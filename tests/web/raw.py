@@ -7,6 +7,9 @@ from contextlib import contextmanager
 WAIT_S = 10
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 """A body that is a request by itself."""
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""What a client of gRPC says first, with empty settings."""
+GOAWAY = 7
 
 
 @contextmanager
@@ -53,3 +56,15 @@ SWITCHES = {
     "several lines": (b"Connection: Upgrade", b"Connection: keep-alive", b"Upgrade: h2c", b"Upgrade: foo"),
     "upgrade first": (b"Upgrade: h2c", b"Connection: x, UPGRADE"),
 }
+
+
+def http2_frames(connection: socket.socket) -> list[int]:
+    """Returns the types of the frames that a server of HTTP/2 sends until it closes (RFC 9113, section 4.1)."""
+    got = b""
+    while piece := connection.recv(4096):
+        got += piece
+    kinds = []
+    while got:
+        kinds.append(got[3])
+        got = got[9 + int.from_bytes(got[:3], "big") :]
+    return kinds

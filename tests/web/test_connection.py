@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from brainmri.web.connection import serve_connections
+from brainmri.web.connections import Connections
 from tests.web.raw import HIDDEN, SWITCHES, WAIT_S, connected, is_closed, post, read_answer
 
 seen: list[str] = []
@@ -42,7 +43,7 @@ def port() -> Iterator[int]:
         ]
     )
     listener = socket.create_server(("127.0.0.1", 0))
-    serve_connections()
+    serve_connections(Connections())
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_keep_alive=30))
 
     def run() -> None:
