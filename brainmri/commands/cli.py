@@ -1,4 +1,4 @@
-"""The console script `brainmri`: serve, predict, score, models, keys, bench."""
+"""The console script `brainmri`: serve, predict, score, models, keys, bench, page."""
 
 import json
 import logging
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from brainmri.commands.keys import keys
 from brainmri.commands.models import models
+from brainmri.commands.page import page
 from brainmri.errors import BrainMRIError, ImageUnreadable
 from brainmri.lifecycle.ports import require_free
 from brainmri.model import store
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
+app.command()(page)
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -92,3 +92,4 @@ window.addEventListener("hashchange", () => {
 window.addEventListener("beforeunload", (event) => { if (uploads.left) event.preventDefault(); });
 route();
 state.watch(start);
+performance.mark("interactive");
