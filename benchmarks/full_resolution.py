@@ -48,7 +48,9 @@ def write_full_resolution(source: Bundle, folder: Path) -> Bundle:
         if calibration.runtime == OPENVINO_INT8
     ]
     side = source.contract.input.height
-    contract = source.contract.model_copy(update={"network_side": side, "calibrations": tuple(calibrations)})
+    contract = source.contract.model_copy(
+        update={"network_side": side, "calibrations": tuple(calibrations), "explanation": None}
+    )
     with tempfile.TemporaryDirectory() as scratch:
         full = to_openvino(with_features(network), Path(scratch) / "saved_model")
         quantised = nncf.quantize(full, nncf.Dataset(images), subset_size=len(images))

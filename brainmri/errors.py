@@ -20,6 +20,7 @@
     |-- JobNotFound                  no such job, or another caller's
     |-- JobUnfinished                asked for results before there are all
     |-- JobsDisabled                 this server keeps no jobs
+    |-- HeatMapUnavailable           this model carries nothing that heat maps are made of
     |-- InferenceFailed              the network failed on this request's images
     |-- NotReady                     starting, draining, no model loaded
     |-- DeadlineExceeded             not answered in time: a slow upload, or too much before it
@@ -193,6 +194,12 @@ class JobsDisabled(BrainMRIError):
     code = "jobs_disabled"
 
 
+class HeatMapUnavailable(BrainMRIError):
+    """A heat map is asked for, and the model carries none."""
+
+    code = "heat_map_unavailable"
+
+
 class InferenceFailed(BrainMRIError):
     """The network raised on the images of this request alone; requests of the same batch were answered."""
 
@@ -286,6 +293,7 @@ STATUS: dict[type[BrainMRIError], Status] = {
     JobNotFound: Status(404, "NOT_FOUND"),
     JobUnfinished: Status(409, "FAILED_PRECONDITION"),
     JobsDisabled: Status(501, "UNIMPLEMENTED"),
+    HeatMapUnavailable: Status(501, "UNIMPLEMENTED"),
     InferenceFailed: Status(500, "INTERNAL"),
     NotReady: Status(503, "UNAVAILABLE"),
     DeadlineExceeded: Status(504, "DEADLINE_EXCEEDED"),

@@ -82,6 +82,7 @@ def write_bundle(  # noqa: PLR0913 -- the parts of a bundle are many, and each h
     figures: Iterable[Path] = (),
     *,
     detectors: Mapping[str, Path] = MappingProxyType({}),
+    head: Path | None = None,
     documents: Mapping[str, str] = MappingProxyType({}),
 ) -> Bundle:
     """Writes a bundle aside, verifies it, and puts it at `folder` in one rename.
@@ -94,14 +95,15 @@ def write_bundle(  # noqa: PLR0913 -- the parts of a bundle are many, and each h
         card: What `card.md` holds (Markdown).
         figures: Image files that go to `figures/`.
         detectors: Runtime name to the parameters of its novelty detector, for those that the contract names.
+        head: The file of the contract's explanation, if it has one.
         documents: File name to the text of further documents, such as a data card.
 
     Returns:
         The bundle at `folder`, verified.
 
     Raises:
-        InvalidBundle: No artefact, an empty artefact folder, a detector that is missing or differs from the contract,
-            or a contract that does not hold.
+        InvalidBundle: No artefact, an empty artefact folder, a detector or head that is missing or differs from the
+            contract, or a contract that does not hold.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -114,6 +116,7 @@ def write_bundle(  # noqa: PLR0913 -- the parts of a bundle are many, and each h
         for name, text in documents.items():
             (aside / name).write_text(text, encoding="utf-8")
         _copy_detectors(complete, detectors, aside)
+        _copy_head(complete, head, aside)
         for figure in figures:
             (aside / FIGURES).mkdir(exist_ok=True)
             shutil.copyfile(figure, aside / FIGURES / figure.name)
@@ -145,6 +148,8 @@ def load_bundle(folder: Path) -> Bundle:
         if (novelty := calibration.novelty) is not None:
             what = f"The novelty detector of {calibration.runtime}"
             _verify(folder, what, {novelty.file: novelty.sha256}, novelty.bytes)
+    if (explanation := contract.explanation) is not None:
+        _verify(folder, "The head for heat maps", {explanation.file: explanation.sha256}, explanation.bytes)
     return Bundle(folder, contract)
 
 
@@ -199,6 +204,16 @@ def _copy_detectors(contract: Contract, detectors: Mapping[str, Path], aside: Pa
         target = aside / calibration.novelty.file
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+
+
+def _copy_head(contract: Contract, head: Path | None, aside: Path) -> None:
+    if contract.explanation is None:
+        return
+    if head is None:
+        raise InvalidBundle("The contract explains with a head, and none is at hand. Export the model again.")
+    target = aside / contract.explanation.file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(head, target)
 
 
 def _replace(aside: Path, folder: Path) -> None:

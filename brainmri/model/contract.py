@@ -4,9 +4,9 @@ import hashlib
 import json
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from brainmri.errors import InvalidBundle
 
@@ -91,6 +91,31 @@ class Novelty(_Frozen):
         return name
 
 
+class Explanation(_Frozen):
+    """What turns the network's further output `feature_map`, `[B, rows, columns, channels]`, into heat maps."""
+
+    method: Literal["grad-cam"]
+    """Selvaraju et al. 2017, arXiv:1610.02391."""
+    rows: int = Field(ge=1, le=299)
+    """Cells of the map from top to bottom; together they cover the network's square input."""
+    columns: int = Field(ge=1, le=299)
+    """Cells from left to right."""
+    channels: int = Field(ge=1)
+    """Length of the hidden layer."""
+    file: str
+    """Path of the hidden layer's bias and the last kernel relative to the bundle: plain NumPy arrays."""
+    sha256: Sha256
+    """Of that file."""
+    bytes: int = Field(ge=1)
+    """Size of that file, in bytes."""
+
+    @field_validator("file")
+    @classmethod
+    def _stay_inside(cls, name: str) -> str:
+        _require_plain(name)
+        return name
+
+
 class Calibration(_Frozen):
     """What turns one runtime's logits and features into an answer; quantisation moves both."""
 
@@ -158,8 +183,8 @@ _Part = TypeVar("_Part", Artefact, Calibration, Measurement)
 class Contract(_Frozen):
     """Every fact about a released model that another part of the system relies on."""
 
-    schema_version: Literal[1]
-    """Version of this format; every other one is refused."""
+    schema_version: Literal[1, 2]
+    """Version of this format; every other one is refused. 2 adds `explanation`."""
     name: Name
     """Name of the bundle and in the model store."""
     serving_name: Name
@@ -180,6 +205,8 @@ class Contract(_Frozen):
     """One for each runtime at most. A bundle without them has no detector, and no answer is `unsure`."""
     measurements: tuple[Measurement, ...] = ()
     """One for each runtime at most: how it compares with the reference."""
+    explanation: Explanation | None = None
+    """None when the networks have no output `feature_map`, as in schema 1."""
     provenance: Provenance
     licence: str
     """Licence of the weights, as an SPDX identifier."""
@@ -200,6 +227,12 @@ class Contract(_Frozen):
         if len(set(runtimes)) != len(runtimes):
             raise ValueError(f"a runtime is named twice: {runtimes}")
         return parts
+
+    @model_validator(mode="after")
+    def _explained_from_schema_2_on(self) -> Self:
+        if self.schema_version == 1 and self.explanation is not None:
+            raise ValueError("an explanation needs schema_version 2")
+        return self
 
     @property
     def tag(self) -> str:
@@ -222,7 +255,7 @@ class Contract(_Frozen):
     def digest(self) -> str:
         """Returns the SHA-256 of the contract's content, independent of JSON layout."""
         # A model store remembers digests: a contract from before there was such a part keeps its own.
-        absent = {name for name in ("calibrations", "measurements") if not getattr(self, name)}
+        absent = {name for name in ("calibrations", "measurements", "explanation") if not getattr(self, name)}
         canonical = json.dumps(self.model_dump(mode="json", exclude=absent), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from brainmri.errors import ImageUnreadable, InvalidBundle
+from brainmri.errors import HeatMapUnavailable, ImageUnreadable, InvalidBundle
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE, DecodeLimits, decode, to_tensor
 from brainmri.model.bundle import Bundle
 from brainmri.model.calibration import probabilities
 from brainmri.model.contract import Contract
+from brainmri.model.explanation import Head, HeatMap, open_head, require_label
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE, NoveltyDetector, Policy, open_detector
 from brainmri.model.runtimes.runtime import Choice, Output, Runtime, RuntimeInfo, choose, open_runtime, require_package
 from brainmri.settings import Settings
@@ -66,6 +67,7 @@ class Predictor:
         limits: What images to refuse.
         card: The model card, Markdown.
         detector: Tells what is no brain-MRI slice; None answers for everything.
+        head: Turns feature maps into heat maps; None explains nothing.
         policy: The label of a novel image.
 
     Raises:
@@ -80,11 +82,13 @@ class Predictor:
         card: str = "",
         *,
         detector: NoveltyDetector | None = None,
+        head: Head | None = None,
         policy: Policy = "abstain",
     ) -> None:
         _require_preprocessing(contract)
         self._calibration = contract.calibration(runtime.info.name)
         self._detector = detector
+        self._head = head
         self._policy = policy
         self.contract = contract
         self.card = card
@@ -116,8 +120,8 @@ class Predictor:
     ) -> "Predictor":
         """Loads a verified bundle with the detector of its runtime; see `open_runtime` for arguments and errors."""
         runtime = open_runtime(bundle, choice, threads, streams, full_batch)
-        detector = open_detector(bundle, runtime.info.name)
-        return cls(bundle.contract, runtime, limits, bundle.card(), detector=detector, policy=policy)
+        detector, head = open_detector(bundle, runtime.info.name), open_head(bundle)
+        return cls(bundle.contract, runtime, limits, bundle.card(), detector=detector, head=head, policy=policy)
 
     @classmethod
     def open_as_served(cls, bundle: Bundle, settings: Settings) -> "Predictor":
@@ -171,6 +175,39 @@ class Predictor:
             model=self.model,
             timings_ms=timings_ms,
         )
+
+    def require_heat_maps(self, label: str | None = None) -> None:
+        """Raises what `heat_map` would raise for a label, before anything is run.
+
+        Raises:
+            HeatMapUnavailable: The model carries none.
+            MalformedRequest: No such class.
+        """
+        if self._head is None:
+            raise HeatMapUnavailable(
+                f"The model {self.contract.tag} carries no heat map. Ask a model whose contract has an `explanation`,"
+                " or export this one again."
+            )
+        if label is not None:
+            require_label(label)
+
+    def heat_map(self, output: Output, row_number: int, label: str | None = None) -> HeatMap:
+        """Returns where the evidence for a class lies in image `row_number` of the network's output.
+
+        Args:
+            output: Of this predictor.
+            row_number: Which image.
+            label: Which class; the most probable one if None.
+
+        Raises:
+            HeatMapUnavailable: The model carries none.
+            MalformedRequest: No such class.
+        """
+        self.require_heat_maps(label)
+        if self._head is None or output.feature_map is None:
+            raise InvalidBundle(f"The network of {self.contract.tag} gave no feature map. Export the model again.")
+        chosen = label or self.contract.labels[int(output.logits[row_number].argmax())]
+        return self._head.heat_map(output.feature_map[row_number], chosen)
 
     def _is_in_distribution(self, novelty: float | None) -> bool | None:
         limit = self._calibration.novelty

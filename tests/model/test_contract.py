@@ -6,7 +6,7 @@ import pytest
 
 from brainmri.errors import InvalidBundle
 from brainmri.model.contract import LABELS, Contract
-from tests.tiny import calibration_parts, contract_parts, write_novelty
+from tests.tiny import calibration_parts, contract_parts, explanation_parts, write_novelty
 
 
 def test_json_there_and_back_gives_the_same_contract() -> None:
@@ -36,7 +36,7 @@ def test_labels_are_never_defaulted() -> None:
     ("changes", "quoted"),
     [
         ({"labels": ("meningioma", "glioma", "notumor", "pituitary")}, r"labels: .*got \('meningioma', 'glioma'"),
-        ({"schema_version": 2}, r"schema_version: .*\(got 2\)"),
+        ({"schema_version": 3}, r"schema_version: .*\(got 3\)"),
         ({"temperature": 0}, r"temperature: .*\(got 0\)"),
         ({"temperature": float("nan")}, r"temperature: .*\(got nan\)"),
         ({"name": "Brain MRI"}, r"name: .*\(got 'Brain MRI'\)"),
@@ -49,6 +49,15 @@ def test_labels_are_never_defaulted() -> None:
 def test_a_bad_value_is_quoted(changes: dict[str, object], quoted: str) -> None:
     with pytest.raises(InvalidBundle, match=quoted):
         Contract.from_parts(**contract_parts(**changes))
+
+
+def test_an_explanation_needs_schema_2(tmp_path: Path) -> None:
+    parts = contract_parts(schema_version=2, explanation=explanation_parts(tmp_path / "head.npz"))
+    contract = Contract.from_parts(**parts)
+    assert Contract.from_json(contract.to_json()) == contract
+    assert contract.digest() != Contract.from_parts(**{**parts, "explanation": None}).digest()
+    with pytest.raises(InvalidBundle, match="an explanation needs schema_version 2"):
+        Contract.from_parts(**{**parts, "schema_version": 1})
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../model.xml", "a/../../b", "a\\b", "./a", ".", "a//b"])
@@ -82,7 +91,7 @@ def test_a_runtime_without_calibration_has_the_temperature_and_abstains_from_not
 def test_a_contract_from_before_calibrations_is_valid_and_keeps_its_digest() -> None:
     # A store remembers the digest under which it holds a model.
     parts = json.loads(Contract.from_parts(**contract_parts()).to_json())
-    del parts["calibrations"], parts["measurements"]
+    del parts["calibrations"], parts["measurements"], parts["explanation"]
     old = Contract.from_json(json.dumps(parts))
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     assert old.digest() == hashlib.sha256(canonical.encode()).hexdigest()
@@ -131,6 +140,6 @@ def test_a_contract_without_measurements_keeps_its_digest() -> None:
     parts = json.loads(
         Contract.from_parts(**contract_parts(calibrations=[{"runtime": "keras-f16", "temperature": 1.0}])).to_json()
     )
-    del parts["measurements"]
+    del parts["measurements"], parts["explanation"]
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     assert Contract.from_json(json.dumps(parts)).digest() == hashlib.sha256(canonical.encode()).hexdigest()

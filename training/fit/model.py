@@ -12,8 +12,10 @@ from brainmri.errors import DatasetError
 from brainmri.imaging import SIDE
 from brainmri.model.contract import LABELS
 
-FEATURES, LOGITS, BODY = "features", "logits", "body"
+FEATURES, HIDDEN, LOGITS, BODY = "features", "hidden", "logits", "body"
 NOVELTY_FEATURES = "novelty_features"
+FEATURE_MAP = "feature_map"
+_HIDDEN_RELU = "hidden_relu"
 _MIDDLE = {"xception": "block13_sepconv1_act", "tiny_xception": "middle"}
 """Layer that takes in what the middle flow gives out; Xception's is the first activation of its exit flow."""
 
@@ -50,7 +52,7 @@ def build_model(architecture: str, downsample: int = 1, weights: str = "none", s
     x = _body(architecture, weights)(x)
     x = keras.layers.GlobalAveragePooling2D(dtype="float32", name=FEATURES)(x)
     x = keras.layers.Dropout(0.30, seed=seed, name="dropout_features")(x)
-    x = keras.layers.Dense(128, activation="relu", name="hidden")(x)
+    x = keras.layers.Dense(128, activation="relu", name=HIDDEN)(x)
     x = keras.layers.Dropout(0.25, seed=seed + 1, name="dropout_hidden")(x)
     logits = keras.layers.Dense(len(LABELS), dtype="float32", name=LOGITS)(x)
     return keras.Model(image, logits, name=architecture)
@@ -72,19 +74,29 @@ def use_serving_layout() -> None:
 
 
 def with_features(model: keras.Model) -> keras.Model:
-    """Returns the model for serving: the same weights, outputs `logits` `[B, 4]` and `features` `[B, D]`.
+    """Returns the model for serving: logits `[B, 4]`, features `[B, D]` and a feature map `[B, h, w, 128]`.
 
     Features are for the novelty detector: the mean over the picture of what the middle flow ends with. The layer that
     feeds the head has learnt to forget what does not tell the four labels apart (decision 0007).
+
+    The feature map is for heat maps: the hidden layer, without its ReLU, applied to each cell of the last map instead
+    of to the mean of all cells. The layer is linear there, so the mean over the cells is what its ReLU gets.
+
+    Args:
+        model: From `build_model`. The body's weights are shared, the hidden layer's are copied.
     """
-    body = model.get_layer(BODY)
+    body, hidden = model.get_layer(BODY), model.get_layer(HIDDEN)
     stem = model.layers[model.layers.index(body) - 1].output
     both = keras.Model(body.input, [body.get_layer(_MIDDLE[model.name]).output, body.output], name=BODY)
-    middle, x = both(stem)
+    middle, last = both(stem)
+    linear = keras.layers.Dense.from_config({**hidden.get_config(), "activation": "linear"})
+    x = last
     for layer in model.layers[model.layers.index(body) + 1 :]:
-        x = layer(x)
+        x = keras.layers.ReLU(name=_HIDDEN_RELU)(linear(x)) if layer is hidden else layer(x)
     features = keras.layers.GlobalAveragePooling2D(dtype="float32", name=NOVELTY_FEATURES)(middle)
-    return keras.Model(model.input, {LOGITS: x, FEATURES: features}, name=model.name)
+    serving = keras.Model(model.input, {LOGITS: x, FEATURES: features, FEATURE_MAP: linear(last)}, name=model.name)
+    linear.set_weights(hidden.get_weights())
+    return serving
 
 
 def set_trainable(model: keras.Model, part: str) -> None:

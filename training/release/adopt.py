@@ -14,7 +14,7 @@ from brainmri.model.bundle import Bundle
 from training.data.workspace import Workspace
 from training.fit import checkpoint
 from training.fit.checkpoint import Progress
-from training.fit.model import build_model, use_serving_layout, with_features
+from training.fit.model import HIDDEN, build_model, use_serving_layout, with_features
 from training.fit.recipe import Recipe
 from training.release.export import KERAS
 
@@ -73,7 +73,9 @@ def _network(recipe: Recipe, bundle: Bundle, phases: int) -> keras.Model:
         raise DatasetError(f"{bundle.contract.tag} carries no Keras weights to adopt.")
     use_serving_layout()
     model = build_model(recipe.architecture, recipe.phases[phases - 1].downsample)
-    # The serving model shares its variables with this one, in another order.
+    serving = with_features(model)
     with np.load(bundle.file(artefact, ".npz"), allow_pickle=False) as stored:
-        with_features(model).set_weights([stored[name].astype(np.float32) for name in sorted(stored.files)])
+        serving.set_weights([stored[name].astype(np.float32) for name in sorted(stored.files)])
+    # All other variables are shared.
+    model.get_layer(HIDDEN).set_weights(serving.get_layer(HIDDEN).get_weights())
     return model

@@ -6,21 +6,27 @@ from pathlib import Path
 
 from brainmri.errors import DatasetError
 from brainmri.model.bundle import Bundle, file_sha256, write_bundle
-from brainmri.model.contract import Calibration
+from brainmri.model.contract import Calibration, Explanation
 from training.data.arrays import Arrays
 from training.data.tables import write_atomically
 from training.data.workspace import Workspace
 from training.fit.checkpoint import Progress, load_progress, require_same
 from training.fit.recipe import Recipe
 from training.release.calibrate import calibrate
-from training.release.export import export
+from training.release.export import export, head_of
 from training.release.novelty import fit_novelty
 from training.release.outputs import REFERENCE, SERVING, Outputs
 from training.release.register import make_contract
 
 DRAFT, DRAFT_VERSION = "draft", "draft"
 _EXPORTED = "exported.json"
-_DECIDES_EXPORT = ("release/export.py", "release/export_int8.py", "release/fold_input.py", "fit/model.py")
+_DECIDES_EXPORT = (
+    "release/export.py",
+    "release/export_head.py",
+    "release/export_int8.py",
+    "release/fold_input.py",
+    "fit/model.py",
+)
 
 
 def trained_run(recipe: Recipe, space: Workspace) -> Progress:
@@ -49,8 +55,13 @@ def plain_draft(recipe: Recipe, space: Workspace, arrays: Arrays) -> Bundle:
     path = run / "artefacts" / _EXPORTED
     if not (path.is_file() and json.loads(path.read_text())["made_from"] == stamp):
         path.unlink(missing_ok=True)
-        folders, feature_size = export(recipe, run, arrays)
-        facts = {"made_from": stamp, "feature_size": feature_size, "runtimes": list(folders)}
+        exported = export(recipe, run, arrays)
+        facts = {
+            "made_from": stamp,
+            "feature_size": exported.feature_size,
+            "runtimes": list(exported.folders),
+            "explanation": exported.explanation.model_dump(),
+        }
         write_atomically(path, json.dumps(facts).encode())
     return _write(recipe, space, {}, {})
 
@@ -73,10 +84,15 @@ def _write(
     run = space.run(recipe.name)
     facts = json.loads((run / "artefacts" / _EXPORTED).read_text())
     contract = make_contract(
-        recipe, trained_run(recipe, space), facts["feature_size"], DRAFT_VERSION, list(calibrations.values())
+        recipe,
+        trained_run(recipe, space),
+        facts["feature_size"],
+        DRAFT_VERSION,
+        list(calibrations.values()),
+        Explanation(**facts["explanation"]),
     )
     artefacts = {name: run / "artefacts" / name for name in facts["runtimes"]}
-    return write_bundle(run / DRAFT, contract, artefacts, {}, "", detectors=detectors)
+    return write_bundle(run / DRAFT, contract, artefacts, {}, "", detectors=detectors, head=head_of(run))
 
 
 def _stamp(recipe: Recipe, run: Path) -> str:

@@ -4,6 +4,7 @@
 serves: post-training quantisation with NNCF on training images, one of each near-duplicate group.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -11,16 +12,40 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from brainmri.model.contract import LABELS
+from brainmri.model.contract import LABELS, Explanation
 from training.data.arrays import Arrays
 from training.data.split import TRAIN, VALIDATION
 from training.fit.checkpoint import load_best
-from training.fit.model import FEATURES, LOGITS, NOVELTY_FEATURES, build_model, use_serving_layout, with_features
+from training.fit.model import (
+    FEATURE_MAP,
+    FEATURES,
+    LOGITS,
+    NOVELTY_FEATURES,
+    build_model,
+    use_serving_layout,
+    with_features,
+)
 from training.fit.recipe import Recipe
+from training.release.export_head import HEAD, export_head
 from training.release.export_int8 import write_int8
 
 KERAS, OPENVINO_INT8 = "keras-f16", "openvino-int8"
 CALIBRATION_IMAGES = 300
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a trained run gave.
+
+    Attributes:
+        folders: Runtime name to artefact folder.
+        feature_size: Length of the feature vector.
+        explanation: Of the contract.
+    """
+
+    folders: dict[str, Path]
+    feature_size: int
+    explanation: Explanation
 
 
 def trained_network(recipe: Recipe, run: Path) -> keras.Model:
@@ -37,20 +62,17 @@ def trained_network(recipe: Recipe, run: Path) -> keras.Model:
 
 
 def trained_model(recipe: Recipe, run: Path) -> keras.Model:
-    """Returns `trained_network` for serving, with the outputs `logits` and `features`."""
+    """Returns `trained_network` for serving, with every output; see `with_features`."""
     return with_features(trained_network(recipe, run))
 
 
-def export(recipe: Recipe, run: Path, arrays: Arrays) -> tuple[dict[str, Path], int]:
+def export(recipe: Recipe, run: Path, arrays: Arrays) -> Exported:
     """Writes every artefact of a trained run.
 
     Args:
         recipe: What was trained.
         run: The run's folder; artefacts go below `artefacts/`.
         arrays: The dataset, for the quantiser's calibration images.
-
-    Returns:
-        Runtime name to artefact folder, and the length of the feature vector.
 
     Raises:
         DatasetError: The run has no trained weights.
@@ -63,7 +85,13 @@ def export(recipe: Recipe, run: Path, arrays: Arrays) -> tuple[dict[str, Path], 
     network = to_openvino(model, run / "artefacts" / "saved_model")
     judged = np.asarray(arrays.pixels[arrays.subset(VALIDATION)])
     write_int8(network, calibration_images(arrays, recipe.seed), judged, folders[OPENVINO_INT8])
-    return folders, model.get_layer(NOVELTY_FEATURES).output.shape[-1]
+    explanation = export_head(model, head_of(run))
+    return Exported(folders, model.get_layer(NOVELTY_FEATURES).output.shape[-1], explanation)
+
+
+def head_of(run: Path) -> Path:
+    """Returns where a run keeps the head for heat maps."""
+    return run / "artefacts" / HEAD
 
 
 def write_keras(model: keras.Model, folder: Path) -> None:
@@ -78,10 +106,15 @@ def to_openvino(model: keras.Model, scratch: Path) -> openvino.Model:
     model.export(str(scratch), format="tf_saved_model", verbose=False)
     network = openvino.convert_model(str(scratch), input=[-1, *model.input_shape[1:]])
     for output in network.outputs:
-        # The SavedModel's names carry a call prefix; the last dimension tells which output it is.
-        wanted = LOGITS if output.partial_shape[1].get_length() == len(LABELS) else FEATURES
-        output.get_tensor().set_names({wanted})
+        # The SavedModel's names carry a call prefix; the shape tells which output it is.
+        output.get_tensor().set_names({_output_name(output.partial_shape)})
     return network
+
+
+def _output_name(shape: openvino.PartialShape) -> str:
+    if len(shape) == 4:
+        return FEATURE_MAP
+    return LOGITS if shape[1].get_length() == len(LABELS) else FEATURES
 
 
 def calibration_images(arrays: Arrays, seed: int, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:

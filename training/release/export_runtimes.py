@@ -90,7 +90,7 @@ def export_runtimes(job: Job, held: Held, processor: str, say: Say) -> tuple[Bun
             say(f"exporting {choice}")
             folders[choice] = scratch / choice
             _write(job, network, choice, images, folders, held.arrays)
-        plain = write_bundle(scratch / "plain", _contract(job.source, (), ()), folders, {}, "")
+        plain = write_bundle(scratch / "plain", _contract(job.source, (), ()), folders, {}, "", head=_head(job.source))
         calibrated = _calibrated(job, plain, folders, held, scratch, say)
         measurements = _measured(job, calibrated, held, processor, say)
         detectors = {
@@ -102,7 +102,7 @@ def export_runtimes(job: Job, held: Held, processor: str, say: Say) -> tuple[Bun
         text = table(calibrated.contract, measurements)
         card = f"{job.source.card()}\n## Exported runtimes\n\n{text}\n"
         metrics = {"runtimes": [each.model_dump() for each in measurements]}
-        bundle = write_bundle(job.folder, contract, folders, metrics, card, detectors=detectors)
+        bundle = write_bundle(job.folder, contract, folders, metrics, card, detectors=detectors, head=_head(job.source))
     return bundle, text
 
 
@@ -175,7 +175,12 @@ def _calibrated(job: Job, plain: Bundle, folders: dict[str, Path], held: Held, s
             novelty = fit_novelty(outputs, choice, held.arrays, detectors[name])
             calibrations.append(calibrate(outputs, choice, held.arrays).model_copy(update={"novelty": novelty}))
     contract = _contract(job.source, calibrations, ())
-    return write_bundle(scratch / "calibrated", contract, folders, {}, "", detectors=detectors)
+    return write_bundle(scratch / "calibrated", contract, folders, {}, "", detectors=detectors, head=_head(job.source))
+
+
+def _head(source: Bundle) -> Path | None:
+    explanation = source.contract.explanation
+    return None if explanation is None else source.folder / explanation.file
 
 
 def _released(source: Bundle, plain: Bundle, name: str) -> Calibration | None:

@@ -2,13 +2,16 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle
 from brainmri.model.contract import Artefact
+from brainmri.model.explanation import open_head
 from brainmri.model.runtimes.runtime import Output, Runtime, choose, open_runtime
 from brainmri.settings import RuntimeChoice
 from training.data.tables import write_atomically
@@ -68,6 +71,29 @@ class Outputs:
             write_atomically(path, file.getvalue())
         with path.open("rb") as stored, np.load(stored, allow_pickle=False) as arrays:
             return Output(arrays["logits"], arrays["features"])
+
+    def heat_maps(
+        self, choice: RuntimeChoice, pixels: NDArray[np.uint8], rows: NDArray[np.intp], labels: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Returns the heat maps of one class for each image, float32 `[N, h, w]`; they are not remembered.
+
+        Args:
+            choice: Which runtime.
+            pixels: uint8 `[M, 299, 299, 3]`.
+            rows: Which of them, `[N]`.
+            labels: Which class of each.
+
+        Raises:
+            InvalidBundle: The bundle carries no heat maps.
+        """
+        head, runtime, maps = open_head(self.bundle), self.runtime(choice), []
+        for start in range(0, len(rows), _BATCH):
+            feature_map = runtime.infer(np.asarray(pixels[rows[start : start + _BATCH]])).feature_map
+            if head is None or feature_map is None:
+                raise InvalidBundle(f"{self.bundle.contract.tag} carries no heat maps. Export the model again.")
+            asked = zip(feature_map, labels[start : start + _BATCH], strict=True)
+            maps += [head.heat_map(one, label).cells for one, label in asked]
+        return np.stack(maps)
 
     def _run(self, choice: RuntimeChoice, pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> Output:
         runtime = self.runtime(choice)

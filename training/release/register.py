@@ -7,7 +7,7 @@ from typing import Any
 
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE
 from brainmri.model.bundle import Bundle, write_bundle
-from brainmri.model.contract import LABELS, Calibration, Contract
+from brainmri.model.contract import LABELS, Calibration, Contract, Explanation
 from training.fit.checkpoint import Progress
 from training.fit.recipe import Recipe
 
@@ -41,7 +41,12 @@ class ReleaseDocuments:
 
 
 def make_contract(
-    recipe: Recipe, progress: Progress, feature_size: int, version: str, calibrations: list[Calibration]
+    recipe: Recipe,
+    progress: Progress,
+    feature_size: int,
+    version: str,
+    calibrations: list[Calibration],
+    explanation: Explanation | None = None,
 ) -> Contract:
     """Returns the contract of a trained run; writing the bundle fills in the artefacts.
 
@@ -51,10 +56,11 @@ def make_contract(
         feature_size: Length of the feature vector.
         version: Of the model.
         calibrations: That of the served runtime first; empty before calibration.
+        explanation: What heat maps are made of; None when the network gives no feature map.
     """
     downsample = recipe.phases[-1].downsample
     return Contract.from_parts(
-        schema_version=1,
+        schema_version=2,
         name=MODEL_NAME,
         serving_name=SERVING_NAME,
         version=version,
@@ -72,6 +78,7 @@ def make_contract(
         feature_size=feature_size,
         temperature=calibrations[0].temperature if calibrations else 1.0,
         calibrations=[calibration.model_dump() for calibration in calibrations],
+        explanation=None if explanation is None else explanation.model_dump(),
         provenance={
             "architecture": {"architecture": recipe.architecture, "downsample": downsample},
             "recipe": recipe.name,
@@ -114,5 +121,6 @@ def release(folder: Path, contract: Contract, draft: Path, documents: ReleaseDoc
         documents.card,
         documents.figures,
         detectors={c.runtime: draft / c.novelty.file for c in contract.calibrations if c.novelty is not None},
+        head=None if contract.explanation is None else draft / contract.explanation.file,
         documents=documents.others,
     )

@@ -14,7 +14,7 @@ from brainmri.model.variants import Variant, not_installed
 
 
 class LiteRTRuntime:
-    """Runs a TFLite artefact whose signature takes one `image` and gives `logits` and `features`.
+    """Runs a TFLite artefact whose signature takes one `image` and gives `logits`, `features` and `feature_map`.
 
     The file has a fixed batch of one, which lets LiteRT plan memory and kernels once; several images go one after the
     other. An interpreter serves one caller at a time, so there is one for each stream.
@@ -50,6 +50,7 @@ class LiteRTRuntime:
                 f"LiteRT cannot load {artefact.runtime} of {bundle.contract.tag}. Export the model again."
             ) from error
         require_outputs(bundle.contract, shapes)
+        self._contract = bundle.contract
         self._info = RuntimeInfo(
             variant.name,
             variant.precision,
@@ -75,4 +76,4 @@ class LiteRTRuntime:
             results = [runner(image=np.ascontiguousarray(images[i : i + 1])) for i in range(len(images))]
         finally:
             self._runners.put(runner)
-        return Output.join([Output(result["logits"], result["features"]) for result in results])
+        return Output.join([Output.of(result, self._contract) for result in results])

@@ -5,6 +5,14 @@ from collections.abc import Mapping, Sequence
 from brainmri.errors import InvalidBundle
 from brainmri.model.contract import Contract
 
+FEATURE_MAP = "feature_map"
+"""Name of the output that heat maps are made of."""
+
+
+def output_names(contract: Contract) -> list[str]:
+    """Returns the outputs that a network of this contract has."""
+    return ["logits", "features", *([FEATURE_MAP] if contract.explanation else [])]
+
 
 def require_outputs(contract: Contract, shapes: Mapping[str, Sequence[int | str | None]]) -> None:
     """Compares a network's outputs with the contract.
@@ -14,13 +22,17 @@ def require_outputs(contract: Contract, shapes: Mapping[str, Sequence[int | str 
         shapes: Name of each output to its shape; an axis of any length is None or a name.
 
     Raises:
-        InvalidBundle: `logits` `[B, 4]` or `features` `[B, D]` is missing or has another shape.
+        InvalidBundle: `logits` `[B, 4]`, `features` `[B, D]` or the `feature_map` of the contract's explanation is
+            missing or has another shape.
     """
     expected = {"logits": len(contract.labels), "features": contract.feature_size}
-    missing = {}
-    for name, size in expected.items():
-        shape = shapes.get(name, ())
-        if len(shape) != 2 or shape[1] != size:
-            missing[name] = size
+    missing = {name: size for name, size in expected.items() if list(shapes.get(name, ()))[1:] != [size]}
     if missing:
         raise InvalidBundle(f"The network of {contract.tag} lacks outputs of shape [B, n]: {missing}.")
+    if (explanation := contract.explanation) is not None:
+        shape = [explanation.rows, explanation.columns, explanation.channels]
+        if list(shapes.get(FEATURE_MAP, ()))[1:] != shape:
+            raise InvalidBundle(
+                f"The network of {contract.tag} lacks the output {FEATURE_MAP} of shape {['B', *shape]}."
+                " Export the model again."
+            )

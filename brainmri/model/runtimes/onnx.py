@@ -7,15 +7,13 @@ from numpy.typing import NDArray
 
 from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle
-from brainmri.model.runtimes.network_shape import require_outputs
+from brainmri.model.runtimes.network_shape import output_names, require_outputs
 from brainmri.model.runtimes.runtime import Output, RuntimeInfo
 from brainmri.model.variants import Variant, has_cuda, not_installed
 
-_OUTPUTS = ["logits", "features"]
-
 
 class ONNXRuntime:
-    """Runs an ONNX artefact: `model.onnx` with the input `image` and the outputs `logits` and `features`.
+    """Runs an ONNX artefact: `model.onnx` with the input `image`; outputs `logits`, `features`, `feature_map`.
 
     Args:
         bundle: The verified bundle, with an artefact of one `.onnx` file.
@@ -45,6 +43,8 @@ class ONNXRuntime:
             ) from error
         require_outputs(bundle.contract, {output.name: output.shape for output in self._session.get_outputs()})
         self._input = self._session.get_inputs()[0].name
+        self._outputs = output_names(bundle.contract)
+        self._contract = bundle.contract
         self._info = RuntimeInfo(
             variant.name,
             variant.precision,
@@ -65,8 +65,8 @@ class ONNXRuntime:
         Args:
             images: uint8 `[B, 299, 299, 3]`, values in [0, 255].
         """
-        logits, features = self._session.run(_OUTPUTS, {self._input: images})
-        return Output(logits, features)
+        arrays = self._session.run(self._outputs, {self._input: images})
+        return Output.of(dict(zip(self._outputs, arrays, strict=True)), self._contract)
 
 
 def _options(onnxruntime: Any, threads: int, streams: int) -> Any:

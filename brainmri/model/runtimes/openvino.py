@@ -1,4 +1,4 @@
-"""The default runtime on CPU: OpenVINO IR with the outputs `logits` and `features`."""
+"""The default runtime on CPU: OpenVINO IR with the outputs `logits`, `features` and `feature_map`."""
 
 import queue
 import threading
@@ -70,6 +70,7 @@ class OpenVINORuntime:
                 f"OpenVINO cannot load {artefact.runtime} of {bundle.contract.tag}. Export the model again."
             ) from error
         self._requests = Requests(free)
+        self._contract = bundle.contract
         self._info = RuntimeInfo(
             variant.name, variant.precision, threads, streams=streams, version=openvino.__version__.partition("-")[0]
         )
@@ -86,7 +87,7 @@ class OpenVINORuntime:
             images: uint8 `[B, 299, 299, 3]`, values in [0, 255].
         """
         with self._requests.borrow(len(images)) as requests:
-            return Output.join([_output(result) for result in run(requests, images)])
+            return Output.join([Output.of(result, self._contract) for result in run(requests, images)])
 
 
 def _convert_once(openvino: Any) -> None:
@@ -97,10 +98,6 @@ def _convert_once(openvino: Any) -> None:
     """
     with _converting:
         _ = openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True).data
-
-
-def _output(result: Any) -> Output:
-    return Output(np.array(result["logits"], np.float32), np.array(result["features"], np.float32))
 
 
 def _of_size(network: Any, images: int) -> Any:

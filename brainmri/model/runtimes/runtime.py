@@ -1,13 +1,15 @@
 """What a runtime must do, and the opening of the one that the bundle and the machine allow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.model.bundle import Bundle
+from brainmri.model.contract import Contract
+from brainmri.model.runtimes.network_shape import output_names
 from brainmri.model.variants import Variant, choose, require_package
 from brainmri.settings import RuntimeChoice as Choice
 
@@ -21,10 +23,22 @@ class Output:
     Attributes:
         logits: float32 `[B, 4]`, in the order of the contract's labels, before temperature scaling.
         features: float32 `[B, D]`, pooled over the picture, for the novelty detector.
+        feature_map: float32 `[B, h, w, M]`, for heat maps; None when the bundle explains nothing.
     """
 
     logits: NDArray[np.float32]
     features: NDArray[np.float32]
+    feature_map: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any], contract: Contract) -> "Output":
+        """Returns copies of the arrays that a network of this contract has answered with.
+
+        Args:
+            arrays: Output name to array, in any float type.
+            contract: Says whether there is a feature map.
+        """
+        return cls(*(np.array(arrays[name], np.float32) for name in output_names(contract)))
 
     @classmethod
     def join(cls, parts: Sequence["Output"]) -> "Output":
@@ -32,11 +46,13 @@ class Output:
         if len(parts) == 1:
             return parts[0]
         logits, features = [part.logits for part in parts], [part.features for part in parts]
-        return cls(np.concatenate(logits), np.concatenate(features))
+        maps = [part.feature_map for part in parts if part.feature_map is not None]
+        return cls(np.concatenate(logits), np.concatenate(features), np.concatenate(maps) if maps else None)
 
     def rows(self, start: int, stop: int) -> "Output":
         """Returns the images `start` to `stop - 1`, without a copy."""
-        return Output(self.logits[start:stop], self.features[start:stop])
+        feature_map = None if self.feature_map is None else self.feature_map[start:stop]
+        return Output(self.logits[start:stop], self.features[start:stop], feature_map)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class TensorFlowRuntime:
                 f"Keras cannot rebuild {artefact.runtime} of {bundle.contract.tag}: {error}. Export the model again."
             ) from error
         self._lock = threading.Lock()
+        self._contract = bundle.contract
         self._info = RuntimeInfo(variant.name, variant.precision, threads, version=keras.__version__)
 
     @property
@@ -58,7 +59,7 @@ class TensorFlowRuntime:
         """
         with self._lock:
             result = self._model.predict_on_batch(images)
-        return Output(np.asarray(result["logits"], np.float32), np.asarray(result["features"], np.float32))
+        return Output.of(result, self._contract)
 
 
 def read_weights(path: Path) -> list[NDArray[np.float32]]:

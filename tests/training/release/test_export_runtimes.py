@@ -4,17 +4,20 @@ import keras
 import numpy as np
 import openvino
 import pytest
+import tensorflow
 
 from brainmri.model.bundle import Bundle, write_bundle
-from brainmri.model.contract import Contract, Measurement
+from brainmri.model.contract import LABELS, Contract, Measurement
+from brainmri.model.explanation import Head
 from brainmri.model.runtimes.runtime import Output, open_runtime
 from brainmri.settings import RuntimeChoice
 from tests.tiny import contract_parts
 from training.data.arrays import Arrays
-from training.fit.model import build_model, with_features
+from training.fit.model import FEATURES, build_model, with_features
 from training.release import export_int8
 from training.release.export import KERAS, to_openvino, write_keras
 from training.release.export_figures import shortfalls, table
+from training.release.export_head import export_head
 from training.release.export_litert import write_litert
 from training.release.export_onnx import MODEL, write_onnx, write_onnx_int8
 from training.release.export_runtimes import reference_network
@@ -50,8 +53,10 @@ def exported(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     network = with_features(build_model("tiny_xception", downsample=4, seed=1))
     images = np.asarray(arrays.pixels[:16])
     write_keras(network, folders[KERAS])
-    contract = Contract.from_parts(**contract_parts(feature_size=16))
-    network = reference_network(write_bundle(folder / "plain", contract, {KERAS: folders[KERAS]}, {}, ""))
+    head = folder / "head.npz"
+    explanation = export_head(network, head).model_dump()
+    contract = Contract.from_parts(**contract_parts(schema_version=2, feature_size=16, explanation=explanation))
+    network = reference_network(write_bundle(folder / "plain", contract, {KERAS: folders[KERAS]}, {}, "", head=head))
     converted = to_openvino(network, folder / "saved")
     openvino.save_model(converted, folders["openvino-f32"] / "model.xml")
     export_int8.write_int8(converted, images, images, folders["openvino-int8"])
@@ -60,7 +65,7 @@ def exported(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     write_litert(network, "f32", images, folders["litert-f32"])
     write_litert(network, "dynamic", images, folders["litert-dynamic"])
     write_litert(network, "int8", images, folders["litert-int8"])
-    return write_bundle(folder / "bundle", contract, folders, {}, "")
+    return write_bundle(folder / "bundle", contract, folders, {}, "", head=head)
 
 
 def answer(bundle: Bundle, choice: RuntimeChoice, arrays: Arrays) -> Output:
@@ -73,6 +78,33 @@ def test_a_float_artefact_gives_the_references_numbers(exported: Bundle, arrays:
     # Weights were rounded to float16 for the reference, and are not rounded again.
     np.testing.assert_allclose(ours.logits, reference.logits, atol=2e-3)
     np.testing.assert_allclose(ours.features, reference.features, atol=2e-3)
+    assert ours.feature_map is not None
+    assert reference.feature_map is not None
+    np.testing.assert_allclose(ours.feature_map, reference.feature_map, atol=2e-3)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_heat_maps_are_grad_cam_as_tensorflow_differentiates_it(arrays: Arrays, tmp_path: Path, label: str) -> None:
+    model = build_model("tiny_xception", downsample=4, seed=1)
+    export_head(with_features(model), tmp_path / "head.npz")
+    images, index = np.asarray(arrays.pixels[:2]), LABELS.index(label)
+    to_map = keras.Model(model.input, model.get_layer(FEATURES).input)
+    after = model.layers[model.layers.index(model.get_layer(FEATURES)) :]
+    with tensorflow.GradientTape() as tape:
+        grid = tensorflow.convert_to_tensor(to_map(images, training=False))
+        tape.watch(grid)
+        x = grid
+        for layer in after:
+            x = layer(x, training=False)
+        logit = x[:, index]
+    gradient = tape.gradient(logit, grid)
+    # The gradient is the same in every cell, that of the mean: a cell's share of it times their number.
+    cells = grid.shape[1] * grid.shape[2]
+    expected = np.maximum((grid.numpy() * gradient.numpy() * cells).sum(axis=-1), 0)
+    served = with_features(model).predict_on_batch(images)["feature_map"]
+    head = Head.read(tmp_path / "head.npz")
+    ours = np.stack([head.heat_map(one, label).cells for one in served])
+    np.testing.assert_allclose(ours, expected, atol=1e-5 * max(float(expected.max()), 1e-3))
 
 
 @pytest.mark.parametrize("choice", ["openvino-int8", "onnx-int8", "litert-int8", "litert-dynamic"])
@@ -82,6 +114,10 @@ def test_a_quantised_artefact_stays_near_and_is_smaller(
     ours, reference = answer(exported, choice, arrays), answer(exported, "tensorflow", arrays)
     largest = float(np.abs(reference.logits).max())
     np.testing.assert_allclose(ours.logits, reference.logits, atol=0.15 * largest)
+    assert ours.feature_map is not None
+    assert reference.feature_map is not None
+    assert ours.feature_map.shape == (5, 18, 18, 128)
+    assert np.corrcoef(ours.feature_map.ravel(), reference.feature_map.ravel())[0, 1] > 0.98
     # Other numbers than the float file's: it was quantised.
     assert np.abs(ours.logits - reference.logits).max() > 1e-5
 

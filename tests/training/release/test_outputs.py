@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainmri.errors import RuntimeUnavailable
+from brainmri.errors import InvalidBundle, RuntimeUnavailable
 from brainmri.model.bundle import Bundle
 from brainmri.model.contract import Contract
 from brainmri.model.runtimes.runtime import Output, open_runtime
-from tests.tiny import BIAS
+from tests.tiny import BIAS, CELLS, write_tiny_bundle
 from training.release.outputs import Outputs
 
 
@@ -34,6 +34,22 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr("training.release.outputs.open_runtime", open_counted)
     return seen
+
+
+def test_heat_maps_are_those_of_the_class_asked_for_each_image(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "explaining", tmp_path, explains=True)
+    images, rows = colours(20), np.array([19, *range(17)])
+    labels = ["pituitary", *["glioma"] * 17]
+    maps = Outputs(bundle, threads=1).heat_maps("openvino", images, rows, labels)
+    assert maps.shape == (18, CELLS, CELLS)
+    # Blue speaks for pituitary, red for glioma, by 10 / 255 of the colour.
+    np.testing.assert_allclose(maps[0], float(images[19, 0, 0, 2]) * 10 / 255, atol=1e-3)
+    np.testing.assert_allclose(maps[17], float(images[16, 0, 0, 0]) * 10 / 255, atol=1e-3)
+
+
+def test_a_bundle_without_heat_maps_is_refused(tiny_bundle: Bundle) -> None:
+    with pytest.raises(InvalidBundle, match="carries no heat maps"):
+        Outputs(tiny_bundle, threads=1).heat_maps("openvino", colours(1), np.array([0]), ["glioma"])
 
 
 def test_outputs_are_those_of_the_network_in_order(tiny_bundle: Bundle) -> None:
