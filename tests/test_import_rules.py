@@ -102,6 +102,7 @@ MAY_IMPORT = {
         "brainmri.model.runtimes.tensorflow",
         "brainmri.model.calibration",
         "brainmri.model.novelty",
+        "brainmri.model.explanation",
     ),
     "loadtests": (),
     "monitoring": (),
