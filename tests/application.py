@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from brainmri.batching.engine import Engine
 from brainmri.batching.schedule import Batching
-from brainmri.bulk.jobs.store import JobStore
+from brainmri.bulk.jobs.sqlite_store import SqliteStore
 from brainmri.bulk.serving import Bulk
 from brainmri.http.app import create_app
 from brainmri.imaging import DecodeLimits
@@ -104,8 +104,8 @@ class Service:
         self.registry = registry
 
     @property
-    def store(self) -> JobStore:
-        assert self.bulk.store is not None
+    def store(self) -> SqliteStore:
+        assert isinstance(self.bulk.store, SqliteStore)
         return self.bulk.store
 
     async def make(self, data: bytes, **request: Any) -> str:

@@ -18,7 +18,7 @@ def write(path: Path, content: Write) -> None:
     """
     aside = _written_aside(path, content)
     aside.rename(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def create(path: Path, content: Write) -> bool:
@@ -39,7 +39,7 @@ def create(path: Path, content: Write) -> bool:
         aside.rename(path)
     finally:
         aside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
 
 
@@ -62,7 +62,8 @@ def _written_aside(path: Path, content: Write) -> Path:
     return aside
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes what was created, renamed or removed in a folder durable."""
     # The rename is in the folder's data, not in the file's.
     descriptor = os.open(folder, os.O_RDONLY)
     try:

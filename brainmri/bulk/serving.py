@@ -48,7 +48,8 @@ class Bulk:
             return cls(lane, archives, threads, None, None)
         # What runs jobs brings pyarrow, 60 MB of memory; not every server keeps jobs.
         from brainmri.bulk.jobs.runner import JobRunner  # noqa: PLC0415
-        from brainmri.bulk.jobs.store import JobLimits, JobStore  # noqa: PLC0415
+        from brainmri.bulk.jobs.sqlite_store import SqliteStore  # noqa: PLC0415
+        from brainmri.bulk.jobs.store import JobLimits  # noqa: PLC0415
 
         limits = JobLimits(
             max_jobs=settings.max_jobs,
@@ -57,7 +58,7 @@ class Bulk:
             ttl_s=settings.jobs_ttl_s,
             upload_s=settings.bulk_timeout_s,
         )
-        store = JobStore(settings.jobs_dir, limits)
+        store = SqliteStore(settings.jobs_dir, limits)
         return cls(lane, archives, threads, store, JobRunner(store, engine, lane, metrics, settings, archives))
 
     def prepare(self) -> None:
@@ -78,3 +79,5 @@ class Bulk:
         """Ends the job that runs; it goes on at the next start."""
         if self.runner is not None:
             await self.runner.stop()
+        if self.store is not None:
+            self.store.close()

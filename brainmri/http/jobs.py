@@ -18,7 +18,7 @@ from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop
 from brainmri.bulk.archives.archive import open_archive
 from brainmri.bulk.jobs.inputs import resolved_below
-from brainmri.bulk.jobs.job import Job
+from brainmri.bulk.jobs.job import ScoringJob
 from brainmri.bulk.jobs.record import ENDED, JobSpec, Source, now
 from brainmri.bulk.jobs.store import JobStore
 from brainmri.bulk.rows import json_line
@@ -130,10 +130,10 @@ class Jobs:
             raise
         return StreamingResponse(_lines(file), media_type=NDJSON, headers={"X-Accel-Buffering": "no"})
 
-    async def _find(self, request: Request) -> Job:
+    async def _find(self, request: Request) -> ScoringJob:
         return await asyncio.to_thread(self._store.get, request.path_params["id"], _owner(request))
 
-    def _body(self, job: Job) -> JobBody:
+    def _body(self, job: ScoringJob) -> JobBody:
         return _job_body(job, job.expires(self._store.limits.ttl_s))
 
     async def _read_path(self, request: Request) -> str:
@@ -166,7 +166,7 @@ class Jobs:
             pass
 
 
-def _job_body(job: Job, expires: datetime | None) -> JobBody:
+def _job_body(job: ScoringJob, expires: datetime | None) -> JobBody:
     spec, status = job.spec, job.status
     error = status.error
     return JobBody(
@@ -219,7 +219,7 @@ def _wanted_media(request: Request) -> str:
     return next((media for media in accepted if media in known.values()), NDJSON)
 
 
-def _unfinished(job: Job) -> str:
+def _unfinished(job: ScoringJob) -> str:
     if job.status.error is not None:
         return f"The job failed: {job.status.error.message}"
     return f"The job is {job.status.state}. Ask for its results when its state is 'succeeded'."

@@ -1,11 +1,8 @@
 import asyncio
 import io
 import json
-import os
 import re
-import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from brainmri.bulk.jobs import run, runner
-from brainmri.bulk.jobs.job import Job
+from brainmri.bulk.jobs.job import ScoringJob
 from brainmri.bulk.jobs.record import JobSpec, Source, now
-from brainmri.bulk.jobs.store import JobLimits, JobStore
 from brainmri.bulk.row_tables import SCHEMA
-from brainmri.errors import InvalidSettings
 from tests.application import SOON_S, Service, code_of
 from tests.bulk.test_archives import packed_zip
 from tests.http.json_schema import faults
@@ -246,7 +241,7 @@ def test_results_that_vanish_while_they_are_asked_for_are_not_found(
         assert store is not None
         find = store.get
 
-        def find_and_delete(identity: str, owner: str | None) -> Job:
+        def find_and_delete(identity: str, owner: str | None) -> ScoringJob:
             job = find(identity, owner)
             store.delete(job)
             return job
@@ -261,7 +256,7 @@ def test_results_that_vanish_while_they_are_asked_for_are_not_found(
 
 def test_jobs_take_so_much_room_and_no_more(serve: Callable[..., None], png: Png) -> None:
     data = packed_zip(four(png))
-    most = len(data) + 1500
+    most = len(data) + 10
 
     async def visit(service: Service) -> None:
         await service.make(data)
@@ -406,8 +401,9 @@ def test_a_job_that_cannot_succeed_says_why(serve: Callable[..., None], png: Png
 def test_a_job_that_ends_the_server_again_and_again_is_given_up(serve: Callable[..., None], png: Png) -> None:
     async def visit(service: Service) -> None:
         identity = await service.make(packed_zip(four(png)))
-        job = service.store.get(identity, None)
-        job.store(job.status.model_copy(update={"state": "running", "starts": 4}))
+        claim = service.store.claim()
+        assert claim is not None
+        claim.save(claim.job.status.model_copy(update={"state": "running", "starts": 4}))
         assert service.bulk.runner is not None
         service.bulk.runner.start()
         body = await service.until(identity, "failed", "succeeded")
@@ -429,66 +425,3 @@ def test_a_job_whose_model_is_no_longer_served_fails(serve: Callable[..., None],
         assert body["error"]["code"] == "model_not_found"
 
     serve(visit)
-
-
-def store_of(folder: Path, **limits: Any) -> JobStore:
-    parts = {"max_jobs": 10, "max_per_owner": 10, "max_bytes": 2**30, "ttl_s": 60.0, "upload_s": 60.0}
-    store = JobStore(folder, JobLimits(**{**parts, **limits}))
-    store.prepare()
-    return store
-
-
-def published(store: JobStore, number: int, age_s: float = 0) -> Job:
-    created = now() - timedelta(seconds=age_s)
-    with store.incoming() as folder:
-        (folder / "upload").write_bytes(b"x" * 1000)
-        spec = JobSpec(
-            id=f"{number:032x}", owner=None, created=created, source=Source(), model_name="m", model_version="1"
-        )
-        return store.publish(folder, spec)
-
-
-def test_of_several_processes_one_runs_jobs(tmp_path: Path) -> None:
-    first, second = store_of(tmp_path), store_of(tmp_path)
-    with first.leading() as leads:
-        assert leads
-        with second.leading() as also:
-            assert not also
-    with second.leading() as leads:
-        assert leads
-
-
-def test_a_job_that_was_begun_goes_on_before_older_ones(tmp_path: Path) -> None:
-    store = store_of(tmp_path)
-    jobs = [published(store, number, age_s=100 - number) for number in range(3)]
-    assert store.next() == jobs[0]
-    begun = jobs[2].store(jobs[2].status.model_copy(update={"state": "running"}))
-    assert store.next() == begun
-    begun.store(begun.status.model_copy(update={"state": "succeeded", "ended": now()}))
-    assert store.next() == jobs[0]
-
-
-def test_what_an_interrupted_upload_or_deletion_left_is_swept(tmp_path: Path) -> None:
-    store = store_of(tmp_path, upload_s=60)
-    kept = published(store, 1)
-    fresh, old, going = (tmp_path / name for name in (".incoming-1", ".incoming-2", ".outgoing-3"))
-    for folder in (fresh, old, going):
-        folder.mkdir()
-    os.utime(old, (time.time() - 61,) * 2)
-    store.sweep()
-    assert (fresh.exists(), old.exists(), going.exists(), kept.exists) == (True, False, False, True)
-
-
-def test_a_damaged_job_is_none(tmp_path: Path) -> None:
-    store = store_of(tmp_path)
-    job = published(store, 1)
-    (job.folder / "status.json").write_text("{")
-    assert (list(store.all()), store.next()) == ([], None)
-
-
-def test_the_directory_is_for_nobody_else_and_one_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
-    store = store_of(tmp_path / "jobs")
-    assert store.root.stat().st_mode & 0o777 == 0o700
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InvalidSettings, match="BRAINMRI_JOBS_DIR"):
-        store_of(tmp_path / "file")

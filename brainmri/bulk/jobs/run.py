@@ -3,15 +3,15 @@
 import contextlib
 import shutil
 from dataclasses import dataclass
-from datetime import datetime
 
 from brainmri.blocking import Stop
 from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.finish import finish
 from brainmri.bulk.jobs.inputs import job_inputs
-from brainmri.bulk.jobs.job import Job
+from brainmri.bulk.jobs.job import ScoringJob
 from brainmri.bulk.jobs.lane_engine import LaneEngine
 from brainmri.bulk.jobs.record import now
+from brainmri.bulk.jobs.store import Claim
 from brainmri.bulk.manifest import Frozen
 from brainmri.bulk.run import Request, Share, score
 from brainmri.bulk.run_folder import Method, Record
@@ -30,21 +30,27 @@ class RunningJob:
     """A job whose turn it is, and how far it is; the watcher of its run.
 
     Args:
-        job: As it was when its turn came.
+        claim: The right to run it.
 
     Raises:
         ScoringHopeless: It was begun again and again without getting further: perhaps it ends the server.
     """
 
-    def __init__(self, job: Job) -> None:
-        status = job.status
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        status = claim.job.status
         if status.starts >= _MOST_STARTS:
             raise ScoringHopeless(
                 f"The job was begun {status.starts} times without getting further. One of its next images may end the"
                 " process that decodes it: score the images with `brainmri score`, which finds out which."
             )
         started = status.started or now()
-        self.job = job.store(status.model_copy(update=_running(started, status.starts + 1)))
+        self._update(state="running", started=started, starts=status.starts + 1)
+
+    @property
+    def job(self) -> ScoringJob:
+        """The job, with its present status."""
+        return self._claim.job
 
     def begun(self, images: int, done: int, failed: int) -> None:
         """So many images are to be scored, of which an earlier run has done some."""
@@ -63,7 +69,7 @@ class RunningJob:
         self._update(state="succeeded", ended=now(), starts=0)
 
     def _update(self, **changes: object) -> None:
-        self.job = self.job.store(self.job.status.model_copy(update=changes))
+        self._claim.save(self.job.status.model_copy(update=changes))
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def run_job(running: RunningJob, method: JobMethod, engine: LaneEngine, stop: St
     shutil.rmtree(job.run.root / "parts", ignore_errors=True)
 
 
-def _begin(job: Job, method: JobMethod, stop: Stop) -> Record:
+def _begin(job: ScoringJob, method: JobMethod, stop: Stop) -> Record:
     settings = method.settings
     inputs = job_inputs(job.spec.source, job.upload, settings.jobs_input_root, method.archives, stop)
 
@@ -136,7 +142,3 @@ def _begin(job: Job, method: JobMethod, stop: Stop) -> Record:
         )
 
     return job.run.begin(inputs, 0, SHARD_SIZE, make)
-
-
-def _running(started: datetime, starts: int) -> dict[str, object]:
-    return {"state": "running", "started": started, "starts": starts}

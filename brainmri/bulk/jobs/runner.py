@@ -1,10 +1,10 @@
-"""Runs the jobs of a server, one at a time, in whichever of its workers holds the lock."""
+"""Runs the jobs of a server, one at a time, in whichever of its workers leads."""
 
 import asyncio
 import errno
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
 from contextlib import closing
 
 from brainmri.batching.bulk_lane import BulkLane
@@ -12,19 +12,18 @@ from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop, Stopped
 from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.jobs.inputs import require_root
-from brainmri.bulk.jobs.job import Job
 from brainmri.bulk.jobs.lane_engine import LaneEngine
 from brainmri.bulk.jobs.record import JobError, now
 from brainmri.bulk.jobs.run import JobMethod, RunningJob, run_job
-from brainmri.bulk.jobs.store import JobStore
+from brainmri.bulk.jobs.store import Claim, JobStore
 from brainmri.bulk.scorer import Scorer
 from brainmri.bulk.sources import Retry, Sources
-from brainmri.errors import BrainMRIError, JobNotFound, NotReady, StorageFull
+from brainmri.errors import BrainMRIError, NotReady, StorageFull
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 
 POLL_S = 0.5
-"""A new job begins, and a deleted one ends, after at most about this long."""
+"""How often the runner looks whether the job that runs was deleted, and whether the engine has become ready."""
 
 _SWEEP_S = 60.0
 _PAUSE_S = 10.0
@@ -34,16 +33,16 @@ _logger = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """The jobs' part of one worker.
+    """The jobs' part of one worker, in a thread of its own.
 
-    Of several workers one holds the lock in the jobs' directory and runs them; when it ends, however it does, another
-    takes over and goes on where it stopped.
+    Of several workers one leads and runs jobs; when it ends, however it does, another takes over and goes on where it
+    stopped. The thread sleeps until a job is published, and once a minute sweeps what has expired.
 
     Args:
         store: Where jobs are kept.
         engine: Whose models answer.
         lane: The way to it.
-        metrics: What counts.
+        metrics: Counts jobs by how they end.
         settings: Limits.
         archives: What archives to refuse.
     """
@@ -64,88 +63,95 @@ class JobRunner:
         self._settings = settings
         self._archives = archives
         self._stopped = threading.Event()
-        # Of its own: it is taken for as long as a job runs.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
-        self._task: asyncio.Task[None] | None = None
+        self._leads = False
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins to look for jobs; call it on the event loop."""
-        self._task = asyncio.create_task(self._follow())
+        loop = asyncio.get_running_loop()
+        # A daemon: where another worker leads, it waits for as long as that one lives.
+        self._thread = threading.Thread(target=self._run, args=(loop,), name="jobs", daemon=True)
+        self._thread.start()
 
     async def stop(self) -> None:
         """Ends: what has been stored of a job that runs is kept, and the next start goes on from there."""
         self._stopped.set()
-        if self._task is None:
-            return
-        _, late = await asyncio.wait([self._task], timeout=_STOP_S)
-        for task in late:
-            task.cancel()
-        self._thread.shutdown(wait=False)
+        if self._thread is not None and self._leads:
+            await asyncio.to_thread(self._store.wake)
+            await asyncio.to_thread(self._thread.join, _STOP_S)
 
-    async def _follow(self) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self._stopped.is_set():
             try:
-                with self._store.leading() as leads:
-                    if leads:
-                        await self._lead()
+                with self._store.leading():
+                    self._leads = True
+                    self._lead(loop)
             except Exception:
                 # Most likely of the disk. Jobs that wait are worth another try.
                 _logger.exception("Jobs cannot be run; it is tried again")
-                await asyncio.sleep(_PAUSE_S)
-            await asyncio.sleep(POLL_S)
+                self._stopped.wait(_PAUSE_S)
+            finally:
+                self._leads = False
 
-    async def _lead(self) -> None:
-        clock = asyncio.get_running_loop().time
-        sweep_at = clock()
+    def _lead(self, loop: asyncio.AbstractEventLoop) -> None:
+        sweep_at = time.monotonic()
         while not self._stopped.is_set():
-            if clock() >= sweep_at:
-                sweep_at = clock() + _SWEEP_S
-                await asyncio.to_thread(self._store.sweep)
-            job = await asyncio.to_thread(self._store.next) if self._lane.open else None
-            if job is not None:
-                await self._run(job)
-            # Also after a job: one that stopped by itself must not spin.
-            await asyncio.sleep(POLL_S)
+            if time.monotonic() >= sweep_at:
+                sweep_at = time.monotonic() + _SWEEP_S
+                self._store.sweep()
+            claim = self._store.claim() if self._lane.open else None
+            if claim is not None:
+                if not self._finish(claim, loop):
+                    # It stopped by itself, and must not spin.
+                    self._stopped.wait(POLL_S)
+            elif self._lane.open:
+                self._store.wait(max(sweep_at - time.monotonic(), 0.0))
+            else:
+                self._stopped.wait(POLL_S)
 
-    async def _run(self, job: Job) -> None:
+    def _finish(self, claim: Claim, loop: asyncio.AbstractEventLoop) -> bool:
+        """Runs a job; False if it is to go on later."""
         over = Stop()
-        watching = asyncio.create_task(self._watch(job, over))
+        watching = asyncio.run_coroutine_threadsafe(self._watch(claim, over), loop)
         try:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._run_in_thread, job, loop, over)
+            return self._try(claim, loop, over)
         finally:
             watching.cancel()
+            claim.release()
 
-    async def _watch(self, job: Job, over: Stop) -> None:
+    async def _watch(self, claim: Claim, over: Stop) -> None:
         """Tells the thread to stop when the service does, or when the job has been deleted."""
-        while not self._stopped.is_set() and await asyncio.to_thread(lambda: job.exists):
-            await asyncio.sleep(POLL_S)
-        over.set()
-
-    def _run_in_thread(self, job: Job, loop: asyncio.AbstractEventLoop, over: Stop) -> None:
         try:
-            running = RunningJob(job)
-            _logger.info("Job %s begins", job.shown)
+            while not self._stopped.is_set() and await asyncio.to_thread(claim.holds):
+                await asyncio.sleep(POLL_S)
+        finally:
+            # Also when the store fails: the job goes on once that answers again.
+            over.set()
+
+    def _try(self, claim: Claim, loop: asyncio.AbstractEventLoop, over: Stop) -> bool:
+        shown = claim.job.shown
+        try:
+            running = RunningJob(claim)
+            _logger.info("Job %s begins", shown)
             try:
                 self._score(running, loop, over)
             except (NotReady, Stopped):
                 running.pause()
                 raise
         except (NotReady, Stopped):
-            _logger.info("Job %s stops, and goes on when it can", job.shown)
+            _logger.info("Job %s stops, and goes on when it can", shown)
+            return False
         except BrainMRIError as error:
-            self._fail(job, error)
+            self._fail(claim, error)
         except OSError as error:
-            self._fail(job, _disk_error(error))
+            self._fail(claim, _disk_error(error))
         except Exception:
-            _logger.exception("Job %s failed unexpectedly", job.shown)
-            self._fail(job, BrainMRIError("The server failed unexpectedly. Try again; if it stays, report the id."))
+            _logger.exception("Job %s failed unexpectedly", shown)
+            self._fail(claim, BrainMRIError("The server failed unexpectedly. Try again; if it stays, report the id."))
         else:
             self._metrics.count_job("succeeded")
-            _logger.info("Job %s succeeded", job.shown)
-        finally:
-            if not job.exists:
-                self._store.delete(job)
+            _logger.info("Job %s succeeded", shown)
+        return True
 
     def _score(self, running: RunningJob, loop: asyncio.AbstractEventLoop, over: Stop) -> None:
         spec = running.job.spec
@@ -155,17 +161,15 @@ class JobRunner:
             engine = LaneEngine(Scorer(self._lane, predictor, self._metrics), sources, loop, over, root)
             run_job(running, JobMethod(predictor, self._settings, self._archives), engine, over)
 
-    def _fail(self, job: Job, error: BrainMRIError) -> None:
-        if not job.exists:
-            _logger.info("Job %s was deleted", job.shown)
-            return
-        _logger.error("Job %s failed: %s", job.shown, error.message)
+    def _fail(self, claim: Claim, error: BrainMRIError) -> None:
+        shown, failure = claim.job.shown, JobError(code=error.code, message=error.message)
+        changes = {"state": "failed", "ended": now(), "error": failure}
         try:
-            known = self._store.get(job.spec.id, job.spec.owner).status
-            failure = JobError(code=error.code, message=error.message)
-            job.store(known.model_copy(update={"state": "failed", "ended": now(), "error": failure}))
-        except (JobNotFound, FileNotFoundError):
+            claim.save(claim.job.status.model_copy(update=changes))
+        except Stopped:
+            _logger.info("Job %s was deleted", shown)
             return
+        _logger.error("Job %s failed: %s", shown, error.message)
         self._metrics.count_job("failed")
 
 
