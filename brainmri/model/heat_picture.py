@@ -106,7 +106,7 @@ def _colours(palette: str) -> NDArray[np.uint8]:
     stops = np.array(PALETTES[palette], np.float64)
     places = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(places, np.arange(len(stops)), channel) for channel in stops.T]
-    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    return np.asarray(np.rint(np.stack(channels, axis=1)), np.uint8)
 
 
 def _opacity(text: str) -> float:
