@@ -16,7 +16,8 @@
     |-- Unauthenticated              an API key is required and none that is known was sent
     |-- Overloaded                   the queue is full, or the predicted wait exceeds the deadline
     |   `-- TooManyJobs              as many bulk requests or jobs as may be
-    |-- StorageFull                  no room on disk for an upload or for results
+    |-- StorageUnavailable           the server's disk cannot be read or written
+    |   `-- StorageFull              no room on disk for an upload or for results
     |-- JobNotFound                  no such job, or another caller's
     |-- JobUnfinished                asked for results before there are all
     |-- JobsDisabled                 this server keeps no jobs
@@ -40,6 +41,8 @@ where an error becomes an HTTP status or a gRPC code.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from brainmri.text import printable
+
 
 class BrainMRIError(Exception):
     """Base of every expected error.
@@ -56,8 +59,9 @@ class BrainMRIError(Exception):
     counted = False
 
     def __init__(self, message: str, *, limit: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        # A message may quote a caller.
+        self.message = printable(message)
+        super().__init__(self.message)
         self.limit = limit
 
 
@@ -170,7 +174,13 @@ class TooManyJobs(Overloaded):
     code = "too_many_jobs"
 
 
-class StorageFull(BrainMRIError):
+class StorageUnavailable(BrainMRIError):
+    """The server's folder for uploads or jobs is gone, read-only or failing; that of another replica may work."""
+
+    code = "storage_unavailable"
+
+
+class StorageFull(StorageUnavailable):
     """The server's disk has no room for the upload or for the results."""
 
     code = "storage_full"
@@ -289,6 +299,7 @@ STATUS: dict[type[BrainMRIError], Status] = {
     Unauthenticated: Status(401, "UNAUTHENTICATED"),
     Overloaded: Status(429, "RESOURCE_EXHAUSTED"),
     TooManyJobs: Status(429, "RESOURCE_EXHAUSTED"),
+    StorageUnavailable: Status(503, "UNAVAILABLE"),
     StorageFull: Status(507, "RESOURCE_EXHAUSTED"),
     JobNotFound: Status(404, "NOT_FOUND"),
     JobUnfinished: Status(409, "FAILED_PRECONDITION"),

@@ -41,6 +41,7 @@ FLOORS = {
         "blocking",  # threads and stop flags for blocking work
         "settings",
         "errors",
+        "text",  # what somebody else chose, made printable
     ),
     "training": (
         "__main__",  # `python -m training`

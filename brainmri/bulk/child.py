@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brainmri.bulk.archives.archive import ArchiveLimits
-from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.pipeline import Pipeline, Shard, ShardRows
 from brainmri.bulk.row_tables import to_table
 from brainmri.bulk.rows import FAILED
@@ -35,7 +34,6 @@ class Work:
         decode_threads: At least 1.
         limits: What archives to refuse, and the largest file.
         retry: For reading.
-        heat_maps: Takes the heat map of each image; none are made without.
     """
 
     open_predictor: Open
@@ -43,7 +41,6 @@ class Work:
     decode_threads: int
     limits: ArchiveLimits
     retry: Retry
-    heat_maps: HeatMapFolder | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,6 @@ def run(work: Work, tasks: Connection, messages: Connection, marks: MutableSeque
         marks=marks,
         on_batch=lambda number, done: messages.send(Progress(number, done)),
         on_shard=lambda shard: messages.send(part_of(shard)),
-        heat_maps=work.heat_maps,
     )
     pipeline.run(lambda wait: _take(waiting, wait))
 

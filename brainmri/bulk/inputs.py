@@ -10,6 +10,7 @@ from brainmri.bulk.items import Item, is_image_name, item_id
 from brainmri.bulk.place import Place
 from brainmri.bulk.tables import is_table_name, table_entries
 from brainmri.errors import ScoringRefused
+from brainmri.text import printable
 
 _GLOB = frozenset("*?[")
 
@@ -147,4 +148,4 @@ def _shown_match(pattern: Place, path: str) -> str:
 
 def _text(path: str) -> str:
     """Returns a path as text that can be written: a file name on Linux need not be UTF-8."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    return printable(path)

@@ -7,11 +7,13 @@ reader never holds more than one row of pixels as lists.
 """
 
 import binascii
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmri.blocking import Stop
 from brainmri.errors import InvalidInput, MalformedRequest, RequestTooLarge
 from brainmri.http.json_reader import JsonReader
 from brainmri.web.answers import located
@@ -20,9 +22,9 @@ from brainmri.web.form import file_too_large
 Instance = bytes | NDArray[np.uint8]
 """An encoded image, or a tensor, uint8 `[299, 299, 3]`."""
 
-_ROW_CHARACTERS = 32 * 2**10  # one row as a client prints it with four characters of space around each number
-_NAME_CHARACTERS = 256
-_BASE64_PIECE = 2**20  # characters; decoding holds the interpreter, so it is done in pieces
+_ROW_BYTES = 32 * 2**10  # one row as a client prints it with four characters of space around each number
+_NAME_BYTES = 256
+_BASE64_PIECE = 2**20  # bytes; decoding holds the interpreter, so it is done in pieces
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,13 @@ class InstanceLimits:
     side: int
 
 
-def read_instances(body: bytes, limits: InstanceLimits) -> list[Instance]:
+def read_instances(body: bytes, limits: InstanceLimits, stop: Stop) -> list[Instance]:
     """Reads the body; call it in a thread.
 
     Args:
         body: The JSON, UTF-8.
         limits: What it may hold.
+        stop: Ends the reading.
 
     Returns:
         At least one instance.
@@ -54,11 +57,9 @@ def read_instances(body: bytes, limits: InstanceLimits) -> list[Instance]:
         MalformedRequest: Not JSON of this form; says where.
         ImageTooLarge: An encoded image exceeds the limit.
         RequestTooLarge: Too many instances.
+        Stopped: Nobody waits for it.
     """
-    try:
-        reader = JsonReader(body.decode())
-    except UnicodeDecodeError as error:
-        raise MalformedRequest("The body is not UTF-8. Send JSON.") from error
+    reader = JsonReader(body, stop)
     instances: list[Instance] = []
 
     def take_instance() -> None:
@@ -76,7 +77,7 @@ def read_instances(body: bytes, limits: InstanceLimits) -> list[Instance]:
         if name == "instances":
             reader.items(take_instance)
         elif name == "signature_name":
-            reader.text(_NAME_CHARACTERS)
+            reader.text(_NAME_BYTES)
         else:
             raise reader.refused(f"an unknown field {name[:40]!r}", "'instances' alone")
 
@@ -88,7 +89,7 @@ def read_instances(body: bytes, limits: InstanceLimits) -> list[Instance]:
 
 
 def _instance(reader: JsonReader, limits: InstanceLimits, *, named: bool = False) -> Instance:
-    if reader.peek() == "[":
+    if reader.peek() == b"[":
         return _tensor(reader, limits.side)
     found: list[Instance] = []
 
@@ -108,19 +109,34 @@ def _instance(reader: JsonReader, limits: InstanceLimits, *, named: bool = False
 
 def _image(reader: JsonReader, max_bytes: int) -> bytes:
     # Three bytes are four characters; a slash may be escaped as two.
-    text = reader.text(max_bytes // 3 * 8 + _NAME_CHARACTERS).replace("\\/", "/")
-    if len(text) // 4 * 3 - 2 > max_bytes:
-        raise file_too_large(len(text) // 4 * 3 - 2, max_bytes)
+    text = reader.text(max_bytes // 3 * 8 + _NAME_BYTES)
+    data = bytearray()
     try:
-        # Padding ends the text: a piece that is followed by more must not have any.
-        if "=" in text[:-2]:
-            raise binascii.Error
-        pieces = (text[start : start + _BASE64_PIECE] for start in range(0, len(text), _BASE64_PIECE))
-        return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
+        for piece in _unescaped(text):
+            data += binascii.a2b_base64(piece, strict_mode=True)
+            if len(data) > max_bytes:
+                raise file_too_large(len(data), max_bytes)
     except ValueError as error:
         raise reader.refused(
             "text that is not base64", "the standard alphabet with padding and no line breaks"
         ) from error
+    return bytes(data)
+
+
+def _unescaped(text: memoryview) -> Iterator[bytes]:
+    """Yields base64 in pieces that can be decoded by themselves; in JSON a slash may be escaped."""
+    held = rest = b""
+    for start in range(0, len(text), _BASE64_PIECE):
+        piece = held + bytes(text[start : start + _BASE64_PIECE])
+        is_last = start + _BASE64_PIECE >= len(text)
+        held = b"\\" if piece.endswith(b"\\") and not is_last else b""
+        piece = rest + piece.removesuffix(held).replace(b"\\/", b"/")
+        whole = len(piece) if is_last else len(piece) // 4 * 4
+        # Padding ends the text.
+        if b"=" in (piece[:-2] if is_last else piece):
+            raise binascii.Error
+        rest = piece[whole:]
+        yield piece[:whole]
 
 
 def _tensor(reader: JsonReader, side: int) -> NDArray[np.uint8]:
@@ -131,7 +147,7 @@ def _tensor(reader: JsonReader, side: int) -> NDArray[np.uint8]:
     def take_row() -> None:
         nonlocal count
         try:
-            row = np.array(reader.numbers(_ROW_CHARACTERS, expected))
+            row = np.array(reader.numbers(_ROW_BYTES, expected))
         except ValueError:  # rows of different lengths
             row = np.empty(0)
         if count == side or row.shape != (side, 3):

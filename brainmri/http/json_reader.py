@@ -4,60 +4,75 @@ import json
 import re
 from collections.abc import Callable
 
+from brainmri.blocking import Stop
 from brainmri.errors import MalformedRequest
 
-_SPACE = re.compile(r"[ \t\r\n]+")
-_NUMBERS = re.compile(r"[\[\],0-9 \t\r\n]*")
-_NAME_CHARACTERS = 256
+_SPACE = re.compile(rb"[ \t\r\n]+")
+_SPACES_AT_ONCE = 2**16
+"""A search holds the interpreter; the event loop gets it in between."""
+
+_NUMBERS = re.compile(rb"[\[\],0-9 \t\r\n]*")
+_NAME_BYTES = 256
 _DECODER = json.JSONDecoder()
 
 
 class JsonReader:
-    """A cursor over JSON text; each method consumes what it names or raises `MalformedRequest`.
+    """A cursor over JSON; each method consumes what it names, or raises `MalformedRequest`.
 
     Args:
-        text: The JSON.
+        body: The JSON, UTF-8; it is never decoded as a whole, which would hold the interpreter.
+        stop: Ends the reading; every method that goes on for long raises `Stopped` then.
     """
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, body: bytes, stop: Stop) -> None:
+        self._body = body
+        self._view = memoryview(body)
+        self._stop = stop
         self._at = 0
 
     def refused(self, what: str, instead: str) -> MalformedRequest:
         """Returns the error that says what was found, where, and what to send instead."""
-        return MalformedRequest(f"The body holds {what} before character {self._at}. Send {instead}.")
+        return MalformedRequest(f"The body holds {what} before byte {self._at}. Send {instead}.")
 
-    def peek(self) -> str:
-        """Returns the next character that is no space, without consuming it; empty at the end."""
-        if space := _SPACE.match(self._text, self._at):
+    def peek(self) -> bytes:
+        """Returns the next byte that is no space, without consuming it; empty at the end."""
+        while space := _SPACE.match(self._body, self._at, self._at + _SPACES_AT_ONCE):
             self._at = space.end()
-        return self._text[self._at : self._at + 1]
+            self._stop.check()
+        return self._body[self._at : self._at + 1]
 
     def items(self, take: Callable[[], None]) -> None:
         """Consumes an array; `take` consumes each item."""
-        self._enclosed("[", "]", take)
+        self._enclosed(b"[", b"]", take)
 
     def members(self, take: Callable[[str], None]) -> None:
-        """Consumes an object; `take` gets each name and consumes its value."""
+        """Consumes an object of distinct names; `take` gets each name and consumes its value."""
+        names: set[str] = set()
 
         def take_member() -> None:
-            name = self.text(_NAME_CHARACTERS)
-            self._expect(":")
+            try:
+                name = str(self.text(_NAME_BYTES), "utf-8")
+            except UnicodeDecodeError as error:
+                raise self.refused("text that is not UTF-8", "UTF-8") from error
+            if name in names:
+                raise self.refused(f"the field {name[:40]!r} twice", "each field once")
+            names.add(name)
+            self._expect(b":")
             take(name)
 
-        self._enclosed("{", "}", take_member)
+        self._enclosed(b"{", b"}", take_member)
 
-    def text(self, most: int) -> str:
-        """Consumes a string of at most `most` characters; escapes stay as they are."""
-        self._expect('"')
-        end = self._text.find('"', self._at, self._at + most + 1)
+    def text(self, most: int) -> memoryview:
+        """Consumes a string of at most `most` bytes; escapes stay as they are, and nothing is copied."""
+        self._expect(b'"')
+        end = self._body.find(b'"', self._at, self._at + most + 1)
         if end < 0:
-            raise self.refused("text that does not end or is too long", f"at most {most} characters")
-        text, self._at = self._text[self._at : end], end + 1
+            raise self.refused("text that does not end or is too long", f"at most {most} bytes")
+        text, self._at = self._view[self._at : end], end + 1
         return text
 
     def numbers(self, most: int, instead: str) -> object:
-        """Consumes nested arrays of whole, unsigned numbers, in at most `most` characters.
+        """Consumes nested arrays of whole, unsigned numbers, in at most `most` bytes.
 
         Args:
             most: Largest length.
@@ -65,10 +80,11 @@ class JsonReader:
         """
         self.peek()
         try:
-            value, length = _DECODER.raw_decode(self._text[self._at : self._at + most])
+            # Latin-1: what is no number is refused below, and a byte stays a character.
+            value, length = _DECODER.raw_decode(self._body[self._at : self._at + most].decode("latin-1"))
         except (ValueError, RecursionError) as error:
-            raise self.refused(f"no row of numbers in {most} characters", instead) from error
-        if not _NUMBERS.fullmatch(self._text, self._at, self._at + length):
+            raise self.refused(f"no row of numbers in {most} bytes", instead) from error
+        if not _NUMBERS.fullmatch(self._body, self._at, self._at + length):
             raise self.refused("something other than whole numbers", instead)
         self._at += length
         return value
@@ -78,19 +94,21 @@ class JsonReader:
         if self.peek():
             raise self.refused("more than one value", "one JSON object")
 
-    def _enclosed(self, first: str, last: str, take: Callable[[], None]) -> None:
+    def _enclosed(self, first: bytes, last: bytes, take: Callable[[], None]) -> None:
         self._expect(first)
         if self.peek() == last:
             self._at += 1
             return
         while True:
+            self._stop.check()
             take()
             if self.peek() == last:
                 self._at += 1
                 return
-            self._expect(",")
+            self._expect(b",")
 
-    def _expect(self, character: str) -> None:
-        if (found := self.peek()) != character:
-            raise self.refused(f"{found!r} in place of {character!r}" if found else "too little", "complete JSON")
+    def _expect(self, sign: bytes) -> None:
+        if (found := self.peek()) != sign:
+            shown = ascii(found.decode("latin-1"))
+            raise self.refused(f"{shown} in place of {sign.decode()!r}" if found else "too little", "complete JSON")
         self._at += 1

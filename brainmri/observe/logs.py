@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from brainmri.observe.request_record import current_record
+from brainmri.text import printable
 
 _QUOTING = "bentoml._internal.server.http_app"
 """BentoML's logger of failed requests: its traceback quotes what the caller sent, pixels included."""
@@ -42,6 +43,8 @@ def configure(log_format: Literal["json", "text"], level: str) -> None:
         logger.propagate = True
     logging.getLogger("brainmri").setLevel(level)
     logging.getLogger(_QUOTING).addFilter(_without_traceback)
+    # It warns of each odd byte of a form; whoever sent the form gets one sentence.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
     # gRPC's core writes lines of its own form to stderr; who looks for a fault in it sets this to ERROR or DEBUG.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -75,19 +78,12 @@ class TextFormatter(logging.Formatter):
         pairs = " ".join(
             f"{name}={json.dumps(value, default=str)}" for name, value in {**_ids(), **_fields(record)}.items()
         )
-        message = _harmless(record.getMessage())
+        message = printable(record.getMessage())
         text = f"{_utc(record.created)} {record.levelname} {record.name}: {message} {pairs}".rstrip()
         if record.exc_info:
             lines = "".join(traceback.format_exception(*record.exc_info)).rstrip().split("\n")
-            text += "".join("\n" + _harmless(line) for line in lines)
+            text += "".join("\n" + printable(line) for line in lines)
         return text
-
-
-def _harmless(text: str) -> str:
-    # A message may quote a caller, who must not be able to forge a line or to steer the terminal that shows it.
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

@@ -8,18 +8,12 @@ from dataclasses import dataclass
 
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
+from brainmri.blocking import Threads
 from brainmri.errors import BrainMRIError, MalformedRequest, Overloaded
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.models import Kind, ServedModel, TensorSpec
-from brainmri.open_inference.outputs import (
-    OutputTensor,
-    WantedOutput,
-    all_outputs,
-    check_outputs,
-    explain_of,
-    make_output,
-)
+from brainmri.open_inference.outputs import OutputTensor, WantedOutput, all_outputs, check_outputs, make_output
 from brainmri.open_inference.statistics import statistics_of
 from brainmri.open_inference.tensors import Tensor, check_tensor, files, pixels
 from brainmri.settings import Settings
@@ -28,6 +22,7 @@ from brainmri.web.answers import all_or_error
 MAX_ID_CHARACTERS = 256
 """Longest id of a request; the answer repeats it."""
 
+_THREADS = 2
 _CHEAP = 16384
 """Numbers or characters that are converted on the event loop, in well under a millisecond."""
 
@@ -63,12 +58,14 @@ class DataPlane:
         engine: The same.
         settings: The same.
         slots: How many requests may be under way.
+        threads: What parses and converts large requests.
     """
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
         self.engine = engine
         self.settings = settings
         self._metrics = metrics
+        self.threads = Threads("tensors", _THREADS)
         self._statistics = statistics_of(engine)
         # Each request holds an image at least: more of them than this would only wait to be refused by the queue.
         self._free = self.slots = settings.max_queue_images + settings.max_batch_size
@@ -118,12 +115,10 @@ class DataPlane:
         check_tensor(tensor, model.input, self.settings.max_request_images)
         cheap = tensor.cost <= _CHEAP
         if model.kind is Kind.TENSOR:
-            images = pixels(tensor) if cheap else await asyncio.to_thread(pixels, tensor)
+            images = pixels(tensor) if cheap else await self.threads.run(pixels, tensor)
             return await self.engine.infer(images, deadline, predictor=model.predictor, priority=priority)
-        encoded = files(tensor) if cheap else await asyncio.to_thread(files, tensor)
-        results = await self.engine.predict_many(
-            encoded, deadline, predictor=model.predictor, priority=priority, explain=explain_of(request.outputs)
-        )
+        encoded = files(tensor) if cheap else await self.threads.run(files, tensor)
+        results = await self.engine.predict_many(encoded, deadline, predictor=model.predictor, priority=priority)
         return all_or_error(results, "Element {} of the input".format)
 
 

@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from brainmri.blocking import Stop
 from brainmri.errors import MalformedRequest
 
 _KEY = b'"data"'
@@ -16,6 +17,7 @@ _OPENING = re.compile(rb'"data"\s*:\s*(?=\[)')
 _CHARACTERS = b"[]0123456789, \t\r\n"
 _LISTS_TO_SPACES = bytes.maketrans(b"[]", b"  ")
 _PIECE = 65536
+_MOST_ARRAYS = 64
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Numbers:
         return self.lists in (1, sum(math.prod(shape[:depth]) for depth in range(len(shape))))
 
 
-def take_numbers(document: bytes, token: str) -> tuple[bytes, dict[str, Numbers]]:
+def take_numbers(document: bytes, token: str, stop: Stop) -> tuple[bytes, dict[str, Numbers]]:
     """Replaces each `"data": [numbers]` by `"data": "name"`.
 
     Arrays of anything else, such as texts or fractions, stay as they are.
@@ -43,12 +45,14 @@ def take_numbers(document: bytes, token: str) -> tuple[bytes, dict[str, Numbers]
     Args:
         document: JSON.
         token: A text that the document cannot contain, the beginning of every name.
+        stop: Ends the search.
 
     Returns:
         What is left of the document, and the arrays by name.
 
     Raises:
-        MalformedRequest: Something between the commas is no integer from 0 to 255.
+        MalformedRequest: Something between the commas is no integer from 0 to 255, or there are too many arrays.
+        Stopped: Nobody waits for it.
     """
     kept: list[bytes] = []
     found: dict[str, Numbers] = {}
@@ -56,12 +60,18 @@ def take_numbers(document: bytes, token: str) -> tuple[bytes, dict[str, Numbers]
     # In valid JSON this text followed by a colon is always a key: in a text its quotes would be escaped.
     at = document.find(_KEY)
     while at >= 0:
+        stop.check()
         opening = _OPENING.match(document, at)
         start = opening.end() if opening else at
         end = _end_of_numbers(document, start) if opening else start
+        if len(found) == _MOST_ARRAYS:
+            raise MalformedRequest(
+                f"The JSON holds more than {_MOST_ARRAYS} arrays of data. Send one for each input.",
+                limit=f"{_MOST_ARRAYS} arrays",
+            )
         if end > start:
             name = f"{token}{len(found)}"
-            found[name] = Numbers(_pack(document, start, end), _count(document, b"[", start, end))
+            found[name] = Numbers(_pack(document, start, end, stop), _count(document, b"[", start, end))
             kept += [document[done:start], f'"{name}"'.encode()]
             done = end
         at = document.find(_KEY, max(at + 1, end))
@@ -87,17 +97,18 @@ def _count(document: bytes, sign: bytes, start: int, end: int) -> int:
     return sum(document.count(sign, at, min(at + _PIECE, end)) for at in range(start, end, _PIECE))
 
 
-def _pack(document: bytes, start: int, end: int) -> bytes:
+def _pack(document: bytes, start: int, end: int, stop: Stop) -> bytes:
     packed = bytearray()
     try:
         while start < end:
-            stop = end if end - start <= _PIECE else document.rindex(b",", start, start + _PIECE)
-            texts = document[start:stop].translate(_LISTS_TO_SPACES)
+            stop.check()
+            last = end if end - start <= _PIECE else document.rindex(b",", start, start + _PIECE)
+            texts = document[start:last].translate(_LISTS_TO_SPACES)
             if not texts.isspace():
                 packed += bytes(map(int, texts.split(b",")))
-            elif stop != end or packed:
+            elif last != end or packed:
                 raise ValueError("nothing between two commas")
-            start = stop + 1
+            start = last + 1
     except ValueError as error:
         raise MalformedRequest(
             "The data of the input must be integers from 0 to 255, flat or nested as its shape says.", limit="0 to 255"

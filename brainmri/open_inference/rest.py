@@ -1,6 +1,5 @@
 """The REST routes of the Open Inference Protocol."""
 
-import asyncio
 import dataclasses
 import re
 from collections.abc import Awaitable, Callable
@@ -10,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from brainmri.batching.engine import Engine
+from brainmri.blocking import Stop
 from brainmri.errors import MalformedRequest
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.about import all_statistics, configuration, index, metadata, server_metadata
@@ -105,9 +105,9 @@ def _infer(plane: DataPlane) -> _Endpoint:
             plane.settings.max_request_bytes, plane.settings.upload_idle_timeout_s, call.deadline, ENCODINGS
         )
         # A place is taken after the upload: slow clients must not keep the others out.
-        body = await read_decompressed(request, limits)
+        body = await read_decompressed(request, limits, plane.threads)
         with plane.slot():
-            parsed = await _parse(request, model, body, header_length, call)
+            parsed = await _parse(plane, request, model, body, header_length, call)
             wanted = dataclasses.replace(parsed.infer, priority=max(call.priority, parsed.infer.priority))
             outputs = await attend(request, call.deadline, plane.infer(wanted, call.deadline))
         return _response(request, *answer_body(parsed, outputs))
@@ -116,11 +116,13 @@ def _infer(plane: DataPlane) -> _Endpoint:
 
 
 async def _parse(
-    request: Request, model: ServedModel, body: bytes, header_length: int | None, call: Call
+    plane: DataPlane, request: Request, model: ServedModel, body: bytes, header_length: int | None, call: Call
 ) -> RestRequest:
+    stop = Stop()
     if (len(body) if header_length is None else header_length) <= LARGE_JSON:
-        return parse_request(model, body, header_length)
-    return await attend(request, call.deadline, asyncio.to_thread(parse_request, model, body, header_length))
+        return parse_request(model, body, header_length, stop)
+    work = plane.threads.run(parse_request, model, body, header_length, stop, stop=stop)
+    return await attend(request, call.deadline, work)
 
 
 def _header_length(request: Request) -> int | None:

@@ -1,11 +1,11 @@
 """The body of an inference request over REST, decompressed within its limit; and the compression of an answer."""
 
-import asyncio
 import gzip
 import zlib
 
 from starlette.requests import Request
 
+from brainmri.blocking import Threads
 from brainmri.errors import MalformedRequest, RequestTooLarge
 from brainmri.web.body import BodyLimits, read_body
 from brainmri.web.memory import SHARE, Share
@@ -20,7 +20,7 @@ _WORTH_COMPRESSING = 1024
 """Bytes; below it the frame of a compressed answer costs more than it saves."""
 
 
-async def read_decompressed(request: Request, limits: BodyLimits) -> bytes:
+async def read_decompressed(request: Request, limits: BodyLimits, threads: Threads) -> bytes:
     """Returns the whole body; `limits.max_bytes` holds for what is sent and for what it unpacks to.
 
     What it unpacks to counts as held in memory, like what was sent.
@@ -35,16 +35,16 @@ async def read_decompressed(request: Request, limits: BodyLimits) -> bytes:
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ENCODINGS:
         return body
-    return await _decompress(body, encoding, limits.max_bytes, request.scope["state"][SHARE])
+    return await _decompress(body, encoding, limits.max_bytes, request.scope["state"][SHARE], threads)
 
 
-async def _decompress(body: bytes, encoding: str, max_bytes: int, share: Share) -> bytes:
+async def _decompress(body: bytes, encoding: str, max_bytes: int, share: Share, threads: Threads) -> bytes:
     unpacker = zlib.decompressobj(_WINDOW[encoding])
     data = bytearray()
     while not unpacker.eof:
         size = min(_PIECE, max_bytes + 1 - len(data))
         try:
-            piece = await asyncio.to_thread(unpacker.decompress, body, size)
+            piece = await threads.run(unpacker.decompress, body, size)
         except zlib.error as error:
             raise _not_compressed(encoding) from error
         body = unpacker.unconsumed_tail

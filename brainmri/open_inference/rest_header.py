@@ -1,6 +1,5 @@
 """The JSON of an inference request over REST, and its checks."""
 
-import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError
@@ -37,7 +36,6 @@ class OutputParameters(BaseModel):
 
     binary_data: StrictBool | None = None
     classification: Int64 | None = None
-    label: str | None = None
     shared_memory_region: object = None
 
 
@@ -77,13 +75,14 @@ def parse_header(document: bytes) -> Header:
             limit=f"{_MOST_VALUES} values",
         )
     try:
-        return Header.model_validate(json.loads(document))
+        # It knows the fields, so that it makes no objects of others; and its texts have no lone surrogates.
+        return Header.model_validate_json(document)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if fault["type"] == "json_invalid":
+            raise MalformedRequest(
+                "The request is not JSON. Send the protocol's JSON; with tensors behind it, give its length in"
+                " Inference-Header-Content-Length; with 0 there, the body is one raw image."
+            ) from error
         where = ".".join(str(part) for part in fault["loc"]) or "the document"
         raise MalformedRequest(f"The JSON of the request is invalid at {where[:200]}: {fault['msg']}.") from error
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest(
-            "The request is not JSON. Send the protocol's JSON; with tensors behind it, give its length in"
-            " Inference-Header-Content-Length; with 0 there, the body is one raw image."
-        ) from error

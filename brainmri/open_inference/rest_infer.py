@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from brainmri.blocking import Stop
 from brainmri.errors import MalformedRequest
 from brainmri.open_inference.binary import split_tail
 from brainmri.open_inference.dataplane import InferRequest, priority_of
 from brainmri.open_inference.models import INPUT, Kind, ServedModel
 from brainmri.open_inference.numbers import Numbers, take_numbers
 from brainmri.open_inference.outputs import OutputTensor, WantedOutput
-from brainmri.open_inference.rest_header import Header, Input, Output, parse_header
+from brainmri.open_inference.rest_header import Header, Input, parse_header
 from brainmri.open_inference.tensors import Tensor
 
 LARGE_JSON = 65536
@@ -35,7 +36,7 @@ class RestRequest:
     binary: frozenset[str] = frozenset()
 
 
-def parse_request(model: ServedModel, body: bytes, header_length: int | None) -> RestRequest:
+def parse_request(model: ServedModel, body: bytes, header_length: int | None, stop: Stop) -> RestRequest:
     """Reads a body.
 
     Args:
@@ -43,6 +44,7 @@ def parse_request(model: ServedModel, body: bytes, header_length: int | None) ->
         body: The decompressed body.
         header_length: `Inference-Header-Content-Length`: the bytes of JSON in front; 0 for a body that is the one
             input itself; None for a body of JSON alone.
+        stop: Ends the reading.
 
     Raises:
         MalformedRequest: The body is not what the protocol describes.
@@ -57,18 +59,14 @@ def parse_request(model: ServedModel, body: bytes, header_length: int | None) ->
         )
     view = memoryview(body)
     token = secrets.token_hex(16)
-    document, numbers = take_numbers(body if length == len(body) else bytes(view[:length]), token)
+    document, numbers = take_numbers(body if length == len(body) else bytes(view[:length]), token, stop)
     header = parse_header(document)
-    outputs = [_wanted(output) for output in header.outputs]
+    outputs = [WantedOutput(output.name, output.parameters.classification) for output in header.outputs]
     parameters = header.parameters
     infer = InferRequest(
         model, _inputs(header, numbers, view[length:]), outputs, parameters.timeout, priority_of(parameters.priority)
     )
     return RestRequest(infer, header.id, _binary_outputs(model, header))
-
-
-def _wanted(output: Output) -> WantedOutput:
-    return WantedOutput(output.name, output.parameters.classification, output.parameters.label)
 
 
 def _whole_body(model: ServedModel, body: bytes) -> Tensor:

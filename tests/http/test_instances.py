@@ -1,10 +1,12 @@
 import base64
 import json
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
+from brainmri.blocking import Stop, Stopped
 from brainmri.errors import ImageTooLarge, MalformedRequest, RequestTooLarge
 from brainmri.http.instances import InstanceLimits, read_instances
 from brainmri.imaging import SIDE
@@ -22,7 +24,7 @@ def tensor(seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def read(text: str | bytes, most: int = 8) -> list[Any]:
     limits = InstanceLimits(most, MAX_BYTES, SIDE)
-    return list(read_instances(text if isinstance(text, bytes) else text.encode(), limits))
+    return list(read_instances(text if isinstance(text, bytes) else text.encode(), limits, Stop()))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,36 @@ def test_slashes_that_json_escapes_are_slashes() -> None:
     assert read('{"instances":[{"b64":"' + b64(data).replace("/", "\\/") + '"}]}') == [data]
 
 
+def test_slashes_are_slashes_wherever_the_decoder_cuts() -> None:
+    for before in range(5):
+        data = bytes(before) + b"\xff" * 900_000
+        assert read('{"instances":[{"b64":"' + b64(data).replace("/", "\\/") + '"}]}') == [data]
+
+
+@pytest.mark.parametrize("repeated", ['"instances":[],', '"signature_name":"",', '"instances":[{"b64":"","b64":"",'])
+def test_a_repeated_field_is_refused_at_its_second_place_and_not_after_all_of_them(repeated: str) -> None:
+    text = "{" + repeated * 500_000
+    begun = time.thread_time()
+    with pytest.raises(MalformedRequest, match=r"twice before byte [0-9]{2}\."):
+        read(text)
+    assert time.thread_time() - begun < 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + " " * 1_000_000,
+        '{"instances":[' + '{"b64":"YWJj"},' * 3,
+        json.dumps({"instances": [np.zeros((SIDE, SIDE, 3), int).tolist()]}),
+    ],
+)
+def test_reading_ends_when_nobody_waits_for_it(text: str) -> None:
+    stop = Stop()
+    stop.set()
+    with pytest.raises(Stopped):
+        read_instances(text.encode(), InstanceLimits(8, MAX_BYTES, SIDE), stop)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -82,6 +114,12 @@ def test_slashes_that_json_escapes_are_slashes() -> None:
         '{"instances":[{"b64":"YWJj',
         '{"instances":[{"b64":null}]}',
         b"\xff\xfe{}",
+        b'{"\xff":1}',
+        '{"instances":[],"instances":[{"b64":"YWJj"}]}',
+        '{"signature_name":"","signature_name":"","instances":[{"b64":"YWJj"}]}',
+        '{"instances":[{"b64":"YWJj","b64":"YWJj"}]}',
+        '{"instances":[{"image":{"b64":"YWJj"},"image":{"b64":"YWJj"}}]}',
+        '{"instances":[{"image":{"b64":"YWJj","b64":"YWJj"}}]}',
         '{"instances":' + "[" * 100_000,
         '{"instances":[' + '{"image":' * 100_000,
     ],

@@ -161,6 +161,12 @@ logging.getLogger("brainmri.http").debug("not shown")
 logging.getLogger("bentoml.serve").info("theirs")
 logging.getLogger("uvicorn.error").warning("server")
 logging.getLogger("somebody").info("not shown")
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
+try:
+    MultipartParser(b"x", {}).write(b"no form")
+except MultipartParseError:
+    pass
 warnings.warn("careful")
 thread = threading.Thread(target=lambda: 1 / 0)
 thread.start()

@@ -1,9 +1,11 @@
 import json
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
+from brainmri.blocking import Stop, Stopped
 from brainmri.errors import MalformedRequest
 from brainmri.open_inference.numbers import Numbers, take_numbers
 
@@ -11,7 +13,7 @@ from brainmri.open_inference.numbers import Numbers, take_numbers
 def taken(document: object) -> tuple[Any, dict[str, Numbers]]:
     """Returns the parsed rest of a document, and its numbers."""
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
-    rest, numbers = take_numbers(text, "token")
+    rest, numbers = take_numbers(text, "token", Stop())
     return json.loads(rest), numbers
 
 
@@ -71,12 +73,12 @@ def test_an_empty_array_holds_no_numbers() -> None:
 )
 def test_what_is_no_small_integer_is_refused(array: bytes) -> None:
     with pytest.raises(MalformedRequest, match="integers from 0 to 255"):
-        take_numbers(b'{"data": ' + array + b"}", "token")
+        take_numbers(b'{"data": ' + array + b"}", "token", Stop())
 
 
 @pytest.mark.parametrize("document", [b'{"data": [1, 2', b'{"data": [[1, 2]', b'{"data": 1]', b'{"data":', b'"data"'])
 def test_a_document_that_ends_early_is_left_to_the_parser(document: bytes) -> None:
-    assert take_numbers(document, "token") == (document, {})
+    assert take_numbers(document, "token", Stop()) == (document, {})
 
 
 def test_numbers_nested_in_another_order_than_their_shape_are_told_apart() -> None:
@@ -84,3 +86,19 @@ def test_numbers_nested_in_another_order_than_their_shape_are_told_apart() -> No
     (numbers,) = taken({"data": channels_first})[1].values()
     assert numbers.is_flat_or_nested_as((1, 3, 5, 5))
     assert not numbers.is_flat_or_nested_as((1, 5, 5, 3))
+
+
+def test_more_arrays_than_any_request_needs_are_refused_before_they_are_kept() -> None:
+    begun = time.thread_time()
+    with pytest.raises(MalformedRequest) as caught:
+        take_numbers(b'"data":[1],' * 1_000_000, "token", Stop())
+    assert caught.value.limit == "64 arrays"
+    assert time.thread_time() - begun < 0.5
+
+
+@pytest.mark.parametrize("document", [b'"data":[1],', b'"data":[' + b"1," * 100_000 + b"1]", b'"data":"x"'])
+def test_reading_ends_when_nobody_waits_for_it(document: bytes) -> None:
+    stop = Stop()
+    stop.set()
+    with pytest.raises(Stopped):
+        take_numbers(document, "token", stop)

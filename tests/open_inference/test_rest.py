@@ -272,6 +272,18 @@ def refusals() -> list[Any]:
             "parameters.timeout",
         ),
         "endless sizes": ({"inputs": [image_input(**binary(10**4300 - 1))] * 2}, "binary_data_size"),
+        "half a surrogate pair": (
+            json.dumps({"inputs": [image_input(data=[1]) | {"datatype": "\ud800"}]}).encode(),
+            "not JSON",
+        ),
+        "half a surrogate pair in a name": (
+            b'{"inputs":[{"name":"\\udfff","datatype":"UINT8","shape":[1],"data":[1]}]}',
+            "not JSON",
+        ),
+        "control characters": (
+            {"inputs": [image_input(data=[1]) | {"datatype": "\x1b[31m\u2028"}]},
+            r"\x1b[31m\u2028; the model takes",
+        ),
         "long id": ({"inputs": [image_input(data=[1])], "id": "x" * 257}, "at most 256 characters"),
         "endless shape": ({"inputs": [image_input(data=[1]) | {"shape": [10**18] * 90_000}]}, "inputs.0.shape"),
         "priority": ({"inputs": [image_input(data=[1])], "parameters": {"priority": 3}}, "must be 1"),

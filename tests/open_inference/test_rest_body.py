@@ -7,6 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from brainmri.batching.deadline import Deadline
+from brainmri.blocking import Threads
 from brainmri.errors import Overloaded
 from brainmri.open_inference.rest_body import ENCODINGS, choose_encoding, compress, read_decompressed
 from brainmri.web.body import BodyLimits
@@ -83,7 +84,8 @@ def unpack(body: bytes, memory: BodyMemory) -> tuple[bytes, int]:
         with memory.share() as share:
             headers = [(b"content-encoding", b"gzip")]
             request = Request({"type": "http", "headers": headers, "state": {SHARE: share}}, receive)
-            data = await read_decompressed(request, BodyLimits(20_000_000, 10, Deadline.after(20), ENCODINGS))
+            limits = BodyLimits(20_000_000, 10, Deadline.after(20), ENCODINGS)
+            data = await read_decompressed(request, limits, Threads("tensors", 1))
             return data, memory.held
 
     return asyncio.run(run())

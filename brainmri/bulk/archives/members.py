@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from brainmri.errors import ArchiveRefused, ArchiveTooLarge
+from brainmri.text import printable
 
 _NESTED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar", ".lz4")
 _LEFTOVERS = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
@@ -149,7 +150,7 @@ def _checked_path(name: str) -> str:
             limit=f"{_MOST_NAME_BYTES} bytes",
         )
     # Tar keeps names that are not UTF-8; a row of results must be.
-    return posixpath.normpath(name).encode("utf-8", "backslashreplace").decode()
+    return printable(posixpath.normpath(name))
 
 
 def _is_leftover(path: str) -> bool:
