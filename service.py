@@ -8,6 +8,7 @@ from typing import Annotated
 
 import bentoml
 import numpy as np
+from bentoml._internal.server.http import traffic
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 from bentoml.validators import DType, Shape
@@ -38,6 +39,7 @@ from brainmri.web.door import DoorMiddleware
 from brainmri.web.ending import EndingMiddleware
 from brainmri.web.memory import BodyMemory
 from brainmri.web.retry_after import RetryAfterMiddleware
+from brainmri.web.storage import require_spool
 from brainmri.web.surroundings import surroundings
 
 # A service for medical images must not report to third parties.
@@ -46,6 +48,9 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 settings = load_settings()
 connections = Connections()
 serve_connections(connections)
+# Every route has a deadline of its own. BentoML's would cut long uploads off, in a shape of its own, and keeps a timer
+# of each request until that is due.
+traffic.TimeoutMiddleware = lambda app, timeout: app  # type: ignore[assignment,misc,return-value]
 # The event loop gets the interpreter back from a thread that decodes or infers after this long, in seconds. Python's
 # default of 5 ms cost a tenth of the goodput at five times the capacity.
 sys.setswitchinterval(0.0005)
@@ -81,8 +86,6 @@ Probabilities = Annotated[NDArray[np.float32], DType("float32"), Shape((-1, 4))]
 @bentoml.service(
     name="brainmri",
     workers=settings.workers,
-    # After our own deadline, because BentoML's 504 has another shape.
-    traffic={"timeout": settings.request_timeout_s + 10},
     # What BentoML counts, logs and traces by raw path, our own middleware does by route.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
@@ -110,6 +113,7 @@ class BrainMRI:
             if keys is not None:
                 keys.load()
             bulk.prepare()
+            require_spool(settings.spool_dir)
             prepare_parent(settings)
         except BrainMRIError as error:
             raise BentoMLException(error.message) from error
@@ -165,5 +169,7 @@ BrainMRI.add_asgi_middleware(  # type: ignore[attr-defined]
     path="/probabilities",
     max_bytes=MAX_TENSOR_BYTES,
     max_requests=settings.max_queue_images + settings.max_batch_size,
+    idle_s=settings.upload_idle_timeout_s,
+    timeout_s=settings.request_timeout_s,
 )
 BrainMRI.add_asgi_middleware(ClientSchemaMiddleware, schema=BrainMRI.schema)  # type: ignore[attr-defined]

@@ -127,12 +127,20 @@ class Settings(BaseSettings):
     max_bulk_requests: int = Field(default=4, ge=1, le=1000)
     """Most requests to `/score` and uploads of jobs under way in one worker; more are refused with 429."""
 
+    max_bulk_requests_per_client: int = Field(default=0, ge=0, le=1000)
+    """Most of them of one API key, or of one address where no keys are asked for; 0 takes all but one. Where a proxy
+    hides the addresses of clients that need no key, set it to BRAINMRI_MAX_BULK_REQUESTS."""
+
+    upload_min_bytes_per_s: int = Field(default=16_384, ge=0)
+    """Slowest pace of a body of `/score` and `/jobs`, in bytes a second, on average over 20 s; 0 takes any."""
+
     bulk_images: int = Field(default=4, ge=1, le=1024)
     """Images of `/score` and of jobs that one worker has in work at a time. More are faster, and hold up requests to
     `/predict` for longer; `docs/jobs.md` has figures."""
 
     bulk_timeout_s: float = Field(default=3600, gt=0, le=86_400)
-    """Longest time of one request to `/score`, and of the upload of a job, in seconds."""
+    """Longest time of one request to `/score`, and of the upload of a job, in seconds; nothing else ends them earlier
+    but a pause or a pace below the limits."""
 
     spool_dir: Path | None = None
     """Where the bodies of `/score` lie until they are answered; the system's folder for temporary files if unset. In a

@@ -9,7 +9,6 @@ from starlette.routing import BaseRoute
 from brainmri.batching.engine import Engine
 from brainmri.bulk.serving import Bulk
 from brainmri.http.documentation import document_route, unknown_route
-from brainmri.http.explain import explain_routes
 from brainmri.http.job_routes import job_routes
 from brainmri.http.kserve_v1 import v1_routes
 from brainmri.http.models import model_routes
@@ -47,12 +46,14 @@ def create_app(
         memory: What the bodies share with those of other interfaces; nothing if None.
         bulk: The way of bulk work to the engine, and the jobs, which somebody else starts; one of its own if None.
     """
-    bulk, slots = bulk or Bulk.of(engine, metrics, settings), Slots(settings.max_bulk_requests)
+    bulk, slots = (
+        bulk or Bulk.of(engine, metrics, settings),
+        Slots(settings.max_bulk_requests, settings.max_bulk_requests_per_client),
+    )
     if middleware is None:
         middleware = surroundings(settings, metrics, keys=None)
     routes: list[BaseRoute] = [
         *predict_routes(engine, metrics, settings),
-        *explain_routes(engine, metrics, settings),
         *score_routes(engine, metrics, settings, bulk, slots),
         *job_routes(engine, metrics, settings, bulk, slots),
         *model_routes(engine),

@@ -12,6 +12,7 @@ from brainmri.errors import JobsDisabled
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.slots import Slots
+from brainmri.web.storage import told_disk_errors
 
 _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -32,7 +33,8 @@ def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk,
         from brainmri.http.jobs import Jobs  # noqa: PLC0415 -- brings pyarrow, 60 MB of memory
 
         jobs = Jobs(engine, metrics, settings, bulk.store, bulk, slots)
-        create, show_all, show, delete, results = jobs.create, jobs.list, jobs.show, jobs.delete, jobs.results
+        handlers = (jobs.create, jobs.list, jobs.show, jobs.delete, jobs.results)
+        create, show_all, show, delete, results = map(_with_disk_errors_told, handlers)
     return [
         Route("/jobs", create, methods=["POST"]),
         Route("/jobs", show_all, methods=["GET"]),
@@ -40,6 +42,14 @@ def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk,
         Route("/jobs/{id}", delete, methods=["DELETE"]),
         Route("/jobs/{id}/results", results, methods=["GET"]),
     ]
+
+
+def _with_disk_errors_told(handle: _Handler) -> _Handler:
+    async def handle_with_disk(request: Request) -> Response:
+        with told_disk_errors():
+            return await handle(request)
+
+    return handle_with_disk
 
 
 async def _disabled(_: Request) -> Response:

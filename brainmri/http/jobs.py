@@ -1,7 +1,6 @@
 """/jobs: bulk scoring that takes longer than a request may. Make one, look how far it is, read its rows, delete it."""
 
 import asyncio
-import json
 import secrets
 from collections.abc import AsyncGenerator, Iterator
 from datetime import datetime
@@ -40,7 +39,7 @@ from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.body import BodyLimits, read_body
 from brainmri.web.call import attend
-from brainmri.web.slots import Slots
+from brainmri.web.slots import Slots, client_of
 from brainmri.web.spool import receive_archive
 from brainmri.web.upload import content_type
 
@@ -81,7 +80,7 @@ class Jobs:
         query = request.query_params
         predictor = self._engine.models.get(query.get("model", ""), query.get("version", ""))
         await asyncio.to_thread(self._store.require_room, _owner(request))
-        with self._slots.one(), self._store.incoming() as folder:
+        with self._slots.one(client_of(request)), self._store.incoming() as folder:
             if content_type(request) == "application/json":
                 source = Source(path=await self._read_path(request))
             else:
@@ -143,8 +142,8 @@ class Jobs:
             Deadline.after(self._settings.request_timeout_s),
         )
         try:
-            path = PathRequest.model_validate(json.loads(await read_body(request, limits))).path
-        except (ValidationError, ValueError, RecursionError) as error:
+            path = PathRequest.model_validate_json(await read_body(request, limits)).path
+        except ValidationError as error:
             raise MalformedRequest(
                 'The body is no JSON object with a path alone. Send {"path": "folder"}, or upload an archive.'
             ) from error
@@ -154,7 +153,7 @@ class Jobs:
     async def _receive(self, request: Request, folder: Path) -> Source:
         upload = folder / "upload"
         with upload.open("xb+") as file:
-            is_form = await receive_archive(request, file, folder, self._settings)
+            is_form = await receive_archive(request, file, folder, self._settings, self._bulk.threads)
             # Refused now, when somebody hears it, and not when the job's turn comes.
             stop = Stop()
             deadline = Deadline.after(self._settings.bulk_timeout_s)

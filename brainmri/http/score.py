@@ -1,11 +1,9 @@
 """POST /score: many images in one request, a line of JSON for each as soon as it is done, and a summary last."""
 
 import logging
-import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
-from pathlib import Path
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -25,8 +23,9 @@ from brainmri.http.bulk_schemas import NDJSON, Tally, summary_line
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.call import attend
-from brainmri.web.slots import Slots
+from brainmri.web.slots import Slots, client_of
 from brainmri.web.spool import receive_archive
+from brainmri.web.storage import spool_file, spool_folder, told_disk_errors
 
 _SEND_PATIENCE_S = 30.0
 """After the deadline, for a client that reads slowly to get the summary."""
@@ -51,15 +50,15 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
         deadline = Deadline.after(settings.bulk_timeout_s)
         engine.require_room(deadline, predictor=predictor, priority=Priority.BULK)
         with ExitStack() as held:
-            held.enter_context(slots.one())
-            folder = settings.spool_dir or Path(tempfile.gettempdir())
-            # It has no name: it is gone with the process, however that ends.
-            file = held.enter_context(tempfile.TemporaryFile(dir=folder))
-            is_form = await receive_archive(request, file, folder, settings)
+            held.enter_context(slots.one(client_of(request)))
+            folder = spool_folder(settings.spool_dir)
+            file = held.enter_context(spool_file(folder))
+            is_form = await receive_archive(request, file, folder, settings, bulk.threads)
             stop = Stop()
             opening = open_archive(file, bulk.archives, stop)
             # To list a compressed tar takes a pass over it.
-            archive = await attend(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
+            with told_disk_errors():
+                archive = await attend(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
             held.push(opening.__exit__)
             members = [member for member in archive.members if is_form or is_image_name(member.name)]
             rows = ArchiveRows(archive, members, Scorer(bulk.lane, predictor, metrics), deadline, bulk.threads, stop)

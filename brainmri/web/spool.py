@@ -1,23 +1,22 @@
 """Large bodies on disk: an archive as it is, or the files of a form packed as one."""
 
-import asyncio
-import errno
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from starlette.requests import Request
 
 from brainmri.batching.deadline import Deadline
+from brainmri.blocking import Threads
 from brainmri.bulk.archives.archive import is_archive_name
 from brainmri.errors import MalformedRequest, StorageFull
 from brainmri.settings import Settings
 from brainmri.web.body import BodyLimits, declared_length, receive_body, request_too_large
 from brainmri.web.form import FileSink, FormLimits, Write, hand_on_files
 from brainmri.web.memory import SHARE, Share
+from brainmri.web.storage import told_disk_errors
 from brainmri.web.upload import FIELD_OF_MANY, content_type
 
 _SPARE_BYTES = 256 * 2**20
@@ -26,51 +25,58 @@ _SPARE_BYTES = 256 * 2**20
 _MOST_NAME_CHARACTERS = 1024
 
 
-async def receive_archive(request: Request, file: BinaryIO, folder: Path, settings: Settings) -> bool:
+async def receive_archive(request: Request, file: BinaryIO, folder: Path, settings: Settings, threads: Threads) -> bool:
     """Writes a body into a file while it arrives, so that little of it is in memory; what it holds is not looked at.
 
     Args:
         request: The request; its body, an archive or a form with files in the field `images`, is consumed.
         file: Becomes the archive; a form becomes a zip file, without compression.
         folder: Where the file lies.
-        settings: Limits on bytes, images and pauses.
+        settings: Limits on bytes, images, pauses and the pace.
+        threads: Those that write.
 
     Returns:
         Whether it was a form: then every file is meant to be an image, whatever its name.
 
     Raises:
         RequestTooLarge: More bytes, or more files in the form, than allowed.
-        StorageFull: The disk has no room for it.
+        StorageUnavailable: The disk has no room for it, or cannot be written.
         MalformedRequest: Not valid multipart, or a file whose name cannot be used.
         BrainMRIError: Other errors as in `receive_body`.
     """
-    if declared_length(request) > shutil.disk_usage(folder).free - _SPARE_BYTES:
-        raise _full(declared_length(request))
     deadline = Deadline.after(settings.bulk_timeout_s)
-    body = BodyLimits(settings.max_archive_bytes, settings.upload_idle_timeout_s, deadline)
+    body = BodyLimits(
+        settings.max_archive_bytes,
+        settings.upload_idle_timeout_s,
+        deadline,
+        min_bytes_per_s=settings.upload_min_bytes_per_s,
+    )
     share: Share = getattr(request.state, SHARE)
     is_form = content_type(request) == "multipart/form-data"
-    with _disk_errors(declared_length(request)):
+    with told_disk_errors():
+        if declared_length(request) > shutil.disk_usage(folder).free - _SPARE_BYTES:
+            raise _full(declared_length(request))
         if is_form:
             form = FormLimits(FIELD_OF_MANY, settings.max_archive_images, settings.max_archive_bytes)
             with _FormPacker(file) as packer:
-                through = _Thread(share).running
+                through = _Thread(share, threads).running
                 await hand_on_files(request, body, form, packer.begin, request_too_large, through)
         else:
-            await receive_body(request, body, _Thread(share).running(file.write))
-        await asyncio.to_thread(file.flush)
+            await receive_body(request, body, _Thread(share, threads).running(file.write))
+        await threads.run(file.flush)
     return is_form
 
 
 class _Thread:
     """Writes in a thread: a disk that is busy must not hold up the event loop."""
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, threads: Threads) -> None:
         self._share = share
+        self._threads = threads
 
     def running(self, write: Callable[[bytes], object]) -> Write:
         async def written(piece: bytes) -> None:
-            await asyncio.to_thread(write, piece)
+            await self._threads.run(write, piece)
             # It is on disk, and counts no more as held.
             self._share.give_back(len(piece))
 
@@ -105,7 +111,7 @@ class _FormPacker:
             self._sink = None
 
     def _check(self, name: str) -> None:
-        if not name or name.endswith("/") or len(name) > _MOST_NAME_CHARACTERS:
+        if not name or "\0" in name or name.endswith("/") or len(name) > _MOST_NAME_CHARACTERS:
             raise MalformedRequest(
                 f"A file of the form has the name {name[:80]!r}. Give each a name of its own, by which its row of"
                 " results is known.",
@@ -131,16 +137,6 @@ class _Member:
 
     def close(self) -> None:
         self._member.close()
-
-
-@contextmanager
-def _disk_errors(declared: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full(declared) from error
-        raise
 
 
 def _full(size: int) -> StorageFull:

@@ -1,6 +1,8 @@
 import asyncio
+import errno
 import io
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -268,6 +270,34 @@ def test_jobs_take_so_much_room_and_no_more(serve: Callable[..., None], png: Png
     serve(visit, started=False, max_jobs_bytes=most)
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "code"), [(errno.ENOSPC, 507, "storage_full"), (errno.EROFS, 503, "storage_unavailable")]
+)
+def test_a_disk_that_fails_under_an_upload_is_told_as_score_does_and_leaves_nothing(
+    serve: Callable[..., None],
+    png: Png,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    status: int,
+    code: str,
+) -> None:
+    async def visit(service: Service) -> None:
+        data = packed_zip({"a.png": png()})
+        with monkeypatch.context() as broken:
+
+            def fail(*_: object) -> None:
+                raise OSError(number, os.strerror(number))
+
+            broken.setattr("brainmri.http.jobs.receive_archive", fail)
+            response = await service.client.post("/jobs", content=data)
+            assert (response.status_code, code_of(response)) == (status, code)
+        assert list((tmp_path / "jobs").glob(".incoming-*")) == []
+        await service.make(data)
+
+    serve(visit, started=False)
+
+
 def test_jobs_expire(serve: Callable[..., None], png: Png, tmp_path: Path) -> None:
     async def visit(service: Service) -> None:
         identity = await service.make(packed_zip(four(png)))
@@ -365,7 +395,20 @@ def test_no_path_escapes_the_root(serve: Callable[..., None], root: Path, path: 
     serve(visit, started=False, jobs_input_root=root)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"path": 1}', b'{"path": "a", "b": 1}', b"[" * 60_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"path": 1}',
+        b'{"path": "a", "b": 1}',
+        b'{"path": "\\ud800"}',
+        b'{"\\ud800": "a"}',
+        b'{"path": "\xff"}',
+        b"[" * 60_000,
+    ],
+)
 def test_a_body_that_is_no_path_is_refused(serve: Callable[..., None], root: Path, content: bytes) -> None:
     async def visit(service: Service) -> None:
         headers = {"content-type": "application/json"}

@@ -193,15 +193,26 @@ def test_a_disk_without_room_is_answered_507_before_the_upload(ask: Ask, monkeyp
     assert (response.status_code, code_of(response)) == (507, "storage_full")
 
 
+@pytest.mark.parametrize("buffer", [1, 2**20], ids=["when it is written", "when it is flushed and closed"])
 def test_a_disk_that_fills_during_the_upload_is_answered_507(
-    ask: Ask, png: Png, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, png: Png, monkeypatch: pytest.MonkeyPatch, buffer: int
 ) -> None:
     def full(*_: object, **__: object) -> io.BufferedWriter:
-        return io.BufferedWriter(io.FileIO("/dev/full", "wb"), 1)
+        return io.BufferedWriter(io.FileIO("/dev/full", "wb"), buffer)
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     response = send(ask, packed_zip({"a.png": png()}))
     assert (response.status_code, code_of(response)) == (507, "storage_full")
+
+
+def test_a_spool_that_is_gone_is_answered_503_until_it_is_there_again(ask: Ask, png: Png, tmp_path: Path) -> None:
+    folder, data = tmp_path / "spool", packed_zip({"a.png": png()})
+    response = send(ask, data, spool_dir=folder)
+    assert (response.status_code, code_of(response)) == (503, "storage_unavailable")
+    assert "No such file or directory" in response.json()["error"]["message"]
+    assert str(folder) not in response.text
+    folder.mkdir()
+    assert send(ask, data, spool_dir=folder).status_code == 200
 
 
 def test_nothing_is_left_on_disk(ask: Ask, png: Png, tmp_path: Path) -> None:

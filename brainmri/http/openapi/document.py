@@ -15,12 +15,10 @@ from brainmri.model.contract import NOTICE
 from brainmri.web.schemas import (
     BatchBody,
     ErrorBody,
-    ExplainedPredictionBody,
     ModelDescription,
     ModelsBody,
     PredictionBody,
     ProtocolError,
-    V1Explanation,
     V1Model,
     V1Models,
     V1Prediction,
@@ -28,8 +26,6 @@ from brainmri.web.schemas import (
 
 _BODIES = (
     PredictionBody,
-    ExplainedPredictionBody,
-    V1Explanation,
     BatchBody,
     ErrorBody,
     ModelDescription,
