@@ -19,7 +19,7 @@ from brainmri.web.content_policy import CONTENT_POLICY
 SITE = Path(__file__).parent / "site"
 """`index.html`, and below `page/` everything that it loads."""
 
-FEATURES = {"explain": "/explain", "preview": "/preview", "report": "/report"}
+FEATURES = {"explain": "/explain", "preview": "/preview"}
 """What the page offers only where the server has a route for it."""
 
 MAX_SAMPLES = 24

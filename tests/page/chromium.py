@@ -9,7 +9,7 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -22,6 +22,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE_MS = 120_000  # a machine that trains beside the tests needs it
 DESKTOP: ViewportSize = {"width": 1366, "height": 860}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 NARROWEST: ViewportSize = {"width": 320, "height": 640}
@@ -30,8 +31,9 @@ NARROWEST: ViewportSize = {"width": 320, "height": 640}
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Runs the browser."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE_MS)
         try:
             yield browser
         finally:
@@ -42,6 +44,7 @@ def chromium() -> Iterator[Browser]:
 def tab(browser: Browser, url: str, size: ViewportSize = DESKTOP, **options: Any) -> Iterator[Page]:
     """Opens the page in a fresh profile; afterwards there must have been no script error and no blocked content."""
     with browser.new_context(viewport=size, accept_downloads=True, **options) as context:
+        context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -49,7 +52,7 @@ def tab(browser: Browser, url: str, size: ViewportSize = DESKTOP, **options: Any
             "console", lambda message: problems.append(message.text) if "Content Security" in message.text else None
         )
         page.goto(url)
-        page.wait_for_function("performance.getEntriesByName('interactive').length === 1")
+        page.wait_for_function("() => performance.getEntriesByName('interactive').length === 1")
         yield page
         assert problems == []
 
@@ -67,7 +70,7 @@ def give(page: Page, *files: dict[str, Any]) -> None:
     wait_for_answers(page)
 
 
-def wait_for_answers(page: Page, timeout_s: float = 60) -> None:
+def wait_for_answers(page: Page, timeout_s: float = 240) -> None:
     page.wait_for_function(
         "() => ['done', 'failed'].includes(document.querySelector('#result').dataset.state)"
         " && !document.querySelector('#many tr[data-state=waiting], #many tr[data-state=sending]')"

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from brainmri.bulk.rows import COLUMNS
 from brainmri.web.keys import edit_keys, new_key
-from tests.e2e.servers import Server, free_port, serving
+from tests.e2e.servers import free_port
 from tests.page.chromium import (
     CHROMIUM,
     NARROWEST,
@@ -27,7 +28,7 @@ from tests.page.chromium import (
     tab,
 )
 from tests.page.chromium import wait_for_answers as wait
-from tests.tiny import write_tiny_bundle
+from tests.page.service import service
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,14 +43,10 @@ TEXT: dict[str, Any] = {"name": "notes.txt", "mimeType": "text/plain", "buffer":
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose tiny model knows novelty, and is unsure below a confidence."""
-    folder = tmp_path_factory.mktemp("page")
-    # The score is 8.85 for the colours of a class and 10.1 for white: only white is novel.
-    bundle = folder / "models" / "brain_mri_xception"
-    write_tiny_bundle(bundle, folder, novelty_threshold=9.0, min_confidence=0.8)
-    with serving(folder) as running:
-        yield running
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service."""
+    with service(tmp_path_factory.mktemp("page")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +56,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    with tab(browser, str(server.client.base_url)) as opened:
+def page(browser: Browser, server: str) -> Iterator[Page]:
+    with tab(browser, server) as opened:
         yield opened
 
 
@@ -96,7 +93,7 @@ def test_every_pair_of_label_and_verdict_is_put_into_words(page: Page, answer: d
     assert words["sentence"] == sentence
 
 
-def test_the_bars_and_details_tell_the_numbers(page: Page, server: Server) -> None:
+def test_the_bars_and_details_tell_the_numbers(page: Page) -> None:
     give(page, picture(GLIOMA, "left.png"))
     bars = page.get_by_role("list", name="Probability of each class").get_by_role("listitem")
     assert bars.all_inner_texts() == [
@@ -180,11 +177,11 @@ def test_an_image_above_the_limit_is_not_sent(page: Page) -> None:
 
 
 def test_the_name_of_a_file_does_not_leave_the_browser(page: Page) -> None:
-    with page.expect_request("**/predict") as sent:
-        page.set_input_files("#file", picture(GLIOMA, "Jane Doe 1970.png"))  # type: ignore[arg-type]
-    body = sent.value.post_data_buffer or b""
-    assert b'name="image"; filename="image"' in body
-    assert b"Jane" not in body
+    script = """async () => {
+        const { upload } = await import("./page/api.js");
+        return [...upload(new File(["x"], "Jane Doe 1970.png")).body].map(([field, file]) => [field, file.name]);
+    }"""
+    assert page.evaluate(script) == [["image", "image"]]
 
 
 def test_pasting_and_dropping_are_ways_in(page: Page) -> None:
@@ -265,6 +262,23 @@ def test_selected_answers_are_saved_as_json(page: Page) -> None:
     assert results[1]["error"]["code"] == "image_unreadable"
 
 
+def test_a_report_holds_pictures_and_verdicts_and_needs_nothing_else(page: Page) -> None:
+    many(page)
+    report = saved(page, "Report")
+    assert report.count('<img src="data:image/jpeg;base64,') == 5
+    assert re.findall(r"<h2>(.*?)</h2>", report) == [
+        "Most like a glioma; 92 % sure.",
+        "Most like a meningioma; 92 % sure.",
+        "Not sure: glioma 42 %, meningioma 42 %.",
+        "This does not look like a brain MRI, so no class is given.",
+        "Most like a glioma; 92 % sure.",
+        "This file cannot be read as an image.",
+    ]
+    assert "Research use only." in report
+    assert "Model: brain_mri_xception 0.0.1, openvino-f32." in report
+    assert re.findall(r"<script|<link|src=\"(?!data:)", report) == []
+
+
 def test_images_are_removed(page: Page) -> None:
     many(page)
     page.get_by_label("Select all shown images").check()
@@ -295,9 +309,9 @@ def test_the_model_page_shows_facts_and_the_card(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [None, PHONE, NARROWEST], ids=["desktop", "phone", "narrowest"])
-def test_axe_finds_nothing_and_nothing_is_cut_off(browser: Browser, server: Server, size: Any, scheme: str) -> None:
+def test_axe_finds_nothing_and_nothing_is_cut_off(browser: Browser, server: str, size: Any, scheme: str) -> None:
     chosen = {} if size is None else {"size": size}
-    with tab(browser, str(server.client.base_url), color_scheme=scheme, **chosen) as page:
+    with tab(browser, server, color_scheme=scheme, **chosen) as page:
 
         def check(state: str) -> None:
             assert (state, accessibility_faults(page), overflows(page)) == (state, [], False)
@@ -318,8 +332,8 @@ def test_axe_finds_nothing_and_nothing_is_cut_off(browser: Browser, server: Serv
         check("model")
 
 
-def test_the_narrowest_window_at_four_times_the_text_cuts_nothing_off(browser: Browser, server: Server) -> None:
-    with tab(browser, str(server.client.base_url), {"width": 320, "height": 256}) as page:
+def test_the_narrowest_window_at_four_times_the_text_cuts_nothing_off(browser: Browser, server: str) -> None:
+    with tab(browser, server, {"width": 320, "height": 256}) as page:
         give(page, picture(GLIOMA))
         assert overflows(page) is False
         assert page.locator("footer").evaluate("footer => getComputedStyle(footer).position") == "static"
@@ -375,14 +389,14 @@ def test_a_server_that_warms_up_is_waited_for(page: Page) -> None:
     assert len(asked) == 3
 
 
-def test_the_page_says_that_the_model_warms_up_before_anything_is_sent(browser: Browser, server: Server) -> None:
+def test_the_page_says_that_the_model_warms_up_before_anything_is_sent(browser: Browser, server: str) -> None:
     with browser.new_context() as context:
         page = context.new_page()
         page.route("**/readyz", lambda route: route.fulfill(status=503))
-        page.goto(str(server.client.base_url))
+        page.goto(server)
         expect(page.locator("#server-state")).to_contain_text("The model is warming up")
         page.unroute("**/readyz")
-        expect(page.locator("#server-state")).to_have_text("", timeout=10_000)
+        expect(page.locator("#server-state")).to_have_text("")
 
 
 def test_without_a_connection_images_wait_and_go_on(page: Page) -> None:
@@ -398,7 +412,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_only(browser: Browser, tmp_path
     file = tmp_path / "keys"
     with edit_keys(file) as keys:
         secret, keys["ward-3"] = new_key("ward-3")
-    with serving(tmp_path, api_keys_file=str(file)) as guarded, tab(browser, str(guarded.client.base_url)) as page:
+    with service(tmp_path, api_keys_file=file) as guarded, tab(browser, guarded) as page:
         page.set_input_files("#file", picture(GLIOMA))  # type: ignore[arg-type]
         dialog = page.get_by_role("dialog", name="This server asks for an API key")
         expect(dialog).to_be_visible()
@@ -413,14 +427,14 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_only(browser: Browser, tmp_path
         assert page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [1, 0, ""]
 
 
-def test_a_server_that_restarts_in_the_middle_of_200_images_loses_none(browser: Browser, tmp_path: Path) -> None:
+def test_a_service_that_restarts_in_the_middle_of_200_images_loses_none(browser: Browser, tmp_path: Path) -> None:
     port = free_port()
-    with serving(tmp_path, http_port=port), tab_left_open(browser, f"http://127.0.0.1:{port}") as page:
+    with service(tmp_path, port) as address, tab_left_open(browser, address) as page:
         page.set_input_files("#file", [picture(GLIOMA, f"{n}.png") for n in range(200)])  # type: ignore[arg-type]
-        page.wait_for_function("document.querySelectorAll('#many tr[data-state=done]').length >= 40")
+        page.wait_for_function("() => document.querySelectorAll('#many tr[data-state=done]').length >= 40")
     assert page.locator("#many tr[data-state=done]").count() < 200
-    with serving(tmp_path, http_port=port):
-        wait(page, timeout_s=120)
+    with service(tmp_path, port):
+        wait(page)
         assert page.locator("#many tr[data-state=done]").count() == 200
         expect(page.locator("#many .totals")).to_have_text("Glioma: 200")
     page.context.close()
@@ -431,12 +445,12 @@ def tab_left_open(browser: Browser, url: str) -> Iterator[Page]:
     """As `tab`, but the page stays when its server ends."""
     page = browser.new_context().new_page()
     page.goto(url)
-    page.wait_for_function("performance.getEntriesByName('interactive').length === 1")
+    page.wait_for_function("() => performance.getEntriesByName('interactive').length === 1")
     yield page
 
 
-def test_the_page_is_small_fast_and_asks_nobody_else(browser: Browser, server: Server) -> None:
-    address = str(server.client.base_url)
+def test_the_page_is_small_fast_and_asks_nobody_else(browser: Browser, server: str) -> None:
+    address = server
     times = []
     for _ in range(3):
         with tab(browser, address) as page:

@@ -1,10 +1,11 @@
 /** Wires the page together. */
 
-import { config, json, loadConfig, setKey } from "./api.js";
+import { json, loadConfig, setKey } from "./api.js";
 import { byId } from "./dom.js";
 import { saveCsv, saveJson } from "./download.js";
 import { describe, listen } from "./intake.js";
 import { offerModels, showModel } from "./models.js";
+import { saveReport } from "./report.js";
 import { Result } from "./result.js";
 import { ServerState } from "./server_state.js";
 import { Table } from "./table.js";
@@ -12,7 +13,7 @@ import { MOST_IMAGES, Uploads } from "./uploads.js";
 import { counted } from "./words.js";
 
 const uploads = new Uploads();
-const result = new Result(byId("result"), uploads);
+const result = new Result(byId("result"), uploads, (item) => saveReport([item], byId("notice").textContent));
 const table = new Table(byId("many"), uploads, {
   open: (item) => {
     show(item);
@@ -20,6 +21,7 @@ const table = new Table(byId("many"), uploads, {
   },
   csv: async (items) => saveCsv(items, (await json("model").catch(() => null))?.input?.preprocessing_version ?? ""),
   json: (items) => saveJson(items, byId("notice").textContent),
+  report: (items) => saveReport(items, byId("notice").textContent),
 });
 
 function show(item) {

@@ -17,15 +17,18 @@ const SIGNS = {
 export class Result {
   #host;
   #uploads;
+  #report;
   #viewer = new Viewer();
-  #text = h("div", { class: "answer" });
+  #text = h("div", { class: "answer", tabindex: "-1" });
   #heat = h("div", { class: "heat", hidden: true });
   #frames = h("div", { class: "frames", hidden: true });
   #item = null;
   #drawnAs = "";
+  #toldAs = "";
 
-  /** @param {HTMLElement} host @param {import("./uploads.js").Uploads} uploads */
-  constructor(host, uploads) {
+  /** @param {HTMLElement} host @param {import("./uploads.js").Uploads} uploads @param {(item: any) => void} report Saves a report of one image. */
+  constructor(host, uploads, report) {
+    this.#report = report;
     this.#host = host;
     this.#uploads = uploads;
     host.append(this.#viewer.stage, this.#text, h("div", { class: "below" }, this.#frames, this.#heat, this.#viewer.tools));
@@ -43,7 +46,7 @@ export class Result {
     this.#host.hidden = !item;
     if (item === this.#item) return;
     this.#item = item;
-    this.#drawnAs = "";
+    this.#drawnAs = this.#toldAs = "";
     this.#viewer.reset();
     if (item) this.#update();
   }
@@ -51,10 +54,20 @@ export class Result {
   #update() {
     const item = this.#item;
     this.#host.dataset.state = item.state;
-    this.#text.replaceChildren(...this.#content(item));
+    this.#tell(item);
     this.#buildFrames(item);
     this.#buildHeat(item);
     this.#drawPicture(item);
+  }
+
+  /** Writes the answer anew only if it is another one, so that what a person has opened or reached stays. */
+  #tell(item) {
+    const as = [item.id, item.state, item.answer?.request_id, item.failure?.message, item.state !== "done" && this.#uploads.pause !== null].join(" ");
+    if (as === this.#toldAs) return;
+    this.#toldAs = as;
+    const inside = this.#text.contains(document.activeElement);
+    this.#text.replaceChildren(...this.#content(item));
+    if (inside) this.#text.focus({ preventScroll: true });
     if (item.state === "done") announce(`${item.name}: ${inWords(item.answer).sentence}`);
     if (item.state === "failed") announce(`${item.name}: ${errorWords(item.failure).title}.`);
   }
@@ -83,7 +96,8 @@ export class Result {
     }
     const words = inWords(item.answer);
     return [name, sentence(words.tone, words.sentence), h("p", { class: "more" }, words.more), bars(item.answer),
-      ...(item.answers.length > 1 ? [comparison(item.answers)] : []), details(item)];
+      ...(item.answers.length > 1 ? [comparison(item.answers)] : []), details(item),
+      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => this.#report(item) }, "Save a report"))];
   }
 
   #buildFrames(item) {

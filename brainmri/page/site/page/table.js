@@ -21,7 +21,7 @@ export class Table {
   /**
    * @param {HTMLElement} host
    * @param {import("./uploads.js").Uploads} uploads
-   * @param {{open: (item: any) => void, csv: (items: any[]) => void, json: (items: any[]) => void, report?: (items: any[]) => void}} actions
+   * @param {{open: (item: any) => void, csv: (items: any[]) => void, json: (items: any[]) => void, report: (items: any[]) => void}} actions
    */
   constructor(host, uploads, actions) {
     this.#host = host;
@@ -55,8 +55,8 @@ export class Table {
       remove: h("button", { type: "button", onclick: () => this.#remove() }, "Remove"),
     };
     const save = [h("button", { type: "button", onclick: () => this.#actions.csv(this.#target()) }, "CSV"),
-      h("button", { type: "button", onclick: () => this.#actions.json(this.#target()) }, "JSON")];
-    if (this.#actions.report) save.push(h("button", { type: "button", onclick: () => this.#actions.report(this.#target()) }, "Report"));
+      h("button", { type: "button", onclick: () => this.#actions.json(this.#target()) }, "JSON"),
+      h("button", { type: "button", onclick: () => this.#actions.report(this.#target()) }, "Report")];
     const heads = [["order", "File"], ["verdict", "Verdict"], ...LABELS.map((label) => [label, nameOf(label)])];
     const head = h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, parts.all),
       ...heads.map(([by, name]) => h("th", { scope: "col", role: "columnheader", "data-by": by, class: LABELS.includes(by) ? "number" : "" },
