@@ -18,6 +18,7 @@ from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.observer import Observer
 from brainmri.batching.schedule import Batching
 from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady
+from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction, Predictor, sample_image, stage_timings
 from brainmri.model.served import Models
 from brainmri.model.warm_up import warm_up
@@ -172,6 +173,7 @@ class Engine:
         *,
         predictor: Predictor | None = None,
         priority: Priority = Priority.INTERACTIVE,
+        explain: Explain | None = None,
     ) -> Prediction:
         """Answers for one encoded image.
 
@@ -180,17 +182,19 @@ class Engine:
             deadline: When the caller stops waiting.
             predictor: Which model; the default one if None.
             priority: Interactive work goes before bulk work.
+            explain: Asks for a heat map beside the prediction.
 
         Raises:
             NotReady: No model is loaded and warm, or the engine is draining.
             Overloaded: The queue is full, or the predicted wait exceeds the deadline.
             DeadlineExceeded: The deadline has passed.
             InvalidInput: The image is refused.
+            HeatMapUnavailable: A heat map is asked for, and the model carries none.
             InferenceFailed: The network failed on this image.
         """
-        predictor = self._answering(predictor)
+        predictor = self._answering(predictor, explain)
         with self._batcher.admit(predictor, 1, deadline, priority) as ticket:
-            return await self._predict(data, deadline, predictor, priority, ticket)
+            return await self._predict(data, deadline, predictor, priority, ticket, explain)
 
     async def predict_many(
         self,
@@ -199,6 +203,7 @@ class Engine:
         *,
         predictor: Predictor | None = None,
         priority: Priority = Priority.INTERACTIVE,
+        explain: Explain | None = None,
     ) -> list[Prediction | BrainMRIError]:
         """Answers for several encoded images, in order: each its own prediction, or its own error.
 
@@ -208,14 +213,14 @@ class Engine:
             NotReady, Overloaded, DeadlineExceeded: As in `predict`, before any image was decoded.
             MalformedRequest: More images than a request may hold.
         """
-        predictor = self._answering(predictor)
+        predictor = self._answering(predictor, explain)
         if not data:
             return []
         self._check_count(len(data))
 
         async def one(item: bytes, ticket: Ticket) -> Prediction | BrainMRIError:
             try:
-                return await self._predict(item, deadline, predictor, priority, ticket)
+                return await self._predict(item, deadline, predictor, priority, ticket, explain)
             except BrainMRIError as error:
                 if isinstance(error, DeadlineExceeded):
                     self._batcher.count_expired()
@@ -234,6 +239,7 @@ class Engine:
         *,
         predictor: Predictor | None = None,
         priority: Priority = Priority.INTERACTIVE,
+        explain: Explain | None = None,
     ) -> list[Prediction]:
         """Answers for model inputs, uint8 `[B, 299, 299, 3]`, in order; arguments and errors as in `predict`.
 
@@ -241,12 +247,12 @@ class Engine:
             MalformedRequest: Another shape or dtype, or more images than a request may hold.
         """
         start = time.perf_counter()
-        predictor = self._answering(predictor)
+        predictor = self._answering(predictor, explain)
         _check_images(predictor, images)
         self._check_count(len(images))
         async with _until(deadline):
             answer = await self._batcher.infer(predictor, images, deadline, priority)
-        return _predictions(predictor, answer, start, 0.0)
+        return _predictions(predictor, answer, start, 0.0, images, explain)
 
     def fail(self) -> None:
         """Says not alive from now on, because what surrounds the engine failed for good."""
@@ -273,19 +279,26 @@ class Engine:
         return answered
 
     async def _predict(
-        self, data: bytes, deadline: Deadline, predictor: Predictor, priority: Priority, ticket: Ticket
+        self,
+        data: bytes,
+        deadline: Deadline,
+        predictor: Predictor,
+        priority: Priority,
+        ticket: Ticket,
+        explain: Explain | None,
     ) -> Prediction:
         start = time.perf_counter()
         decode_s = 0.0
+        images = np.empty(0, np.uint8)
 
         def decode() -> NDArray[np.uint8]:
-            nonlocal decode_s
+            nonlocal decode_s, images
             begun = time.perf_counter()
             if deadline.remaining_s <= 0:
                 raise deadline.exceeded()
-            image = predictor.read(data)
+            images = predictor.read(data)[np.newaxis]
             decode_s = time.perf_counter() - begun
-            return image[np.newaxis]
+            return images
 
         async with _until(deadline):
             if priority is Priority.BULK:
@@ -295,15 +308,17 @@ class Engine:
                 answer = await ticket.infer(image)
             else:
                 answer = await ticket.decode_and_infer(decode, self._decoders)
-        return _predictions(predictor, answer, start, decode_s)[0]
+        return _predictions(predictor, answer, start, decode_s, images, explain)[0]
 
     async def _warm_decoders(self) -> None:
         loop, image = asyncio.get_running_loop(), sample_image()
         reads = [loop.run_in_executor(self._decoders, self.models.default.read, image) for _ in range(self._threads)]
         await asyncio.gather(*reads)
 
-    def _answering(self, predictor: Predictor | None) -> Predictor:
+    def _answering(self, predictor: Predictor | None, explain: Explain | None = None) -> Predictor:
         predictor = predictor or self.models.default
+        if explain is not None:
+            predictor.require_heat_maps(explain.label)
         if not self._rehearsed and not _rehearsing.get():
             raise NotReady("The model is warming up. Try again in a few seconds, or ask /readyz first.")
         return predictor
@@ -335,7 +350,14 @@ def _check_images(predictor: Predictor, images: NDArray[np.uint8]) -> None:
         )
 
 
-def _predictions(predictor: Predictor, answer: Answer, start: float, decode_s: float) -> list[Prediction]:
+def _predictions(
+    predictor: Predictor,
+    answer: Answer,
+    start: float,
+    decode_s: float,
+    images: NDArray[np.uint8],
+    explain: Explain | None,
+) -> list[Prediction]:
     """Returns the calibrated answers.
 
     Args:
@@ -343,9 +365,17 @@ def _predictions(predictor: Predictor, answer: Answer, start: float, decode_s: f
         answer: What the network said.
         start: When the request came, by `time.perf_counter`, in seconds.
         decode_s: How long decoding took, in seconds; all other time before the network was waiting.
+        images: What the network saw, uint8 `[B, 299, 299, 3]`.
+        explain: Whether to add heat maps.
     """
     timings = stage_timings(start, start + decode_s, answer.begun, answer.done)
     try:
-        return [predictor.answer(answer.output, row, timings) for row in range(len(answer.output.logits))]
+        predictions = [predictor.answer(answer.output, row, timings) for row in range(len(images))]
+        if explain is None:
+            return predictions
+        return [
+            predictor.explain(prediction, answer.output, row, images[row], explain)
+            for row, prediction in enumerate(predictions)
+        ]
     except ValueError as error:
         raise InferenceFailed("The network's answer for this request is not a number.") from error

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.pipeline import Pipeline, Shard, ShardRows
 from brainmri.bulk.row_tables import to_table
 from brainmri.bulk.rows import FAILED
@@ -34,6 +35,7 @@ class Work:
         decode_threads: At least 1.
         limits: What archives to refuse, and the largest file.
         retry: For reading.
+        heat_maps: Takes the heat map of each image; none are made without.
     """
 
     open_predictor: Open
@@ -41,6 +43,7 @@ class Work:
     decode_threads: int
     limits: ArchiveLimits
     retry: Retry
+    heat_maps: HeatMapFolder | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def run(work: Work, tasks: Connection, messages: Connection, marks: MutableSeque
         marks=marks,
         on_batch=lambda number, done: messages.send(Progress(number, done)),
         on_shard=lambda shard: messages.send(part_of(shard)),
+        heat_maps=work.heat_maps,
     )
     pipeline.run(lambda wait: _take(waiting, wait))
 

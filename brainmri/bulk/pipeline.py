@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.batching.batch_run import run_batch
+from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.items import Item
 from brainmri.bulk.rows import Row, answered, failed
 from brainmri.bulk.sources import Sources
@@ -89,9 +90,10 @@ class Pipeline:
         marks: One byte for each image of the shards under way.
         on_batch: Told after each batch: the shard's number, and how many images of it are done.
         on_shard: Gets the rows of each shard, once they are all there.
+        heat_maps: Takes the heat map of each image that is answered; none are made without.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each has a name
         self,
         predictor: Predictor,
         sources: Sources,
@@ -101,6 +103,7 @@ class Pipeline:
         marks: MutableSequence[int],
         on_batch: Callable[[int, int], None],
         on_shard: Callable[[ShardRows], None],
+        heat_maps: HeatMapFolder | None = None,
     ) -> None:
         self._predictor = predictor
         self._sources = sources
@@ -115,6 +118,7 @@ class Pipeline:
         self._marks = marks
         self._on_batch = on_batch
         self._on_shard = on_shard
+        self._heat_maps = heat_maps
         self._rows: list[Row] = []
 
     def run(self, take: Take) -> None:
@@ -201,4 +205,6 @@ class Pipeline:
         except ValueError as error:
             raise InferenceFailed("The network's answer for this image is not a number.") from error
         item = image.shard.items[image.position]
+        if self._heat_maps is not None:
+            self._heat_maps.write(item.id, self._predictor.heat_map(output, 0))
         return answered(item.id, item.path, image.sha256 or "", prediction)

@@ -13,6 +13,7 @@ from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.child import Work
 from brainmri.bulk.console import print_outcome
 from brainmri.bulk.finish import finish
+from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.join import require_same_run
 from brainmri.bulk.model import OpenBundle
 from brainmri.bulk.progress import RunProgress
@@ -26,6 +27,7 @@ from brainmri.bulk.supervisor import Supervisor
 from brainmri.errors import ScoringHopeless
 from brainmri.model import store
 from brainmri.model.bundle import Bundle, load_bundle
+from brainmri.model.explanation import require_explanation
 from brainmri.settings import Settings, load_settings
 
 SOME_FAILED, HOPELESS, INPUT_OUTPUT, INTERRUPTED = 1, 42, 74, 130
@@ -93,6 +95,9 @@ def run(  # noqa: PLR0913 -- the options of a command
     form: FormatOption = "parquet",
     report: ReportOption = False,
     labels_from: LabelsOption = None,
+    heatmaps: Annotated[
+        Path | None, typer.Option(help="Folder for the heat map of each answered image, ID.png in grey.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, if there is one.")] = False,
     strict: StrictOption = False,
     max_error_rate: Annotated[
@@ -115,13 +120,16 @@ def run(  # noqa: PLR0913 -- the options of a command
     """Score images; one row for each, a failed image is a row as well."""
     settings = load_settings()
     bundle = _bundle(settings)
+    if heatmaps is not None:
+        require_explanation(bundle.contract)
     share = Share(shard_index, num_shards)
     size = batch_size or settings.max_batch_size
     archives = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
     request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate)
     check(request)
     opener = OpenBundle.of(bundle, settings, size)
-    work = Work(opener, size, settings.decode_threads(), archives, Retry())
+    heat_maps = None if heatmaps is None else HeatMapFolder(heatmaps.absolute())
+    work = Work(opener, size, settings.decode_threads(), archives, Retry(), heat_maps)
     with (
         RunFolder(out).held(shard_index),
         RunProgress(Console(stderr=True)) as progress,

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from brainmri.batching.engine import Engine
 from brainmri.bulk.serving import Bulk
 from brainmri.http.documentation import document_route, unknown_route
+from brainmri.http.explain import explain_routes
 from brainmri.http.job_routes import job_routes
 from brainmri.http.kserve_v1 import v1_routes
 from brainmri.http.models import model_routes
@@ -54,6 +55,7 @@ def create_app(
         middleware = surroundings(settings, metrics, keys=None)
     routes: list[BaseRoute] = [
         *predict_routes(engine, metrics, settings),
+        *explain_routes(engine, metrics, settings),
         *score_routes(engine, metrics, settings, bulk, slots),
         *job_routes(engine, metrics, settings, bulk, slots),
         *model_routes(engine),

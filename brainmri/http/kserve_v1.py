@@ -1,8 +1,9 @@
-"""KServe's protocol V1, which is TensorFlow Serving's REST API: `POST /v1/models/NAME:predict`.
+"""KServe's protocol V1, which is TensorFlow Serving's REST API: `POST /v1/models/NAME:predict` and `:explain`.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,15 +15,27 @@ from starlette.routing import BaseRoute, Route
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop, Threads
 from brainmri.errors import BrainMRIError, NotReady
+from brainmri.http.explain import wanted_of
 from brainmri.http.instances import InstanceLimits, read_instances
 from brainmri.http.predict import json_response
+from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.answers import all_or_error
 from brainmri.web.body import BodyLimits, read_body
 from brainmri.web.call import Call, attend
-from brainmri.web.schemas import V1Model, V1Models, V1Prediction, V1Version, prediction_body
+from brainmri.web.schemas import (
+    ExplanationBody,
+    PredictionBody,
+    V1Explanation,
+    V1Model,
+    V1Models,
+    V1Prediction,
+    V1Version,
+    explanation_body,
+    prediction_body,
+)
 
 _THREADS = 2
 """They read bodies; the interpreter lets one go on at a time anyway."""
@@ -38,15 +51,26 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
 
     async def predict(request: Request) -> Response:
         call = Call.of(request, engine, settings, **request.path_params)
+        predictions = await answered(request, call, None)
+        return json_response(V1Prediction(predictions=_bodies(request, call, predictions)))
+
+    async def explain(request: Request) -> Response:
+        wanted = wanted_of(request)
+        call = Call.of(request, engine, settings, **request.path_params)
+        call.predictor.require_heat_maps(wanted.label)
+        predictions = await answered(request, call, wanted)
+        explanations = await attend(request, call.deadline, asyncio.to_thread(_explanations, predictions))
+        bodies = _bodies(request, call, predictions)
+        return json_response(V1Explanation(predictions=bodies, explanations=explanations))
+
+    async def answered(request: Request, call: Call, wanted: Explain | None) -> list[Prediction]:
         limits = BodyLimits(settings.max_request_bytes, settings.upload_idle_timeout_s, call.deadline)
         body = await read_body(request, limits)
-        work = _predict(engine, call, body, settings, threads)
+        work = _predict(engine, call, body, settings, threads, wanted)
         predictions = await attend(request, call.deadline, work)
         for prediction in predictions:
             metrics.observe_prediction(prediction)
-        request_id, notice = request.state.request_id, call.predictor.contract.notice
-        bodies = [prediction_body(prediction, request_id, notice) for prediction in predictions]
-        return json_response(V1Prediction(predictions=bodies))
+        return predictions
 
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
@@ -65,13 +89,26 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
     return [
         Route(_ONE + ":predict", predict, methods=["POST"]),
         Route(_ONE_VERSION + ":predict", predict, methods=["POST"]),
+        Route(_ONE + ":explain", explain, methods=["POST"]),
+        Route(_ONE_VERSION + ":explain", explain, methods=["POST"]),
         Route(_ALL, models, methods=["GET"]),
         Route(_ONE, model, methods=["GET"]),
         Route(_ONE_VERSION, model, methods=["GET"]),
     ]
 
 
-async def _predict(engine: Engine, call: Call, body: bytes, settings: Settings, threads: Threads) -> list[Prediction]:
+def _bodies(request: Request, call: Call, predictions: Sequence[Prediction]) -> list[PredictionBody]:
+    request_id, notice = request.state.request_id, call.predictor.contract.notice
+    return [prediction_body(prediction, request_id, notice) for prediction in predictions]
+
+
+def _explanations(predictions: Sequence[Prediction]) -> list[ExplanationBody]:
+    return [explanation_body(prediction.explained) for prediction in predictions]
+
+
+async def _predict(
+    engine: Engine, call: Call, body: bytes, settings: Settings, threads: Threads, wanted: Explain | None
+) -> list[Prediction]:
     """Answers for the encoded images, then for the tensors: the second may be refused when the first have been run."""
     side = call.predictor.contract.input.height
     limits = InstanceLimits(settings.max_request_images, settings.max_image_bytes, side)
@@ -79,19 +116,27 @@ async def _predict(engine: Engine, call: Call, body: bytes, settings: Settings, 
     instances = await threads.run(read_instances, body, limits, stop, stop=stop)
     images = [instance for instance in instances if isinstance(instance, bytes)]
     tensors = [instance for instance in instances if not isinstance(instance, bytes)]
-    from_images = iter(await _answer(engine, call, images))
-    from_tensors = iter(await _infer(engine, call, tensors))
+    from_images = iter(await _answer(engine, call, images, wanted))
+    from_tensors = iter(await _infer(engine, call, tensors, wanted))
     answers = [next(from_images if isinstance(instance, bytes) else from_tensors) for instance in instances]
     return all_or_error(answers, "Instance {}".format)
 
 
-async def _answer(engine: Engine, call: Call, images: list[bytes]) -> Sequence[Prediction | BrainMRIError]:
+async def _answer(
+    engine: Engine, call: Call, images: list[bytes], wanted: Explain | None
+) -> Sequence[Prediction | BrainMRIError]:
     if not images:
         return []
-    return await engine.predict_many(images, call.deadline, predictor=call.predictor, priority=call.priority)
+    return await engine.predict_many(
+        images, call.deadline, predictor=call.predictor, priority=call.priority, explain=wanted
+    )
 
 
-async def _infer(engine: Engine, call: Call, tensors: list[NDArray[np.uint8]]) -> Sequence[Prediction]:
+async def _infer(
+    engine: Engine, call: Call, tensors: list[NDArray[np.uint8]], wanted: Explain | None
+) -> Sequence[Prediction]:
     if not tensors:
         return []
-    return await engine.infer(np.stack(tensors), call.deadline, predictor=call.predictor, priority=call.priority)
+    return await engine.infer(
+        np.stack(tensors), call.deadline, predictor=call.predictor, priority=call.priority, explain=wanted
+    )

@@ -1,26 +1,26 @@
 """Encoded bytes to 8-bit pixels, with every limit checked before the expensive step."""
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from brainmri.errors import EmptyImage, ExtremeAspect, ImageTooLarge, ImageUnreadable, InvalidInput
+from brainmri.errors import ImageUnreadable, InvalidInput, MalformedRequest
+from brainmri.imaging.formats import PICTURE_FORMATS, is_png, png_significant_bits, unknown_format
+from brainmri.imaging.greys import declared_scaling, finite, scaling_of
 from brainmri.imaging.hostile import (
     MAX_JPEG_SCANS,
+    MAX_READS_TO_COUNT,
     MAX_READS_TO_LOAD,
     MAX_READS_TO_OPEN,
     CountedReads,
     has_too_many_scans,
-    tile_pixels,
 )
-from brainmri.imaging.pixels import pixels_of
-
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
-MOST_PIXELS = 178_956_970
-"""Pillow refuses more by itself (twice its `MAX_IMAGE_PIXELS`), whatever our own limit says."""
+from brainmri.imaging.limits import DecodeLimits
+from brainmri.imaging.picture import DEFAULT_ASK, Ask, Header, Picture, SourceImage
+from brainmri.imaging.pixels import Converted, pixels_of, scaled_greys
+from brainmri.imaging.tiff import WideTiff, libtiff_complaints, tile_pixels, wide_tiff
 
 # Pillow warns about damaged metadata in words taken from the file. Shown, they would fill a server's log, and
 # Python would remember each text for ever; with -W error they would fail the request. `catch_warnings` swaps the
@@ -28,114 +28,138 @@ MOST_PIXELS = 178_956_970
 # and for Pillow's own modules only, is safe: the price is that importing this module silences them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-
-@dataclass(frozen=True)
-class DecodeLimits:
-    """What `decode` refuses.
-
-    Attributes:
-        max_bytes: Largest encoded image, in bytes.
-        max_pixels: Largest width times height, in pixels; read from the header, before decoding.
-        max_aspect: Largest ratio of the longer to the shorter side.
-        min_side: Smallest width and height, in pixels.
-    """
-
-    max_bytes: int = 16 * 2**20
-    max_pixels: int = 50_000_000
-    max_aspect: float = 8.0
-    min_side: int = 16
-
-    def __post_init__(self) -> None:
-        """Rejects limits that `decode` could not hold."""
-        if min(self.max_bytes, self.max_pixels, self.min_side) < 1 or self.max_aspect < 1:
-            raise ValueError(f"Every limit must be at least 1: {self}.")
-        if self.max_pixels > MOST_PIXELS:
-            raise ValueError(f"max_pixels is {self.max_pixels}; at most {MOST_PIXELS} can be decoded. Lower it.")
-
-
 DEFAULT_LIMITS = DecodeLimits()
+
+_FORMATS_OF_PAGES = ("TIFF", "MPO")
+"""Formats whose pages are independent. A frame of a GIF or WebP needs all that come before it."""
+
+_DAMAGED = (
+    "The image is truncated, damaged or of an unsupported kind and cannot be decoded completely."
+    " Send the whole, intact file, in grey or RGB."
+)
 
 
 def decode(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
-    """Decodes one image: the first frame, upright, 8 bits a channel, without transparency.
+    """Decodes one image; arguments and errors as in `read_picture`.
+
+    Returns:
+        uint8 pixels in [0, 255], `[H, W]` for a grey source and `[H, W, 3]` (RGB) otherwise.
+    """
+    return read_picture(data, limits).pixels
+
+
+def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, ask: Ask = DEFAULT_ASK) -> Picture:
+    """Decodes one image: one frame, upright, 8 bits a channel, without transparency.
 
     A grey source stays one channel: resizing it costs a third of three equal ones, and gives the same. WebP knows
     no grey, and a palette counts as colour: both give three channels, equal where the picture is grey.
 
     Args:
-        data: A whole JPEG, PNG, BMP, TIFF, WebP or GIF file.
+        data: A whole file of one of the formats.
         limits: What to refuse.
-
-    Returns:
-        uint8 pixels in [0, 255], `[H, W]` for a grey source and `[H, W, 3]` (RGB) otherwise.
+        ask: Which frame.
 
     Raises:
         EmptyImage: `data` is empty.
         ImageTooLarge: More bytes or pixels than allowed.
         ExtremeAspect: Too small, or too long and thin.
         ImageUnreadable: Not one of the formats, truncated or damaged.
+        MalformedRequest: The file has no such frame.
     """
-    _check_bytes(data, limits)
-    file = CountedReads(data, MAX_READS_TO_OPEN)
+    limits.check_bytes(data)
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            _check_geometry(image, limits)
-            if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
-                raise ImageUnreadable(
-                    f"The JPEG has more than {MAX_JPEG_SCANS} scans. Save it again as a plain JPEG or PNG.",
-                    limit=f"{MAX_JPEG_SCANS} scans",
-                )
-            file.allow(MAX_READS_TO_LOAD)
-            image.load()
-            return pixels_of(image)
+        with libtiff_complaints() as complaints:
+            picture = _read_picture(data, limits, ask)
+        if complaints.errors:
+            raise ImageUnreadable(_DAMAGED)
+        return picture
     except (InvalidInput, MemoryError):
         # A lack of memory is the server's fault, not the image's.
         raise
     except UnidentifiedImageError as error:
-        raise ImageUnreadable(
-            f"The upload is not a readable image. Send one of {', '.join(FORMATS)}.",
-            limit=", ".join(FORMATS),
-        ) from error
+        raise unknown_format(data) from error
     except Image.DecompressionBombError as error:
-        raise _too_many_pixels("too many", limits) from error
+        raise limits.too_many_pixels("too many") from error
     except Exception as error:
         # Pillow documents no list of what its decoders raise for damaged input; fuzzing finds a dozen types.
-        raise ImageUnreadable(
-            "The image is truncated, damaged or of an unsupported kind and cannot be decoded completely."
-            " Send the whole, intact file, in grey or RGB."
-        ) from error
+        raise ImageUnreadable(_DAMAGED) from error
 
 
-def _check_bytes(data: bytes, limits: DecodeLimits) -> None:
-    if not data:
-        raise EmptyImage("The image is empty (0 bytes). Send the file's content.")
-    if len(data) > limits.max_bytes:
-        raise ImageTooLarge(
-            f"The image has {len(data)} bytes; at most {limits.max_bytes} are accepted. Send a smaller file.",
-            limit=f"{limits.max_bytes} bytes",
+def _read_picture(data: bytes, limits: DecodeLimits, ask: Ask) -> Picture:
+    wide = wide_tiff(data)
+    file = CountedReads(data if wide is None else wide.data, MAX_READS_TO_OPEN)
+    with Image.open(file, formats=PICTURE_FORMATS) as image:
+        frame = _choose_page(image, ask)
+        header_of(image, limits, wide)
+        if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
+            raise ImageUnreadable(
+                f"The JPEG has more than {MAX_JPEG_SCANS} scans. Save it again as a plain JPEG or PNG.",
+                limit=f"{MAX_JPEG_SCANS} scans",
+            )
+        mode = image.mode if wide is None or not wide.as_bytes else f"{'F' if wide.number else 'L'};{wide.bits}"
+        file.allow(MAX_READS_TO_LOAD)
+        image.load()
+        converted = _converted(image, wide, png_significant_bits(data) if is_png(data) else None)
+        file.allow(MAX_READS_TO_COUNT)
+        source = SourceImage(
+            format=image.format or "",
+            mode=mode,
+            bits=converted.bits,
+            frames=_count_pages(image),
+            frame=frame,
+            scaling=converted.scaling,
         )
+        return Picture(converted.pixels, source)
 
 
-def _too_many_pixels(pixels: int | str, limits: DecodeLimits) -> ImageTooLarge:
-    return ImageTooLarge(
-        f"The image has {pixels} pixels; at most {limits.max_pixels} are accepted. Scale it down first.",
-        limit=f"{limits.max_pixels} pixels",
+def header_of(image: Image.Image, limits: DecodeLimits, wide: WideTiff | None = None) -> Header:
+    """Returns what an opened file declares, before it is decoded.
+
+    Args:
+        image: Opened and not loaded.
+        limits: What to refuse.
+        wide: The rewritten file behind `image`, if it is one.
+
+    Raises:
+        ImageTooLarge: More pixels than allowed.
+        ExtremeAspect: Too small, or too long and thin.
+    """
+    width, height = (image.width if wide is None else wide.width), image.height
+    limits.check_geometry(width, height, tile_pixels(image))
+    sample_bytes = (
+        2 if (wide and wide.as_bytes) or image.mode.startswith("I;16") else 4 if image.mode in ("I", "F") else 1
     )
+    return Header(width, height, len(image.getbands()), sample_bytes, frames=None)
 
 
-def _check_geometry(image: Image.Image, limits: DecodeLimits) -> None:
-    size = width, height = image.size
-    pixels = max(width * height, tile_pixels(image))
-    if pixels > limits.max_pixels:
-        raise _too_many_pixels(pixels, limits)
-    if min(size) < limits.min_side:
-        raise ExtremeAspect(
-            f"The image is {width}x{height} pixels; each side needs at least {limits.min_side}. Send the whole slice.",
-            limit=f"{limits.min_side} pixels a side",
+def _converted(image: Image.Image, wide: WideTiff | None, declared_bits: int | None) -> Converted:
+    min_is_white = wide is not None and wide.min_is_white
+    if wide is None or not wide.as_bytes:
+        return pixels_of(image, declared_bits, min_is_white=min_is_white)
+    samples = finite(wide.unpack(np.asarray(image)))
+    scaling = scaling_of(samples) if wide.number else declared_scaling(wide.bits)
+    return scaled_greys(samples, scaling, min_is_white=min_is_white)
+
+
+def _choose_page(image: Image.Image, ask: Ask) -> int:
+    if not ask.frame:
+        return 0
+    pages = _count_pages(image)
+    if image.format not in _FORMATS_OF_PAGES:
+        raise MalformedRequest(
+            f"Frame {ask.frame} was asked for; of a {image.format} file only frame 0 is read. Send DICOM or TIFF, or"
+            " the frame as a picture of its own."
         )
-    if max(size) > limits.max_aspect * min(size):
-        raise ExtremeAspect(
-            f"The image is {width}x{height} pixels; the longer side may be at most {limits.max_aspect:g} times"
-            " the shorter one. Send a single slice.",
-            limit=f"aspect {limits.max_aspect:g}",
+    if pages is None or ask.frame >= pages:
+        raise MalformedRequest(
+            f"Frame {ask.frame} was asked for; the file has {pages or 1}, counted from 0.", limit=f"{pages or 1} frames"
         )
+    image.seek(ask.frame)
+    return ask.frame
+
+
+def _count_pages(image: Image.Image) -> int | None:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # noqa: BLE001 -- what comes after the frame that was read may be damaged in any way
+        return None

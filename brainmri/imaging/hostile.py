@@ -2,9 +2,6 @@
 
 import io
 import re
-from typing import Any
-
-from PIL import Image
 
 MAX_JPEG_SCANS = 32
 """A progressive JPEG has about 10 scans, each a pass over all pixels: 200 in a 207 KB file took 8.9 s."""
@@ -13,13 +10,15 @@ MAX_JPEG_MARKERS = 10_000
 MAX_READS_TO_OPEN = 10_000
 """Ordinary files need tens. 16 MiB of empty PNG chunks took 6 s, of tiny EXIF segments over 40 s."""
 
+MAX_READS_TO_COUNT = 100_000
+"""The frames of a GIF are found by walking all of its blocks, of 255 bytes each."""
+
 MAX_READS_TO_LOAD = 1_000_000
 """A run-length encoded BMP is read run by run; 16 MiB of PNG in 8 KiB chunks needs 8,000 reads."""
 
 # Any JPEG marker but a stuffed zero, a restart (RST0 to RST7) or a fill byte.
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
 class CountedReads(io.BytesIO):
@@ -63,13 +62,3 @@ def has_too_many_scans(jpeg: bytes) -> bool:
         if marker not in (_SOI, _TEM):
             at += int.from_bytes(jpeg[at : at + 2], "big")
     return True
-
-
-def tile_pixels(image: Image.Image) -> int:
-    """Returns the pixels of one tile of a tiled TIFF, or 0.
-
-    A tile is decoded as a whole: one of 46000x46000 in a 64x64 image of 1 MB took 2.1 GB of memory.
-    """
-    tags: Any = getattr(image, "tag_v2", {})
-    sides = [tags.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
-    return int(sides[0]) * int(sides[1])

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from brainmri.errors import InvalidBundle, MalformedRequest
+from brainmri.errors import HeatMapUnavailable, InvalidBundle, MalformedRequest
 from brainmri.imaging import SIDE
 from brainmri.model.bundle import Bundle
-from brainmri.model.contract import LABELS
+from brainmri.model.contract import LABELS, Contract
 
 _ARRAYS = ("bias", "kernel")
 
@@ -36,6 +36,30 @@ class HeatMap:
     def enlarged(self) -> NDArray[np.float32]:
         """Returns the map at the size of the network's input, float32 `[299, 299]`."""
         return enlarge(self.cells)
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Asks for a heat map beside a prediction.
+
+    Attributes:
+        label: Which class; the most probable one if None.
+    """
+
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A heat map and what it lies over.
+
+    Attributes:
+        heat_map: The evidence.
+        pixels: What the network saw, uint8 `[299, 299, 3]`.
+    """
+
+    heat_map: HeatMap
+    pixels: NDArray[np.uint8]
 
 
 class Head:
@@ -98,6 +122,19 @@ class Head:
 def write_head(path: Path, bias: NDArray[np.float32], kernel: NDArray[np.float32]) -> None:
     """Writes what `Head.read` reads."""
     np.savez(path, bias=bias, kernel=kernel)
+
+
+def require_explanation(contract: Contract) -> None:
+    """Compares a contract with what heat maps need.
+
+    Raises:
+        HeatMapUnavailable: The model carries none.
+    """
+    if contract.explanation is None:
+        raise HeatMapUnavailable(
+            f"The model {contract.tag} carries no heat map. Ask a model whose contract has an `explanation`,"
+            " or export this one again."
+        )
 
 
 def require_label(label: str) -> None:

@@ -4,18 +4,26 @@ import contextlib
 import io
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from brainmri.errors import HeatMapUnavailable, ImageUnreadable, InvalidBundle
+from brainmri.errors import ImageUnreadable, InvalidBundle
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE, DecodeLimits, decode, to_tensor
 from brainmri.model.bundle import Bundle
 from brainmri.model.calibration import probabilities
 from brainmri.model.contract import Contract
-from brainmri.model.explanation import Head, HeatMap, open_head, require_label
+from brainmri.model.explanation import (
+    Explain,
+    Explanation,
+    Head,
+    HeatMap,
+    open_head,
+    require_explanation,
+    require_label,
+)
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE, NoveltyDetector, Policy, open_detector
 from brainmri.model.runtimes.runtime import Choice, Output, Runtime, RuntimeInfo, choose, open_runtime, require_package
 from brainmri.settings import Settings
@@ -44,6 +52,7 @@ class Prediction:
         in_distribution: Whether `novelty` is at most the contract's threshold. None without a detector.
         model: Which model answered.
         timings_ms: Stage to milliseconds: `decode`, `queue`, `inference`, `total`.
+        explanation: Where the network looked; None unless it was asked for.
     """
 
     label: str | None
@@ -54,6 +63,14 @@ class Prediction:
     in_distribution: bool | None
     model: ModelIdentity
     timings_ms: Mapping[str, float]
+    explanation: Explanation | None = None
+
+    @property
+    def explained(self) -> Explanation:
+        """The explanation of a prediction for which one was asked."""
+        if self.explanation is None:
+            raise ValueError("No explanation was asked for.")
+        return self.explanation
 
 
 class Predictor:
@@ -183,11 +200,7 @@ class Predictor:
             HeatMapUnavailable: The model carries none.
             MalformedRequest: No such class.
         """
-        if self._head is None:
-            raise HeatMapUnavailable(
-                f"The model {self.contract.tag} carries no heat map. Ask a model whose contract has an `explanation`,"
-                " or export this one again."
-            )
+        require_explanation(self.contract)
         if label is not None:
             require_label(label)
 
@@ -216,18 +229,40 @@ class Predictor:
     def _label_if_novel(self, label: str) -> str | None:
         return {"abstain": None, "no_tumor": "notumor", "pass": label}[self._policy]
 
-    def predict(self, data: bytes) -> Prediction:
+    def explain(
+        self, prediction: Prediction, output: Output, row_number: int, pixels: NDArray[np.uint8], wanted: Explain
+    ) -> Prediction:
+        """Returns the answer for image `row_number` with its explanation; errors as in `heat_map`.
+
+        Args:
+            prediction: From `answer`.
+            output: Of this predictor.
+            row_number: Which image.
+            pixels: That image, uint8 `[299, 299, 3]`.
+            wanted: What is asked for.
+        """
+        return replace(prediction, explanation=Explanation(self.heat_map(output, row_number, wanted.label), pixels))
+
+    def predict(self, data: bytes, explain: Explain | None = None) -> Prediction:
         """Answers for one encoded image, in the calling thread.
+
+        Args:
+            data: The bytes of an image file.
+            explain: Asks for a heat map.
 
         Raises:
             InvalidInput: The image is refused.
+            HeatMapUnavailable, MalformedRequest: As in `heat_map`.
         """
+        if explain is not None:
+            self.require_heat_maps(explain.label)
         start = time.perf_counter()
         tensor = self.read(data)
         decoded = time.perf_counter()
         output = self.infer(tensor[np.newaxis])
         done = time.perf_counter()
-        return self.answer(output, 0, stage_timings(start, decoded, decoded, done))
+        prediction = self.answer(output, 0, stage_timings(start, decoded, decoded, done))
+        return prediction if explain is None else self.explain(prediction, output, 0, tensor, explain)
 
     def warm_up(self) -> None:
         """Runs every stage once, so that the first request does not pay for lazy initialisation."""

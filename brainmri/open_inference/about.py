@@ -40,7 +40,7 @@ def metadata(engine: Engine, model: ServedModel) -> dict[str, Any]:
         "versions": [other.version for other in served_models(engine) if other.name == model.name],
         "platform": model.predictor.runtime_info.name,
         "inputs": [model.input.metadata()],
-        "outputs": [output.metadata() for output in model.outputs],
+        "outputs": [output.metadata() for output in (*model.outputs, *model.optional_outputs)],
     }
 
 
@@ -60,7 +60,7 @@ def configuration(model: ServedModel, settings: Settings) -> dict[str, Any]:
                 "format": "FORMAT_NHWC" if model.kind is Kind.TENSOR else "FORMAT_NONE",
             }
         ],
-        "output": [_config(output) for output in model.outputs],
+        "output": [_config(output) for output in (*model.outputs, *model.optional_outputs)],
         "dynamic_batching": {
             "preferred_batch_size": [settings.max_batch_size],
             "max_queue_delay_microseconds": round(settings.batch_wait_ms * 1e3),

@@ -13,7 +13,14 @@ from brainmri.errors import BrainMRIError, MalformedRequest, Overloaded
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.models import Kind, ServedModel, TensorSpec
-from brainmri.open_inference.outputs import OutputTensor, WantedOutput, all_outputs, check_outputs, make_output
+from brainmri.open_inference.outputs import (
+    OutputTensor,
+    WantedOutput,
+    all_outputs,
+    check_outputs,
+    explain_of,
+    make_output,
+)
 from brainmri.open_inference.statistics import statistics_of
 from brainmri.open_inference.tensors import Tensor, check_tensor, files, pixels
 from brainmri.settings import Settings
@@ -118,7 +125,9 @@ class DataPlane:
             images = pixels(tensor) if cheap else await self.threads.run(pixels, tensor)
             return await self.engine.infer(images, deadline, predictor=model.predictor, priority=priority)
         encoded = files(tensor) if cheap else await self.threads.run(files, tensor)
-        results = await self.engine.predict_many(encoded, deadline, predictor=model.predictor, priority=priority)
+        results = await self.engine.predict_many(
+            encoded, deadline, predictor=model.predictor, priority=priority, explain=explain_of(request.outputs)
+        )
         return all_or_error(results, "Element {} of the input".format)
 
 

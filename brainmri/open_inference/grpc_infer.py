@@ -74,12 +74,20 @@ def _output(wanted: Any) -> WantedOutput:
         return WantedOutput(wanted.name)
     _refuse_shared_memory(wanted.parameters)
     classes = _integer(wanted.parameters, "classification") if "classification" in wanted.parameters else None
-    return WantedOutput(wanted.name, classes)
+    return WantedOutput(wanted.name, classes, _text(wanted.parameters, "label"))
 
 
 def _refuse_shared_memory(parameters: Any) -> None:
     if parameters and "shared_memory_region" in parameters:
         raise MalformedRequest("Shared memory is not offered. Send tensors in the message.")
+
+
+def _text(parameters: Any, name: str) -> str | None:
+    if name not in parameters:
+        return None
+    if parameters[name].WhichOneof("parameter_choice") != "string_param":
+        raise MalformedRequest(f"The parameter {name} must be a text (string_param).")
+    return str(parameters[name].string_param)
 
 
 def _integer(parameters: Any, name: str) -> int:

@@ -12,6 +12,7 @@ INPUT = "image"
 PROBABILITIES = "probabilities"
 LABEL = "label"
 NOVELTY = "novelty"
+HEAT_MAP = "heatmap"
 
 _IMAGE_SUFFIX = "_image"
 
@@ -64,6 +65,14 @@ class ServedModel:
             return TensorSpec(INPUT, "BYTES", (-1, 1))
         spec = self.predictor.contract.input
         return TensorSpec(INPUT, "UINT8", (-1, spec.height, spec.width, spec.channels))
+
+    @property
+    def optional_outputs(self) -> tuple[TensorSpec, ...]:
+        """What is answered only when it is asked for: the heat maps of image files, in cells, where there are any."""
+        explanation = self.predictor.contract.explanation
+        if self.kind is Kind.TENSOR or explanation is None:
+            return ()
+        return (TensorSpec(HEAT_MAP, "FP32", (-1, explanation.rows, explanation.columns)),)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:

@@ -7,23 +7,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.errors import MalformedRequest
+from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction
 from brainmri.open_inference.binary import pack_elements
 from brainmri.open_inference.classification import classify
-from brainmri.open_inference.models import LABEL, NOVELTY, PROBABILITIES, ServedModel
+from brainmri.open_inference.models import HEAT_MAP, LABEL, NOVELTY, PROBABILITIES, Kind, ServedModel
 
 
 @dataclass(frozen=True)
 class WantedOutput:
-    """An output that the client asks for; `classes` above 0 asks for the best classes in words."""
+    """An output that the client asks for.
+
+    Attributes:
+        name: Of the output.
+        classes: Above 0 asks for the best classes in words.
+        label: The class whose heat map is asked for; the most probable one if None.
+    """
 
     name: str
     classes: int | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """An output: float32 `[B, n]`, or rows of BYTES elements."""
+    """An output: float32 `[B, n]` or `[B, h, w]`, or rows of BYTES elements."""
 
     name: str
     values: NDArray[np.float32] | list[list[bytes]]
@@ -35,7 +43,9 @@ class OutputTensor:
 
     @property
     def shape(self) -> list[int]:
-        """`[B, n]`."""
+        """`[B, n]` or `[B, h, w]`."""
+        if isinstance(self.values, np.ndarray):
+            return list(self.values.shape)
         return [len(self.values), len(self.values[0])]
 
     def elements(self) -> list[bytes]:
@@ -50,7 +60,7 @@ class OutputTensor:
 
 
 def all_outputs(model: ServedModel) -> list[WantedOutput]:
-    """Returns every output of a model, as they are, in order."""
+    """Returns every output of a model but the optional ones, as they are, in order."""
     return [WantedOutput(output.name) for output in model.outputs]
 
 
@@ -58,12 +68,18 @@ def check_outputs(outputs: Sequence[WantedOutput], model: ServedModel) -> None:
     """Checks what the client asks for.
 
     Raises:
-        MalformedRequest: The model has no such output, it cannot be classified, or it is asked for twice.
+        MalformedRequest: The model has no such output, it cannot be classified, or it is asked for twice; a label
+            that there is not.
+        HeatMapUnavailable: Heat maps are asked for, and the model carries none.
     """
     if len({wanted.name for wanted in outputs}) < len(outputs):
         raise MalformedRequest("An output is asked for twice. Ask for each one once.")
-    known = [output.name for output in model.outputs]
+    known = [output.name for output in (*model.outputs, *model.optional_outputs)]
     for wanted in outputs:
+        if wanted.name == HEAT_MAP and model.kind is Kind.FILES:
+            model.predictor.require_heat_maps(wanted.label)
+        elif wanted.label is not None:
+            raise MalformedRequest(f"Only the output {HEAT_MAP!r} has a parameter label, not {wanted.name[:80]!r}.")
         if wanted.name not in known:
             raise MalformedRequest(
                 f"The model has no output {wanted.name[:80]!r}. Ask for one of {', '.join(known)}.",
@@ -75,6 +91,11 @@ def check_outputs(outputs: Sequence[WantedOutput], model: ServedModel) -> None:
             raise MalformedRequest(f"The parameter classification is {wanted.classes}; it must be at least 1.")
 
 
+def explain_of(outputs: Sequence[WantedOutput]) -> Explain | None:
+    """Returns which heat maps checked outputs ask for; None if none do."""
+    return next((Explain(wanted.label) for wanted in outputs if wanted.name == HEAT_MAP), None)
+
+
 def make_output(wanted: WantedOutput, model: ServedModel, predictions: Sequence[Prediction]) -> OutputTensor:
     """Returns one checked output for at least one prediction."""
     if wanted.name == LABEL:
@@ -84,6 +105,8 @@ def make_output(wanted: WantedOutput, model: ServedModel, predictions: Sequence[
     if wanted.name == NOVELTY:
         scores = [np.nan if prediction.novelty is None else prediction.novelty for prediction in predictions]
         return OutputTensor(NOVELTY, np.array(scores, np.float32)[:, np.newaxis])
+    if wanted.name == HEAT_MAP:
+        return OutputTensor(HEAT_MAP, np.stack([prediction.explained.heat_map.cells for prediction in predictions]))
     rows = np.array([list(prediction.probabilities.values()) for prediction in predictions], np.float32)
     if wanted.classes is None:
         return OutputTensor(PROBABILITIES, rows)

@@ -36,6 +36,7 @@ class OutputParameters(BaseModel):
 
     binary_data: StrictBool | None = None
     classification: Int64 | None = None
+    label: str | None = None
     shared_memory_region: object = None
 
 

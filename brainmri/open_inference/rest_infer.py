@@ -14,7 +14,7 @@ from brainmri.open_inference.dataplane import InferRequest, priority_of
 from brainmri.open_inference.models import INPUT, Kind, ServedModel
 from brainmri.open_inference.numbers import Numbers, take_numbers
 from brainmri.open_inference.outputs import OutputTensor, WantedOutput
-from brainmri.open_inference.rest_header import Header, Input, parse_header
+from brainmri.open_inference.rest_header import Header, Input, Output, parse_header
 from brainmri.open_inference.tensors import Tensor
 
 LARGE_JSON = 65536
@@ -61,12 +61,16 @@ def parse_request(model: ServedModel, body: bytes, header_length: int | None, st
     token = secrets.token_hex(16)
     document, numbers = take_numbers(body if length == len(body) else bytes(view[:length]), token, stop)
     header = parse_header(document)
-    outputs = [WantedOutput(output.name, output.parameters.classification) for output in header.outputs]
+    outputs = [_wanted(output) for output in header.outputs]
     parameters = header.parameters
     infer = InferRequest(
         model, _inputs(header, numbers, view[length:]), outputs, parameters.timeout, priority_of(parameters.priority)
     )
     return RestRequest(infer, header.id, _binary_outputs(model, header))
+
+
+def _wanted(output: Output) -> WantedOutput:
+    return WantedOutput(output.name, output.parameters.classification, output.parameters.label)
 
 
 def _whole_body(model: ServedModel, body: bytes) -> Tensor:

@@ -10,7 +10,9 @@ from brainmri.batching.engine import Engine
 from brainmri.errors import BrainMRIError
 from brainmri.web.failures import failure
 
-_WORK = re.compile(r"/predict|/predict_batch|/v1/models/[^/]+(/versions/[^/]+)?:predict|/v2/models/.+/infer")
+_WORK = re.compile(
+    r"/predict|/predict_batch|/explain|/v1/models/[^/]+(/versions/[^/]+)?:(predict|explain)|/v2/models/.+/infer"
+)
 
 
 class DoorMiddleware:

@@ -1,5 +1,6 @@
 """The JSON that every interface of this project speaks."""
 
+import base64
 from collections.abc import Sequence
 from typing import Literal
 
@@ -7,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from brainmri.errors import BrainMRIError
 from brainmri.model.contract import NOTICE, Contract
+from brainmri.model.explanation import Explanation
+from brainmri.model.heat_picture import grey_map
 from brainmri.model.predictor import Prediction, Predictor
 
 PROTOCOL_PREFIXES = ("/v1/models", "/v2")
@@ -61,6 +64,33 @@ class PredictionBody(Body):
     """Also in the header `X-Request-Id`, and in the server's log."""
     timings_ms: TimingsBody
     notice: str
+
+
+class HeatMapBody(Body):
+    """Where the evidence for a class lies, over the network's square input."""
+
+    png: str
+    """An 8-bit grey PNG in base64; a grey level of 255 stands for `max`, 0 for `min`."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    min: float
+    """Evidence of the black pixels, in units of the logit."""
+    max: float
+    """Evidence of the white pixels; 0 where nothing speaks for the class, and then all pixels are black."""
+
+
+class ExplanationBody(Body):
+    """A heat map and the class that it explains."""
+
+    explained_label: str
+    """The class that was asked for, or else the most probable one, also when the service abstains."""
+    heatmap: HeatMapBody
+
+
+class ExplainedPredictionBody(PredictionBody, ExplanationBody):
+    """One prediction with its explanation."""
 
 
 class ErrorDetail(Body):
@@ -126,6 +156,13 @@ class V1Prediction(Body):
     """One for each instance, in order."""
 
 
+class V1Explanation(V1Prediction):
+    """Answer of KServe's protocol V1 to `:explain`."""
+
+    explanations: list[ExplanationBody] = Field(min_length=1)
+    """One for each instance, in order."""
+
+
 class V1Version(Body):
     """State of one version, as TensorFlow Serving tells it."""
 
@@ -170,6 +207,15 @@ def prediction_body(prediction: Prediction, request_id: str, notice: str = NOTIC
         timings_ms=TimingsBody(**{stage: round(value, 3) for stage, value in prediction.timings_ms.items()}),
         notice=notice,
     )
+
+
+def explanation_body(explanation: Explanation) -> ExplanationBody:
+    """Returns the JSON body of an explanation; takes some milliseconds, so call it in a thread."""
+    grey = grey_map(explanation.heat_map)
+    heat_map = HeatMapBody(
+        png=base64.b64encode(grey.png).decode(), width=grey.side, height=grey.side, min=0.0, max=grey.maximum
+    )
+    return ExplanationBody(explained_label=explanation.heat_map.label, heatmap=heat_map)
 
 
 def batch_body(answers: Sequence[Prediction | BrainMRIError], request_id: str, notice: str = NOTICE) -> BatchBody:

@@ -12,10 +12,14 @@ import pytest
 
 from brainmri.commands import cli
 from brainmri.commands.cli import main
+from brainmri.imaging import DecodeLimits
 from brainmri.lifecycle.wanted import Wanted, WantedFile
 from brainmri.model import store
 from brainmri.model.bundle import write_bundle
 from brainmri.model.contract import Contract
+from brainmri.model.explanation import Explain
+from brainmri.model.heat_picture import Style, overlay_png
+from brainmri.model.predictor import Predictor
 from tests.tiny import contract_parts, write_openvino, write_tiny_bundle
 
 Run = Callable[..., tuple[int, str, str]]
@@ -55,6 +59,36 @@ def test_predict_prints_a_row_for_each_file_and_the_disclaimer(
     assert "pituitary" in out
     assert out.rstrip().endswith("never a diagnosis.")
     assert err == ""
+
+
+def test_predict_writes_the_slice_with_its_heat_map(
+    run: Run, tmp_path: Path, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_tiny_bundle(tmp_path / "explaining" / "brain_mri_xception", tmp_path / "s", explains=True)
+    monkeypatch.setenv("BRAINMRI_BUNDLES", str(tmp_path / "explaining"))
+    file, heatmap = tmp_path / "red.png", tmp_path / "heat.png"
+    file.write_bytes(png((200, 0, 0), side=299))
+    status, out, _ = run("predict", "--json", file, "--heatmap", heatmap, "--label", "glioma", "--palette", "fire")
+    body = json.loads(out)
+    assert (status, body["explained_label"], body["heatmap"]["max"]) == (0, "glioma", pytest.approx(7.843, abs=1e-3))
+    explained = (
+        Predictor.open(bundle, "auto", 1, DecodeLimits()).predict(file.read_bytes(), Explain("glioma")).explained
+    )
+    assert heatmap.read_bytes() == overlay_png(explained.pixels, explained.heat_map, Style(palette="fire"))
+
+
+def test_a_heat_map_needs_one_file_and_a_model_that_has_any(
+    run: Run, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    (tmp_path / "red.png").write_bytes(png())
+    one = tmp_path / "red.png"
+    assert run("predict", one, one, "--heatmap", tmp_path / "h.png")[2] == (
+        "brainmri: --heatmap takes one image file, and 2 are named.\n"
+    )
+    status, _, err = run("predict", one, "--heatmap", tmp_path / "h.png")
+    assert status == 2
+    assert "brain_mri_xception:0.0.1 carries no heat map" in err
+    assert not (tmp_path / "h.png").exists()
 
 
 def test_one_bad_file_is_a_row_and_exit_status_1(run: Run, tmp_path: Path, png: Callable[..., bytes]) -> None:

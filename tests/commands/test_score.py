@@ -10,9 +10,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from brainmri.bulk.heat_maps import HeatMapFolder
+from brainmri.bulk.items import item_id
 from brainmri.bulk.run_folder import RunFolder
 from brainmri.commands.cli import main
+from brainmri.imaging import DecodeLimits
 from brainmri.model.contract import NOTICE
+from brainmri.model.explanation import Explain
+from brainmri.model.heat_picture import grey_map
 from brainmri.model.predictor import Predictor
 from tests.bulk.stand_in import BLACK, BLUE, GREEN, RED, picture
 from tests.tiny import write_tiny_bundle
@@ -59,6 +64,37 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     """Returns the results without the time."""
     found: list[dict[str, Any]] = pq.read_table(folder / "results.parquet").drop_columns(["scored_at"]).to_pylist()
     return found
+
+
+def test_the_heat_map_of_each_answered_image_is_the_one_that_explain_gives(
+    score: Run, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_tiny_bundle(tmp_path / "explaining" / "brain_mri_xception", tmp_path / "s", explains=True)
+    monkeypatch.setenv("BRAINMRI_BUNDLES", str(tmp_path / "explaining"))
+    assert score(scans, "--out", tmp_path / "run", "--heatmaps", tmp_path / "maps")[0] == 0
+    answered = [row for row in rows(tmp_path / "run") if row["error_code"] is None]
+    assert len(answered) == 8
+    assert {file.name for file in (tmp_path / "maps").iterdir()} == {f"{row['id']}.png" for row in answered}
+    predictor = Predictor.open(bundle, "auto", 1, DecodeLimits())
+    for row in answered:
+        heat = predictor.predict((tmp_path / row["path"]).read_bytes(), Explain()).explained.heat_map
+        assert (tmp_path / "maps" / f"{row['id']}.png").read_bytes() == grey_map(heat).png
+
+
+def test_heat_maps_of_a_model_without_any_are_refused_before_anything_is_scored(
+    score: Run, scans: Path, tmp_path: Path
+) -> None:
+    status, _, err = score(scans, "--out", tmp_path / "run", "--heatmaps", tmp_path / "maps")
+    assert status == 2
+    assert "carries no heat map" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_id_that_is_no_file_name_is_replaced_by_its_hash(tmp_path: Path) -> None:
+    folder = HeatMapFolder(tmp_path)
+    assert folder.path_of("a-1.b").name == "a-1.b.png"
+    for identity in ("../../etc/passwd", "a/b", ".hidden", "", "x" * 101, "a\n"):
+        assert folder.path_of(identity) == tmp_path / f"{item_id(identity)}.png"
 
 
 def test_a_folder_becomes_a_table_with_a_summary_a_report_and_figures(score: Run, scans: Path, tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ def test_a_lack_of_memory_is_not_the_images_fault(monkeypatch: pytest.MonkeyPatc
         decode(file)
 
 
-@pytest.mark.parametrize("file_format", ["PPM", "ICO", "JPEG2000", "TGA", "EPS", "PDF"])
+@pytest.mark.parametrize("file_format", ["PPM", "ICO", "TGA", "EPS", "PDF"])
 def test_other_image_formats_are_named_as_unsupported(file_format: str) -> None:
-    with pytest.raises(ImageUnreadable, match="JPEG, PNG, BMP, TIFF, WEBP, GIF") as caught:
+    with pytest.raises(ImageUnreadable) as caught:
         decode(encode(Image.fromarray(grey()).convert("RGB"), file_format))
-    assert caught.value.limit == "JPEG, PNG, BMP, TIFF, WEBP, GIF"
+    assert caught.value.limit == "JPEG, PNG, BMP, TIFF, WEBP, GIF, JPEG2000, AVIF, DICOM"
 
 
 def test_too_many_bytes_are_refused_before_anything_is_read() -> None:

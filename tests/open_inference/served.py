@@ -19,6 +19,7 @@ from brainmri.batching.schedule import Batching
 from brainmri.http.app import create_app
 from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
+from brainmri.model.explanation import open_head
 from brainmri.model.predictor import Predictor
 from brainmri.model.runtimes.runtime import Output, Runtime, RuntimeInfo, open_runtime
 from brainmri.observe.metrics import Metrics
@@ -148,7 +149,10 @@ def serve(
     settings = Settings(grpc_port=free_port(), **changes)
     gates = [Gate(open_runtime(bundle)) for bundle in bundles]
     limits = DecodeLimits(max_bytes=settings.max_image_bytes)
-    predictors = [Predictor(bundle.contract, gate, limits) for bundle, gate in zip(bundles, gates, strict=True)]
+    predictors = [
+        Predictor(bundle.contract, gate, limits, head=open_head(bundle))
+        for bundle, gate in zip(bundles, gates, strict=True)
+    ]
     box: list[Served] = []
     up, stop = threading.Event(), threading.Event()
 

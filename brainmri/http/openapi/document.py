@@ -15,10 +15,12 @@ from brainmri.model.contract import NOTICE
 from brainmri.web.schemas import (
     BatchBody,
     ErrorBody,
+    ExplainedPredictionBody,
     ModelDescription,
     ModelsBody,
     PredictionBody,
     ProtocolError,
+    V1Explanation,
     V1Model,
     V1Models,
     V1Prediction,
@@ -26,6 +28,8 @@ from brainmri.web.schemas import (
 
 _BODIES = (
     PredictionBody,
+    ExplainedPredictionBody,
+    V1Explanation,
     BatchBody,
     ErrorBody,
     ModelDescription,

@@ -4,6 +4,7 @@ from typing import Any
 
 from brainmri.http.openapi.parts import (
     EXAMPLE_ID,
+    EXPLAINING,
     PREDICTING,
     READING,
     REQUEST_ID_ONLY,
@@ -14,7 +15,8 @@ from brainmri.http.openapi.parts import (
     operation,
     parameter,
 )
-from brainmri.model.contract import NOTICE
+from brainmri.model.contract import LABELS, NOTICE
+from brainmri.model.heat_picture import PALETTES
 from brainmri.web.schemas import BatchBody, ErrorBody, ErrorDetail, ModelBody, PredictionBody, TimingsBody
 from brainmri.web.upload import FIELD, FIELD_OF_MANY
 
@@ -34,6 +36,34 @@ EXAMPLE_PREDICTION = PredictionBody(
     notice=NOTICE,
 )
 """What a prediction looks like."""
+
+_EXAMPLE_EXPLAINED = {
+    **EXAMPLE_PREDICTION.model_dump(),
+    "explained_label": "glioma",
+    "heatmap": {"png": "iVBORw0KGgoAAAANSUhEUgAAASsAAAEr...", "width": 299, "height": 299, "min": 0.0, "max": 7.4},
+}
+
+LABEL = parameter(
+    "label",
+    "query",
+    "Class to explain; the most probable one if absent.",
+    {"type": "string", "enum": list(LABELS)},
+    "glioma",
+)
+"""Which class is explained."""
+
+_STYLE = [
+    parameter(
+        "opacity",
+        "query",
+        "Of the strongest evidence; 0.6 if absent.",
+        {"type": "number", "minimum": 0, "maximum": 1},
+        0.6,
+    ),
+    parameter(
+        "palette", "query", "Colours; the first if absent.", {"type": "string", "enum": list(PALETTES)}, "cividis"
+    ),
+]
 
 _EXAMPLE_BATCH = BatchBody(
     results=[
@@ -97,7 +127,26 @@ def image_paths() -> Node:
         parameters=[*choice("model"), *RUNNING],
         body=form_of(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE}),
     )
-    return {"/predict": {"post": one}, "/predict_batch": {"post": many}}
+    return {"/predict": {"post": one}, "/predict_batch": {"post": many}, "/explain": {"post": _explain()}}
+
+
+def _explain() -> Node:
+    done = answer("The prediction with its heat map.", "ExplainedPredictionBody", _EXAMPLE_EXPLAINED)
+    done["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+    return operation(
+        "explain",
+        "prediction",
+        "Classify one slice, and show where the network looked.",
+        {"200": done, **errors(EXPLAINING)},
+        description="The heat map covers the network's input: the slice, scaled to 299 pixels on its longer side and"
+        " centred in a black square. With `Accept: image/png` the answer is the slice with the map over it, and the"
+        " header `X-Explained-Label` names the class.",
+        parameters=[LABEL, *_STYLE, *choice("model"), *RUNNING],
+        body={
+            **form_of(FIELD, {**_FILE, "description": "One JPEG, PNG, BMP, TIFF, WebP or GIF file."}),
+            "image/*": {"schema": _FILE},
+        },
+    )
 
 
 BENTOML_SCHEMAS: Node = {

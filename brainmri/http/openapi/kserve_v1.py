@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from brainmri.http.openapi.images import EXAMPLE_PREDICTION
+from brainmri.http.openapi.images import EXAMPLE_PREDICTION, LABEL
 from brainmri.http.openapi.parts import (
+    EXPLAINING,
     PREDICTING,
     READING,
     REQUEST_ID_ONLY,
@@ -78,6 +79,7 @@ def v1_paths() -> Node:
     ):
         paths[prefix] = {"get": _state(f"v1_model{suffix}", chosen)}
         paths[f"{prefix}:predict"] = {"post": _predict(f"v1_predict{suffix}", chosen)}
+        paths[f"{prefix}:explain"] = {"post": _explain(f"v1_explain{suffix}", chosen)}
     return paths
 
 
@@ -93,17 +95,27 @@ def _state(name: str, chosen: list[Node]) -> Node:
 
 def _predict(name: str, chosen: list[Node]) -> Node:
     example = {"predictions": [EXAMPLE_PREDICTION.model_dump()]}
+    done = answer("One prediction for each instance, in order.", "V1Prediction", example)
+    return _of_instances(
+        name, "Classify instances.", {"200": done, **errors(PREDICTING, "ProtocolError")}, [*chosen, *RUNNING]
+    )
+
+
+def _explain(name: str, chosen: list[Node]) -> Node:
+    done = answer("One prediction and one heat map for each instance, in order.", "V1Explanation")
+    responses = {"200": done, **errors(EXPLAINING, "ProtocolError")}
+    return _of_instances(name, "Classify instances and explain.", responses, [*chosen, LABEL, *RUNNING])
+
+
+def _of_instances(name: str, summary: str, responses: Node, parameters: list[Node]) -> Node:
     instances = {"instances": [{"b64": "/9j/4AAQSkZJRgABAQAAAQABAAD/..."}]}
     return operation(
         name,
         "kserve-v1",
-        "Classify instances.",
-        {
-            "200": answer("One prediction for each instance, in order.", "V1Prediction", example),
-            **errors(PREDICTING, "ProtocolError"),
-        },
+        summary,
+        responses,
         description="One bad instance fails the request; the error names it, counted from 0. The content type of the"
         " request does not matter.",
-        parameters=[*chosen, *RUNNING],
+        parameters=parameters,
         body={"application/json": {"schema": {"$ref": "#/components/schemas/V1Request"}, "example": instances}},
     )

@@ -10,6 +10,7 @@ from brainmri.errors import (
     DeadlineExceeded,
     EmptyImage,
     ExtremeAspect,
+    HeatMapUnavailable,
     ImageTooLarge,
     ImageUnreadable,
     InferenceFailed,
@@ -56,6 +57,9 @@ ERROR_EXAMPLES: tuple[BrainMRIError, ...] = (
     StorageFull("The server has no room for 3000000000 bytes more. Send less, or try again later."),
     JobNotFound("No job of yours has this id. It may have expired."),
     JobUnfinished("The job is running. Ask for its results when its state is 'done'."),
+    HeatMapUnavailable(
+        "The model brain_mri_xception:0.2.2 carries no heat map. Ask a model that has an `explanation`."
+    ),
     JobsDisabled("This server keeps no jobs. Use /score, or ask whoever runs it to set BRAINMRI_JOBS_DIR."),
     InferenceFailed("The network's answer for this request is not a number."),
     NotReady("The model is not loaded. Try again in a few seconds, or ask /readyz first."),
@@ -73,7 +77,7 @@ _DESCRIPTIONS = {
     415: "The body is compressed in a way that is not taken.",
     429: "More work is waiting than can be done in time; nothing was run.",
     500: "The network or the server failed; report the request id.",
-    501: "This server keeps no jobs.",
+    501: "This server keeps no jobs, or this model has no heat maps.",
     503: "No model is loaded yet, or the server is draining.",
     504: "Not answered in time.",
     507: "The server's disk has no room for it.",
@@ -91,6 +95,9 @@ READING = (401, 404, 500, 503)
 PREDICTING = (400, 401, 404, 408, 413, 415, 429, 500, 503, 504)
 """Errors of a request that uploads images."""
 
+
+EXPLAINING = (*PREDICTING, 501)
+"""Errors of a request for heat maps."""
 
 UPLOADING = (*PREDICTING, 507)
 """Errors of a request that uploads to the server's disk."""

@@ -157,7 +157,7 @@ export class Result {
     } catch (error) {
       if (item !== this.#item) return;
       this.#viewer.setHeat(null);
-      state.textContent = error.status === 404 ? "This model has no heat map." : `No heat map: ${error.message}`;
+      state.textContent = error.code === "heat_map_unavailable" ? "This model has no heat map." : `No heat map: ${error.message}`;
     }
   }
 }

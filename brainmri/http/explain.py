@@ -1,0 +1,74 @@
+"""POST /explain: one image, its prediction, and where the network looked."""
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from brainmri.batching.engine import Engine
+from brainmri.http.predict import json_response
+from brainmri.model.explanation import Explain
+from brainmri.model.heat_picture import Style, overlay_png
+from brainmri.model.predictor import Prediction
+from brainmri.observe.metrics import Metrics
+from brainmri.settings import Settings
+from brainmri.web.call import Call, attend
+from brainmri.web.schemas import ExplainedPredictionBody, explanation_body, prediction_body
+from brainmri.web.upload import read_image
+
+EXPLAINED_LABEL = "X-Explained-Label"
+"""Header that names the class of an answer which is a picture."""
+
+_PNG = "image/png"
+
+
+def explain_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[BaseRoute]:
+    """Returns the route."""
+
+    async def explain(request: Request) -> Response:
+        query = request.query_params
+        wanted, style = wanted_of(request), Style.of(query.get("opacity"), query.get("palette"))
+        call = Call.of(request, engine, settings, query.get("model", ""), query.get("version", ""))
+        call.predictor.require_heat_maps(wanted.label)
+        data = await read_image(request, settings, call.deadline)
+        work = _explain(request, engine, call, data, wanted, style)
+        prediction, response = await attend(request, call.deadline, work)
+        metrics.observe_prediction(prediction)
+        response.headers["Vary"] = "Accept"
+        return response
+
+    return [Route("/explain", explain, methods=["POST"])]
+
+
+def wanted_of(request: Request) -> Explain:
+    """Returns which class a request asks about."""
+    return Explain(request.query_params.get("label"))
+
+
+async def _explain(
+    request: Request, engine: Engine, call: Call, data: bytes, wanted: Explain, style: Style
+) -> tuple[Prediction, Response]:
+    prediction = await engine.predict(
+        data, call.deadline, predictor=call.predictor, priority=call.priority, explain=wanted
+    )
+    if _asks_for_a_picture(request):
+        return prediction, await asyncio.to_thread(_picture, prediction, style)
+    request_id, notice = request.state.request_id, call.predictor.contract.notice
+    return prediction, await asyncio.to_thread(_json, prediction, request_id, notice)
+
+
+def _picture(prediction: Prediction, style: Style) -> Response:
+    explanation = prediction.explained
+    png = overlay_png(explanation.pixels, explanation.heat_map, style)
+    return Response(png, media_type=_PNG, headers={EXPLAINED_LABEL: explanation.heat_map.label})
+
+
+def _json(prediction: Prediction, request_id: str, notice: str) -> Response:
+    parts = prediction_body(prediction, request_id, notice), explanation_body(prediction.explained)
+    return json_response(ExplainedPredictionBody(**{name: value for part in parts for name, value in part}))
+
+
+def _asks_for_a_picture(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    return _PNG in accepted and "application/json" not in accepted
