@@ -31,8 +31,15 @@ def require_outputs(contract: Contract, shapes: Mapping[str, Sequence[int | str 
         raise InvalidBundle(f"The network of {contract.tag} lacks outputs of shape [B, n]: {missing}.")
     if (explanation := contract.explanation) is not None:
         shape = [explanation.rows, explanation.columns, explanation.channels]
-        if list(shapes.get(FEATURE_MAP, ()))[1:] != shape:
+        if not _may_be(list(shapes.get(FEATURE_MAP, ()))[1:], shape):
             raise InvalidBundle(
                 f"The network of {contract.tag} lacks the output {FEATURE_MAP} of shape {['B', *shape]}."
                 " Export the model again."
             )
+
+
+def _may_be(axes: Sequence[int | str | None], shape: Sequence[int]) -> bool:
+    """Tells whether axes have these lengths, as far as a format knows them: ONNX may name a length instead."""
+    return len(axes) == len(shape) and all(
+        axis == length for axis, length in zip(axes, shape, strict=True) if isinstance(axis, int)
+    )
