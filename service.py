@@ -37,8 +37,10 @@ from brainmri.web.connection import serve_connections
 from brainmri.web.connections import Connections
 from brainmri.web.door import DoorMiddleware
 from brainmri.web.ending import EndingMiddleware
+from brainmri.web.hosts import HostMiddleware
 from brainmri.web.memory import BodyMemory
 from brainmri.web.retry_after import RetryAfterMiddleware
+from brainmri.web.security_headers import SecurityHeadersMiddleware
 from brainmri.web.storage import require_spool
 from brainmri.web.surroundings import surroundings
 
@@ -46,7 +48,7 @@ from brainmri.web.surroundings import surroundings
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 settings = load_settings()
-connections = Connections()
+connections = Connections(settings)
 serve_connections(connections)
 # Every route has a deadline of its own. BentoML's would cut long uploads off, in a shape of its own, and keeps a timer
 # of each request until that is due.
@@ -159,8 +161,10 @@ class BrainMRI:
         return worker.alive
 
 
+BrainMRI.add_asgi_middleware(SecurityHeadersMiddleware)  # type: ignore[attr-defined]
 for _middleware in surroundings(settings, metrics, keys):
     BrainMRI.add_asgi_middleware(_middleware.cls, **_middleware.kwargs)  # type: ignore[attr-defined]
+BrainMRI.add_asgi_middleware(HostMiddleware, settings=settings)  # type: ignore[attr-defined]
 BrainMRI.add_asgi_middleware(EndingMiddleware, connections=connections)  # type: ignore[attr-defined]
 BrainMRI.add_asgi_middleware(DoorMiddleware, engine=engine)  # type: ignore[attr-defined]
 BrainMRI.add_asgi_middleware(RetryAfterMiddleware)  # type: ignore[attr-defined]

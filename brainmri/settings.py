@@ -48,6 +48,22 @@ class Settings(BaseSettings):
     """How long an idle HTTP connection stays open, in seconds. It must be longer than the proxy in front or the client
     keeps it, or else a request may be sent into a connection that is being closed, and is lost."""
 
+    header_timeout_s: float = Field(default=10, gt=0, le=3600)
+    """Longest time from the opening of an HTTP connection, or the first byte of a later request, to the end of the
+    request's headers, in seconds."""
+
+    max_connections: int = Field(default=1000, ge=1, le=100_000)
+    """Most HTTP connections of one worker; more are answered 429 and closed."""
+
+    max_connections_per_client: int = Field(default=500, ge=1, le=100_000)
+    """Most of them from one address. Behind a proxy all have the proxy's: set it to the number of connections that the
+    proxy may open."""
+
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host names that requests may be addressed to, separated by commas, without ports; others are answered 421, and
+    pages of other origins 403 unless BRAINMRI_CORS_ORIGINS names them. If unset, a server on a loopback address takes
+    loopback names only, and any other server takes every name, as does `*`."""
+
     grpc_host: str = "127.0.0.1"
     """Address of the gRPC interface."""
 
@@ -191,7 +207,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe message of this project that is logged."""
 
-    @field_validator("models", "asked_models", "cors_origins", mode="before")
+    @field_validator("models", "asked_models", "cors_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if not isinstance(value, str):

@@ -27,6 +27,7 @@ from brainmri.lifecycle.follower import Follower, configure
 from brainmri.lifecycle.heartbeats import BEAT_S, Heartbeats
 from brainmri.lifecycle.http_end import end_http
 from brainmri.lifecycle.listener import Listener
+from brainmri.lifecycle.open_files import allow_open_files
 from brainmri.lifecycle.ports import require_free
 from brainmri.lifecycle.wanted import Wanted, WantedFile
 from brainmri.model import store
@@ -101,6 +102,7 @@ class Worker:
         """Starts gRPC and begins to load; both interfaces answer not ready until that is done."""
         threads = ThreadPoolExecutor(_BACKGROUND_THREADS, thread_name_prefix="background")
         asyncio.get_running_loop().set_default_executor(threads)
+        allow_open_files(self._settings.max_connections)
         self._listen_to_signals()
         self._heartbeats.join()
         try:

@@ -4,6 +4,7 @@
   service speaks HTTP/1.1 only. httptools ends such a message at its headers, and would take the body for a request.
 - An answer that is given before the body of its request has come whole says `Connection: close`, and the connection
   is closed: otherwise the client's next bytes, body or not, are anyone's guess.
+- Headers have a limit on their bytes and on their time, and so has what frames a chunked body; trailers are ignored.
 - While the server ends, every answer says `Connection: close`.
 - What a client is still sending when its answer is ready is read and thrown away for a while. Closing at once would
   make its kernel throw away the answer (RFC 9112, section 9.6).
@@ -12,22 +13,33 @@
 import asyncio
 import math
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import httptools
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from brainmri.errors import Overloaded, status_of
 from brainmri.web.connections import Connections
-from brainmri.web.schemas import plain_error_body
+from brainmri.web.failures import failure_headers
+from brainmri.web.middleware import MAX_HEADER_BYTES
+from brainmri.web.schemas import ErrorBody, error_body, plain_error_body
 
-LINGER_S = 10.0
-"""How long what follows an early answer is read and thrown away, in seconds."""
+LINGER_S = 30.0
+"""How long what follows an early answer is read and thrown away, in seconds, if it does not pause."""
+
+LINGER_PAUSE_S = 5.0
+"""Longest pause meanwhile, in seconds, to within its double."""
 
 _LAST_LINGER_S = 1.0
 """The same once the server is about to be gone."""
+
+_CHUNK_FRAMING_BYTES = 24
+"""Most bytes that frame a chunk without extensions: sixteen digits and two line ends, and some to spare."""
 
 _SWITCHING = (b"upgrade", b"http2-settings")
 """Headers, and tokens of `Connection`, that ask for another protocol."""
@@ -47,7 +59,14 @@ class Connection(HttpToolsProtocol):
         self._parser_failed = False
         self._last_answer = False
         self._lingering: asyncio.TimerHandle | None = None
+        self._linger_end = 0.0
+        self._still_sending = False
         self._opened_at = self.loop.time()
+        self._in_headers = False
+        self._headers_due: asyncio.TimerHandle | None = None
+        # Bytes of the message at hand that are neither body nor ordinary framing of it; a little less if several
+        # messages come at once.
+        self._overhead = 0
 
     @property
     def busy(self) -> bool:
@@ -59,20 +78,45 @@ class Connection(HttpToolsProtocol):
         return self.loop.time() - self._opened_at if self.cycle is None else math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begins."""
+        """Begins, or refuses a connection too many."""
         super().connection_made(transport)
-        self._all.add(self)
+        try:
+            self._all.add(self)
+        except Overloaded as error:
+            if self._all.crowded:
+                transport.abort()
+            else:
+                body = error_body(error, uuid.uuid4().hex)
+                self._refuse(HTTPStatus(status_of(error).http), body, failure_headers(error))
+        else:
+            self._await_headers()
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes from the network."""
         if self._lingering is not None or self._parser_failed:
+            self._still_sending = True
             return
         self._unset_keepalive_if_required()
+        self._overhead += len(data)
         try:
             self._parse(memoryview(data))
         except httptools.HttpParserError:
-            self._parser_failed = True
             self._refuse_malformed()
+            return
+        if self._overhead > MAX_HEADER_BYTES:
+            self._refuse_overhead()
+        elif self._in_headers or not self.busy:
+            self._await_headers()
+
+    def on_message_begin(self) -> None:
+        """Begins a request."""
+        self._in_headers, self._overhead = True, 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes one header; trailers are ignored: by now, what they could change has been decided."""
+        if self._in_headers:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Starts to answer a request; one to switch protocols waits until it is read again, as an ordinary one."""
@@ -82,7 +126,18 @@ class Connection(HttpToolsProtocol):
             return
         if self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False  # RFC 9110, section 10.1.1
+        self._in_headers = False
+        self._stop_awaiting_headers()
         super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """Begins a chunk."""
+        self._overhead -= _CHUNK_FRAMING_BYTES
+
+    def on_body(self, body: bytes) -> None:
+        """Takes a piece of a body."""
+        self._overhead -= len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Ends the body of a request."""
@@ -99,6 +154,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cleans up."""
         self._all.discard(self)
+        self._stop_awaiting_headers()
         if self._lingering is not None:
             self._lingering.cancel()
         super().connection_lost(exc)
@@ -156,28 +212,61 @@ class Connection(HttpToolsProtocol):
 
         super()._start_asgi_task(cycle, answer)
 
+    def _await_headers(self) -> None:
+        if self._headers_due is None:
+            self._headers_due = self.loop.call_later(self._all.header_timeout_s, self._refuse_late_headers)
+
+    def _stop_awaiting_headers(self) -> None:
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
+
+    def _refuse_late_headers(self) -> None:
+        if self.busy:
+            self._end_after_answer()
+        elif not self._in_headers:
+            self.transport.close()
+        else:
+            message = (
+                f"The headers did not come whole within {self._all.header_timeout_s:g} s. Send them without pauses."
+            )
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, _plain("request_timeout", message))
+
+    def _refuse_overhead(self) -> None:
+        if self.busy:
+            self._refuse_malformed()
+            return
+        message = f"The headers have more than {MAX_HEADER_BYTES} bytes. Send shorter ones."
+        body = _plain("request_headers_too_large", message)
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, body)
+
     def _refuse_malformed(self) -> None:
         """Answers 400 to what is no HTTP, unless it would be taken for the answer to an earlier request."""
         cycle = self.cycle
         if self.busy and not cycle.more_body:
-            # Whole requests came first, and are answered.
-            self._last_answer = True
+            self._end_after_answer()
         elif self.busy and (cycle.response_started or self.pipeline):
             self.transport.close()
         else:
             if self.busy:
                 cycle.disconnected = True
                 cycle.message_event.set()
-            self._refuse(HTTPStatus.BAD_REQUEST, "malformed_request", "This is not a valid HTTP/1.1 request.")
+            body = _plain("malformed_request", "This is not a valid HTTP/1.1 request.")
+            self._refuse(HTTPStatus.BAD_REQUEST, body)
 
-    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
+    def _end_after_answer(self) -> None:
+        """Reads no further; whole requests that came before are answered."""
+        self._parser_failed = self._last_answer = True
+
+    def _refuse(self, status: HTTPStatus, error: ErrorBody, more: Mapping[str, str] = MappingProxyType({})) -> None:
         """Answers in the place of the application, and ends the connection."""
-        body = plain_error_body(code, message, uuid.uuid4().hex).model_dump_json().encode()
+        body = error.model_dump_json().encode()
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
+            *((name.lower().encode(), value.encode()) for name, value in more.items()),
         ]
         lines = [b"%b: %b\r\n" % header for header in headers]
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
@@ -186,9 +275,22 @@ class Connection(HttpToolsProtocol):
     def _linger(self) -> None:
         """Ends the sending side, and reads on until the client closes, so that it gets its answer."""
         self._unset_keepalive_if_required()
-        self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+        self._stop_awaiting_headers()
+        self._linger_end = self.loop.time() + LINGER_S
+        self._lingering = self.loop.call_later(LINGER_PAUSE_S, self._linger_on)
         self.flow.resume_reading()
         self.transport.write_eof()
+
+    def _linger_on(self) -> None:
+        if self._still_sending and self.loop.time() < self._linger_end:
+            self._still_sending = False
+            self._lingering = self.loop.call_later(LINGER_PAUSE_S, self._linger_on)
+        else:
+            self.transport.abort()
+
+
+def _plain(code: str, message: str) -> ErrorBody:
+    return plain_error_body(code, message, uuid.uuid4().hex)
 
 
 def serve_connections(connections: Connections) -> None:

@@ -1,7 +1,11 @@
 """All HTTP connections of one process, and the steps in which they end."""
 
 import asyncio
+from collections import Counter
 from typing import Protocol
+
+from brainmri.errors import Overloaded
+from brainmri.settings import Settings
 
 FIRST_REQUEST_S = 5.0
 """How long a connection made at the very end is given to send its request, in seconds; clients may be slow as well."""
@@ -9,10 +13,16 @@ FIRST_REQUEST_S = 5.0
 _QUIET_S = 0.1
 """Time after which the event loop has taken what the kernel's queue of connections held, in seconds."""
 _POLL_S = 0.02
+_REFUSED_AT_A_TIME = 100
+"""Connections beyond the limit that are told so; more are dropped without an answer."""
 
 
 class OpenConnection(Protocol):
     """One of them."""
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Address and port of the other side, if it has any."""
 
     @property
     def busy(self) -> bool:
@@ -28,25 +38,54 @@ class OpenConnection(Protocol):
 class Connections:
     """The open connections.
 
+    Args:
+        settings: How many there may be, and how long they may take for their headers.
+
     Attributes:
         ending: Whether every answer is the last one of its connection.
         refusing: Whether requests that begin now are refused.
+        header_timeout_s: See `Settings`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.ending = False
         self.refusing = False
+        self.header_timeout_s = settings.header_timeout_s
+        self._most = settings.max_connections
+        self._most_per_client = settings.max_connections_per_client
         self._open: set[OpenConnection] = set()
+        self._per_client: Counter[str] = Counter()
         self._opened = 0
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many that not even a refusal can be afforded."""
+        return len(self._open) > self._most + _REFUSED_AT_A_TIME
+
     def add(self, connection: OpenConnection) -> None:
-        """Takes note of a new connection."""
+        """Takes note of a new connection.
+
+        Raises:
+            Overloaded: There are too many, in all or of this client; the connection counts until it has ended.
+        """
         self._open.add(connection)
         self._opened += 1
+        client = _address(connection)
+        self._per_client[client] += 1
+        if len(self._open) > self._most:
+            raise _too_many(f"{self._most} connections", "the most that are kept")
+        if client and self._per_client[client] > self._most_per_client:
+            raise _too_many(f"{self._most_per_client} connections of this client", "the most that it may have")
 
     def discard(self, connection: OpenConnection) -> None:
         """Forgets a connection that has ended."""
-        self._open.discard(connection)
+        if connection not in self._open:
+            return
+        self._open.remove(connection)
+        client = _address(connection)
+        self._per_client[client] -= 1
+        if not self._per_client[client]:
+            del self._per_client[client]
 
     async def finish(self, idle_s: float) -> None:
         """Refuses what begins from now on, closes idle connections, and returns when all that had begun is answered.
@@ -72,6 +111,15 @@ class Connections:
         """Closes the connections on which nothing is under way; those just made may still send their request."""
         for connection in [connection for connection in self._open if not _waits(connection)]:
             connection.close_if_idle()
+
+
+def _address(connection: OpenConnection) -> str:
+    return connection.client[0] if connection.client else ""
+
+
+def _too_many(limit: str, what: str) -> Overloaded:
+    message = f"{limit} are open, {what}. Close some, or use them again for further requests."
+    return Overloaded(message, retry_after_s=1.0, limit=limit)
 
 
 def _waits(connection: OpenConnection) -> bool:

@@ -22,7 +22,10 @@ CLIENT_LEFT = 499
 """What proxies log for a caller that did not wait for its answer; not in any RFC."""
 
 MAX_HEADER_BYTES = 64 * 2**10
-"""Most bytes of all headers together; browsers and proxies send a few thousand. The HTTP server has no limit."""
+"""Most bytes of all headers together; browsers and proxies send a few thousand."""
+
+MAX_HEADERS = 100
+"""Most headers of a request; browsers and proxies send some twenty."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -138,6 +141,9 @@ def _refusal(scope: Scope) -> JSONResponse | None:
         return _plain_error(scope, 404, "not_found", "No path here has a control character. Check the URL.")
     if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
         message = f"The headers have more than {MAX_HEADER_BYTES} bytes. Send shorter ones."
+        return _plain_error(scope, 431, "request_headers_too_large", message)
+    if len(scope["headers"]) > MAX_HEADERS:
+        message = f"The request has more than {MAX_HEADERS} headers. Send fewer."
         return _plain_error(scope, 431, "request_headers_too_large", message)
     return None
 

@@ -91,6 +91,27 @@ def test_a_refusal_before_the_body_was_read_closes_the_connection(
         assert is_closed(connection)
 
 
+def test_a_web_page_cannot_reach_a_server_on_loopback(server: Server, key: bytes) -> None:
+    headers = {"X-API-Key": key.decode().partition(": ")[2]}
+    rebound = server.client.get("/model", headers={**headers, "Host": "evil.example"})
+    assert (rebound.status_code, rebound.json()["error"]["code"]) == (421, "misdirected_request")
+    form = server.client.post("/predict", headers={**headers, "Origin": "http://evil.example"})
+    assert (form.status_code, form.json()["error"]["code"]) == (403, "foreign_origin")
+    assert server.client.get("/model", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "cache"),
+    [("/model", 401, "no-store"), ("/", 200, "no-cache"), ("/static_content/swagger-ui.css", 200, "no-cache")],
+)
+def test_browsers_are_told_how_to_treat_every_answer(server: Server, path: str, status: int, cache: str) -> None:
+    answer = server.client.get(path)
+    assert (answer.status_code, answer.headers["cache-control"]) == (status, cache)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert "script-src 'self';" in answer.headers["content-security-policy"]
+
+
 def test_an_idle_grpc_connection_is_told_that_the_server_ends(tmp_path: Path) -> None:
     with serving(tmp_path) as running, connected(int(running.environ["BRAINMRI_GRPC_PORT"])) as connection:
         connection.sendall(HTTP2_PREFACE)

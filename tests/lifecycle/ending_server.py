@@ -19,6 +19,7 @@ from starlette.routing import Route
 from brainmri.lifecycle.http_end import end_http
 from brainmri.lifecycle.listener import Listener
 from brainmri.observe.metrics import process_metrics
+from brainmri.settings import Settings
 from brainmri.web.connection import serve_connections
 from brainmri.web.connections import Connections
 from brainmri.web.ending import EndingMiddleware
@@ -36,7 +37,7 @@ async def answer(request: Request) -> Response:
 
 async def serve(descriptor: int) -> None:
     """Serves until SIGTERM, and then until all is answered."""
-    connections, ended = Connections(), asyncio.Event()
+    connections, ended = Connections(Settings()), asyncio.Event()
     serve_connections(connections)
     middleware = [
         Middleware(RequestMiddleware, metrics=process_metrics()),

@@ -55,7 +55,7 @@ async def working(
     settings = Settings.model_validate({"models": models, "threads": 1, "grpc_port": 0, "shutdown_delay_s": 0, **more})
     Heartbeats(store.home(), os.getppid()).reset()
     engine, metrics = Engine(decode_workers=1), metrics or Metrics(CollectorRegistry())
-    worker = Worker(engine, metrics, settings, GrpcServer(engine, metrics, settings), Connections(), nothing)
+    worker = Worker(engine, metrics, settings, GrpcServer(engine, metrics, settings), Connections(settings), nothing)
     await worker.start()
     try:
         yield worker, engine

@@ -1,6 +1,7 @@
 """What a client sees of the connection itself, byte by byte, on a real server."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -15,9 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from brainmri.settings import Settings
 from brainmri.web.connection import serve_connections
 from brainmri.web.connections import Connections
 from tests.web.raw import HIDDEN, SWITCHES, WAIT_S, connected, is_closed, post, read_answer
+
+LIMITS = Settings(header_timeout_s=0.5, max_connections=8, max_connections_per_client=6)
 
 seen: list[str] = []
 
@@ -43,7 +47,7 @@ def port() -> Iterator[int]:
         ]
     )
     listener = socket.create_server(("127.0.0.1", 0))
-    serve_connections(Connections())
+    serve_connections(Connections(LIMITS))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_keep_alive=30))
 
     def run() -> None:
@@ -141,7 +145,7 @@ def test_an_answer_after_the_body_has_come_keeps_the_connection(connection: sock
 
 
 def test_a_client_that_sends_everything_before_it_reads_gets_its_early_answer(connection: socket.socket) -> None:
-    body = b"x" * 50_000_000  # far beyond what sockets buffer
+    body = b"x" * 20_000_000  # far beyond what sockets buffer
     connection.sendall(b"".join(post("/refuse/413", body)))
     status, headers, _ = read_answer(connection)
     assert (status, headers["connection"]) == (413, "close")
@@ -174,3 +178,93 @@ def test_nonsense_behind_a_whole_request_does_not_take_its_answer(connection: so
     _, headers, content = read_answer(connection)
     assert (headers["connection"], json.loads(content)["body"]) == ("close", "whole")
     assert is_closed(connection)
+
+
+def test_headers_that_never_end_are_refused(connection: socket.socket) -> None:
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")
+    for _ in range(20):
+        connection.sendall(b"x" * 20_000)
+        time.sleep(0.01)
+    status, headers, content = read_answer(connection)
+    assert (status, headers["connection"]) == (431, "close")
+    assert json.loads(content)["error"]["code"] == "request_headers_too_large"
+    assert "65536 bytes" in json.loads(content)["error"]["message"]
+    assert is_closed(connection)
+
+
+@pytest.mark.parametrize("before", [b"", b"".join(post("/", b"first"))], ids=["first request", "second request"])
+def test_headers_that_come_too_slowly_are_refused(connection: socket.socket, before: bytes) -> None:
+    if before:
+        connection.sendall(before)
+        assert read_answer(connection)[0] == 200
+    begun = time.monotonic()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for byte in b"GET / HTTP/1.1":
+            connection.sendall(bytes([byte]))
+            time.sleep(0.08)
+    status, headers, content = read_answer(connection)
+    assert (status, headers["connection"]) == (408, "close")
+    assert json.loads(content)["error"]["code"] == "request_timeout"
+    assert time.monotonic() - begun > LIMITS.header_timeout_s
+    assert is_closed(connection)
+
+
+@pytest.mark.parametrize("first", [b"", b"\r\n\r\n"], ids=["nothing", "line ends"])
+def test_a_connection_without_a_request_is_closed(connection: socket.socket, first: bytes) -> None:
+    connection.sendall(first)
+    assert is_closed(connection)
+
+
+def test_an_answered_connection_stays_open_for_longer_than_headers_may_take(connection: socket.socket) -> None:
+    connection.sendall(b"".join(post("/", b"first")))
+    assert read_answer(connection)[0] == 200
+    time.sleep(3 * LIMITS.header_timeout_s)
+    connection.sendall(b"".join(post("/", b"second")))
+    assert read_answer(connection)[0] == 200
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("begin", [b"5;extension=", b"5\r\nhello\r\n0\r\nX-Trailer: "], ids=["extension", "trailer"])
+def test_what_frames_a_body_is_limited(connection: socket.socket, begin: bytes) -> None:
+    connection.sendall(CHUNKED + begin)
+    for _ in range(20):
+        connection.sendall(b"x" * 20_000)
+        time.sleep(0.01)
+    status, headers, _ = read_answer(connection)
+    assert (status, headers["connection"]) == (400, "close")
+
+
+def test_a_body_of_many_small_chunks_is_read(connection: socket.socket) -> None:
+    connection.sendall(CHUNKED + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+    assert json.loads(read_answer(connection)[2])["body"] == "x" * 100_000
+
+
+def test_a_trailer_changes_no_header(connection: socket.socket) -> None:
+    connection.sendall(CHUNKED + b"5\r\nhello\r\n0\r\nX-Api-Key: secret\r\n\r\n")
+    content = json.loads(read_answer(connection)[2])
+    assert content == {"body": "hello", "headers": ["host", "transfer-encoding"], "connection": None}
+
+
+def test_connections_beyond_the_share_of_a_client_are_told_so(port: int) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(LIMITS.max_connections_per_client):
+            connection = stack.enter_context(connected(port))
+            connection.sendall(b"".join(post("/", b"kept")))
+            assert read_answer(connection)[0] == 200
+        one_more = stack.enter_context(connected(port))
+        status, headers, content = read_answer(one_more)
+        assert (status, headers["connection"], headers["retry-after"]) == (429, "close", "1")
+        assert json.loads(content)["error"]["limit"] == "6 connections of this client"
+        assert is_closed(one_more)
+        # Those that are open go on.
+        connection.sendall(b"".join(post("/", b"again")))
+        assert read_answer(connection)[0] == 200
+    for _ in range(100):
+        with connected(port) as again:
+            again.sendall(b"".join(post("/", b"again")))
+            if read_answer(again)[0] == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail("Closed connections still count.")

@@ -20,6 +20,7 @@ from brainmri.web.auth import KeyMiddleware, KeyRing
 from brainmri.web.middleware import (
     CLIENT_LEFT,
     MAX_HEADER_BYTES,
+    MAX_HEADERS,
     UNMATCHED,
     FaultMiddleware,
     RequestMiddleware,
@@ -193,6 +194,14 @@ def test_headers_have_a_limit_in_all(app: Starlette, size: int, status: int) -> 
     response = ask(app, "/echo/a", headers={"X-One": "x" * (size // 2), "X-Two": "x" * (size // 2)})
     assert response.status_code == status
     assert status == 200 or str(MAX_HEADER_BYTES) in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("count", "status"), [(MAX_HEADERS - 10, 200), (MAX_HEADERS, 431)])
+def test_headers_have_a_limit_on_their_number(app: Starlette, count: int, status: int) -> None:
+    # The client adds a few of its own.
+    response = ask(app, "/echo/a", headers={f"X-{number}": "x" for number in range(count)})
+    assert response.status_code == status
+    assert status == 200 or str(MAX_HEADERS) in response.json()["error"]["message"]
 
 
 def test_an_unexpected_exception_is_a_500_without_details_and_a_traceback_in_the_log(
