@@ -28,8 +28,9 @@ from brainmri.batching.deadline import Deadline
 from brainmri.batching.schedule import Batching
 from brainmri.imaging import SIDE, DecodeLimits
 from brainmri.model.bundle import load_bundle
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from brainmri.settings import Settings
 
 MAX_BATCH_SIZE = 8
@@ -112,7 +113,7 @@ def open_network(network: str) -> Predictor:
         contract = load_bundle(DEFAULT_BUNDLE).contract
         return Predictor(contract, runtime, DecodeLimits())
     bundle = load_bundle(Path(network))
-    return Predictor.open(bundle, "auto", Settings().inference_threads(), DecodeLimits())
+    return Predictor.open(bundle, ModelOptions(threads=Settings().inference_threads()))
 
 
 def capacity_per_s(predictor: Predictor) -> float:

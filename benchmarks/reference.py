@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.model.bundle import load_bundle
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Prediction, Predictor
 from brainmri.settings import Settings
 
@@ -163,7 +164,7 @@ def reference_process(bundle: Path) -> Iterator[ReferenceProcess]:
 
 
 def _start(folder: Path, settings: Settings) -> None:
-    predictor = Predictor.open_as_served(load_bundle(folder), settings)
+    predictor = Predictor.open(load_bundle(folder), ModelOptions.of(settings))
     predictor.warm_up()
     decoders = ThreadPoolExecutor(settings.decode_threads())
     _opened.append(Reference(predictor, decoders, settings.max_batch_size, settings.inference_lanes()))

@@ -25,7 +25,9 @@ from benchmarks.summary import Spread, ratios
 from brainmri.errors import RuntimeUnavailable
 from brainmri.imaging import SIDE
 from brainmri.model.bundle import load_bundle
-from brainmri.model.runtimes.runtime import Runtime, open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import Runtime
 from brainmri.model.variants import VARIANTS, choose, require_package
 from brainmri.settings import RuntimeChoice, available_cpus
 
@@ -92,7 +94,7 @@ def _available(bundle: Path, only: Sequence[str] | None) -> list[RuntimeChoice]:
 
 
 def _open(bundle: Path, choice: RuntimeChoice, threads: int) -> None:
-    runtime = open_runtime(load_bundle(bundle), choice, threads)
+    runtime = open_runtime(load_bundle(bundle), ModelOptions(runtime=choice, threads=threads))
     for size in BATCH_SIZES:
         runtime.infer(_images(size))
     _opened.append(runtime)

@@ -85,7 +85,7 @@ def scoring(bundle: Path, images: Sequence[bytes]) -> Iterator[Scoring]:
     work = Work(opener, settings.max_batch_size, settings.decode_threads(), ArchiveLimits(), Retry())
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder, Supervisor(work, SHARD_SIZE) as supervisor:
         runtime = supervisor.model.runtime
-        method = Method.of(opened.contract, runtime, settings.novelty_policy, work.batch_size, opener.limits)
+        method = Method.of(opened.contract, runtime, settings.novelty_policy, work.batch_size, opener.options.limits)
         yield Scoring(Path(folder), images, supervisor, method)
 
 

@@ -30,7 +30,7 @@ from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import load_bundle
 from brainmri.model.contract import LABELS, Contract
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 
 _STEADY = 0.1
 """Share of the images after which everything is loaded and every pool is full."""

@@ -17,6 +17,7 @@ from brainmri.bulk.serving import Bulk
 from brainmri.http.app import create_app
 from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
@@ -49,7 +50,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def predictor(tiny_bundle: Bundle) -> Predictor:
-    return Predictor.open(tiny_bundle, "auto", 1, DecodeLimits(max_bytes=MAX_IMAGE_BYTES))
+    return Predictor.open(tiny_bundle, ModelOptions(limits=DecodeLimits(max_bytes=MAX_IMAGE_BYTES)))
 
 
 @pytest.fixture

@@ -61,14 +61,15 @@ def resize_study(
     threads: Threads = THREADS,
 ) -> None:
     """Compare stretching, padding and filters on validation slices (decision 0003)."""
-    from brainmri.model.runtimes.runtime import open_runtime
+    from brainmri.model.options import ModelOptions
+    from brainmri.model.runtimes.open import open_runtime
     from training.data.dataset import find_dataset
     from training.release.pipeline import bundle_of_split
     from training.studies.resize_study import study
 
     space = Workspace(work)
     model, arrays = bundle_of_split(bundle, space), space.arrays(data, bar("decoding"))
-    runtime = open_runtime(model, "openvino", threads)
+    runtime = open_runtime(model, ModelOptions(runtime="openvino", threads=threads))
     for row in study(runtime, model.contract.temperature, arrays, find_dataset(data)):
         say(
             f"{row['images']:20} {row['rule']:8} {row['filter']:9}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output
+from brainmri.model.runtimes.protocol import Output
 
 BULK_TURN = 8
 """While interactive work keeps coming, bulk work gets every eighth batch, so it is slowed down but never stopped."""

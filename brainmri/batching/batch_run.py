@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from brainmri.errors import InferenceFailed
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output
+from brainmri.model.runtimes.protocol import Output
 
 _logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from brainmri.batching.deadline import Priority
 from brainmri.batching.schedule import Batching, Refusal, Schedule
 from brainmri.errors import InferenceFailed, NotReady
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output
+from brainmri.model.runtimes.protocol import Output
 
 STUCK_S = 120
 """A batch that takes longer than this is taken for one that never ends."""

@@ -1,14 +1,12 @@
 """A released model as something that another process, or another machine, can open."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brainmri.errors import InvalidBundle
-from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle, load_bundle
-from brainmri.model.novelty import Policy
-from brainmri.model.predictor import Predictor, decode_limits
-from brainmri.model.runtimes.runtime import Choice
+from brainmri.model.options import ModelOptions
+from brainmri.model.predictor import Predictor
 from brainmri.settings import Settings
 
 
@@ -19,36 +17,18 @@ class OpenBundle:
     Attributes:
         folder: Of the bundle; the same on every machine that opens it.
         contract_sha256: What the contract's digest must be, wherever it is opened.
-        runtime: Which runtime.
-        threads: Of the runtime, at least 1.
-        streams: Inferences at a time, at least 1; see `open_runtime`.
-        limits: What images to refuse.
-        policy: The label of a novel image.
-        full_batch: Images in most batches; see `open_runtime`.
+        options: How it is opened.
     """
 
     folder: Path
     contract_sha256: str
-    runtime: Choice
-    threads: int
-    streams: int
-    limits: DecodeLimits
-    policy: Policy
-    full_batch: int
+    options: ModelOptions
 
     @classmethod
     def of(cls, bundle: Bundle, settings: Settings, batch_size: int) -> "OpenBundle":
         """Returns what opens a verified bundle with the settings of the service, for batches of `batch_size` images."""
-        return cls(
-            bundle.folder.absolute(),
-            bundle.contract.digest(),
-            settings.runtime,
-            settings.inference_threads(),
-            settings.inference_lanes(),
-            decode_limits(settings),
-            settings.novelty_policy,
-            batch_size,
-        )
+        options = replace(ModelOptions.of(settings), full_batch=batch_size)
+        return cls(bundle.folder.absolute(), bundle.contract.digest(), options)
 
     def __call__(self) -> Predictor:
         """Loads the model.
@@ -62,6 +42,4 @@ class OpenBundle:
             raise InvalidBundle(
                 f"{self.folder} holds another model than the run was begun with. Give every machine the same bundle."
             )
-        return Predictor.open(
-            bundle, self.runtime, self.threads, self.limits, self.policy, self.streams, self.full_batch
-        )
+        return Predictor.open(bundle, self.options)

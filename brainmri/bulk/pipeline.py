@@ -21,7 +21,7 @@ from brainmri.bulk.rows import Row, answered, failed
 from brainmri.bulk.sources import Sources
 from brainmri.errors import BrainMRIError, ImageCrashed, InferenceFailed
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output
+from brainmri.model.runtimes.protocol import Output
 
 _BATCHES_AHEAD = 4
 

@@ -20,7 +20,9 @@ from brainmri.errors import RuntimeUnavailable
 from brainmri.imaging import SIDE
 from brainmri.model.bundle import Bundle, load_bundle
 from brainmri.model.contract import NOTICE
-from brainmri.model.runtimes.runtime import Runtime, open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import Runtime
 from brainmri.model.variants import VARIANTS, Variant, choose, require_package
 from brainmri.settings import RuntimeChoice, available_cpus
 
@@ -117,7 +119,10 @@ def candidates(bundle: Bundle, cpus: int) -> Iterator[Setting]:
 
 def measure(bundle: Bundle, setting: Setting, seconds: float) -> Measured:
     """Measures one setting; a third of the time for one image alone, the rest with every lane busy."""
-    runtime = open_runtime(bundle, setting.runtime, setting.threads, setting.lanes, setting.max_batch_size)
+    options = ModelOptions(
+        runtime=setting.runtime, threads=setting.threads, streams=setting.lanes, full_batch=setting.max_batch_size
+    )
+    runtime = open_runtime(bundle, options)
     images = np.random.default_rng(0).integers(0, 256, (setting.max_batch_size, SIDE, SIDE, 3), np.uint8)
     runtime.infer(images[:1])
     alone = _times(lambda: runtime.infer(images[:1]), seconds / 3)

@@ -6,6 +6,7 @@ import os
 import runpy
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,8 @@ from brainmri.model import store
 from brainmri.model.contract import LABELS, NOTICE
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import PALETTES, Style, overlay_png
-from brainmri.model.predictor import Prediction, Predictor, decode_limits
+from brainmri.model.options import ModelOptions
+from brainmri.model.predictor import Prediction, Predictor
 from brainmri.observe import logs
 from brainmri.settings import load_settings
 from brainmri.web.schemas import error_body, explanation_body, prediction_body
@@ -150,10 +152,9 @@ def _write_overlay(path: Path, answer: Prediction | BrainMRIError, style: Style)
 
 def _predict(files: Iterable[Path], explain: Explain | None) -> Iterator[tuple[Path, Prediction | BrainMRIError]]:
     settings = load_settings()
-    limits = decode_limits(settings)
     bundle = store.ensure(settings.models[0], settings.bundles_folder())
-    threads = settings.inference_threads()
-    predictor = Predictor.open(bundle, settings.runtime, threads, limits, settings.novelty_policy)
+    # One image at a time: streams and full batches would cost memory for nothing.
+    predictor = Predictor.open(bundle, replace(ModelOptions.of(settings), streams=1, full_batch=0))
     if explain is not None:
         predictor.require_heat_maps(explain.label)
     predictor.warm_up()

@@ -11,7 +11,8 @@ from rich.table import Table
 from brainmri.errors import InvalidSettings
 from brainmri.lifecycle.wanted import WantedFile
 from brainmri.model import store
-from brainmri.model.predictor import Predictor, decode_limits
+from brainmri.model.options import ModelOptions
+from brainmri.model.predictor import Predictor
 from brainmri.model.warm_up import warm_up
 from brainmri.settings import load_settings
 
@@ -56,8 +57,8 @@ def activate_model(tag: Annotated[str, typer.Argument(help="name:version or name
         )
     bundle = store.resolve(tag)
     # Everything that a server will do with it, so that a fault is told here.
-    limits = decode_limits(settings)
-    warm_up(Predictor.open(bundle, settings.runtime, 1, limits), max_batch_size=1)
+    options = replace(ModelOptions.of(settings), threads=1, streams=1, full_batch=0)
+    warm_up(Predictor.open(bundle, options), max_batch_size=1)
     file.write(replace(wanted, activated=bundle.contract.tag))
     typer.echo(
         f"Workers load {bundle.contract.tag} now and keep answering with the old model until it is warm, in a few"

@@ -135,7 +135,7 @@ def run(  # noqa: PLR0913 -- the options of a command
         RunProgress(Console(stderr=True)) as progress,
         _engine(engine, work, shard_size_of(request), actors, settings, progress) as scoring,
     ):
-        method = Method.of(bundle.contract, scoring.model.runtime, settings.novelty_policy, size, opener.limits)
+        method = Method.of(bundle.contract, scoring.model.runtime, settings.novelty_policy, size, opener.options.limits)
         record = open_run(request, method)
         scored = score_share(request, record, scoring, progress)
     if num_shards > 1:

@@ -12,6 +12,7 @@ from brainmri.errors import BrainMRIError
 from brainmri.lifecycle.garbage import settle
 from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
 from brainmri.model import store
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
@@ -122,7 +123,7 @@ class Follower:
             if known is not None and known.contract == contract:
                 opened[contract.tag] = known
                 continue
-            opened[contract.tag] = Predictor.open_as_served(bundle, self._settings)
+            opened[contract.tag] = Predictor.open(bundle, ModelOptions.of(self._settings))
         return list(opened.values())
 
     def _announce(self) -> None:

@@ -25,8 +25,11 @@ from brainmri.model.explanation import (
     require_label,
 )
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE, NoveltyDetector, Policy, open_detector
-from brainmri.model.runtimes.runtime import Choice, Output, Runtime, RuntimeInfo, choose, open_runtime, require_package
-from brainmri.settings import Settings
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import Output, Runtime, RuntimeInfo
+from brainmri.model.variants import choose, require_package
+from brainmri.settings import RuntimeChoice
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Predictor:
         self._limits = limits
 
     @staticmethod
-    def check(bundle: Bundle, choice: Choice) -> None:
+    def check(bundle: Bundle, choice: RuntimeChoice) -> None:
         """Raises what `open` would raise, as far as it shows without loading the network.
 
         Raises:
@@ -125,38 +128,27 @@ class Predictor:
         require_package(choose(bundle, choice))
 
     @classmethod
-    def open(
-        cls,
-        bundle: Bundle,
-        choice: Choice,
-        threads: int,
-        limits: DecodeLimits,
-        policy: Policy = "abstain",
-        streams: int = 1,
-        full_batch: int = 0,
-    ) -> "Predictor":
-        """Loads a verified bundle with the detector of its runtime; see `open_runtime` for arguments and errors."""
-        runtime = open_runtime(bundle, choice, threads, streams, full_batch)
+    def open(cls, bundle: Bundle, options: ModelOptions = ModelOptions()) -> "Predictor":  # noqa: B008 -- immutable
+        """Loads a verified bundle with the detector of its runtime; see `open_runtime` for errors."""
+        runtime = open_runtime(bundle, options)
         detector, head = open_detector(bundle, runtime.info.name), open_head(bundle)
-        return cls(bundle.contract, runtime, limits, bundle.card(), detector=detector, head=head, policy=policy)
-
-    @classmethod
-    def open_as_served(cls, bundle: Bundle, settings: Settings) -> "Predictor":
-        """Loads a verified bundle as a server with these settings does; errors as in `open`."""
-        return cls.open(
-            bundle,
-            settings.runtime,
-            settings.inference_threads(),
-            decode_limits(settings),
-            settings.novelty_policy,
-            settings.inference_lanes(),
-            settings.max_batch_size,
-        )
+        card, policy = bundle.card(), options.policy
+        return cls(bundle.contract, runtime, options.limits, card, detector=detector, head=head, policy=policy)
 
     @property
     def runtime_info(self) -> RuntimeInfo:
         """Which runtime answers."""
         return self._runtime.info
+
+    @property
+    def preprocessing_version(self) -> str:
+        """Version of the preprocessing that the model was trained with."""
+        return self.contract.input.preprocessing_version
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of the runtime."""
+        return self._runtime.info.threads
 
     def read(self, data: bytes) -> NDArray[np.uint8]:
         """Decodes an encoded image into the model's tensor, uint8 `[299, 299, 3]`.
@@ -268,11 +260,6 @@ class Predictor:
         """Runs every stage once, so that the first request does not pay for lazy initialisation."""
         warm_up_decoding()
         self.answer(self.infer(to_tensor(decode(sample_image()))[np.newaxis]), 0, {})
-
-
-def decode_limits(settings: Settings) -> DecodeLimits:
-    """Returns which images a deployment refuses."""
-    return DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
 
 
 def warm_up_decoding() -> None:

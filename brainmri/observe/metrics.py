@@ -16,11 +16,10 @@ from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, NotReady
 from brainmri.observe import metric_specs as specs
 from brainmri.observe.exposition import exposition
 from brainmri.observe.request_record import current_record, is_rpc_probe
+from brainmri.observe.subjects import AnsweredImage, LoadedModel
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-    from brainmri.model.predictor import Prediction, Predictor
 
 JobEnd = Literal["succeeded", "failed", "cancelled"]
 """How a bulk-scoring job ends."""
@@ -105,7 +104,7 @@ class Metrics:
         status = 200 if code == "OK" else 400 if code in _CALLERS_FAULT else 500
         self.count_request(method, "grpc", status, seconds)
 
-    def observe_prediction(self, prediction: Prediction) -> None:
+    def observe_prediction(self, prediction: AnsweredImage) -> None:
         """Counts one answered image, its scores and the time of each of its stages.
 
         Notes it in the record of the request too: every interface makes this one call, so that none forgets the log.
@@ -156,18 +155,17 @@ class Metrics:
         """Shows whether this process has its models loaded and warm and is not about to end."""
         self._ready.set(ready)
 
-    def announce_models(self, predictors: Sequence[Predictor]) -> None:
+    def announce_models(self, models: Sequence[LoadedModel]) -> None:
         """Shows which models this process answers with, in place of those announced before."""
         # Series cannot be removed from the shared files; those that are 0 are not shown.
         for gauge in (self._model, self._threads):
             for metric in gauge.collect():
                 for sample in metric.samples:
                     gauge.labels(**sample.labels).set(0)
-        for predictor in predictors:
-            contract, runtime = predictor.contract, predictor.runtime_info
-            served = (contract.name, contract.version, runtime.name)
-            self._model.labels(*served, contract.input.preprocessing_version).set(1)
-            self._threads.labels(*served).set(runtime.threads)
+        for served in models:
+            identity = (served.model.name, served.model.version, served.model.runtime)
+            self._model.labels(*identity, served.preprocessing_version).set(1)
+            self._threads.labels(*identity).set(served.threads)
 
     def exposition(self) -> bytes:
         """Returns the metrics of all workers in Prometheus's text format; reads files, so call it in a thread."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from brainmri.errors import BrainMRIError
-    from brainmri.model.predictor import Prediction
+    from brainmri.observe.subjects import AnsweredImage
 
 Protocol = Literal["http", "open_inference_rest", "grpc"]
 
@@ -98,7 +98,7 @@ class RequestRecord:
         """Seconds since the request arrived."""
         return time.perf_counter() - self.begun_s
 
-    def note(self, prediction: Prediction) -> None:
+    def note(self, prediction: AnsweredImage) -> None:
         """Adds one answered image."""
         self.model = f"{prediction.model.name}:{prediction.model.version}"
         self.images += 1

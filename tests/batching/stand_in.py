@@ -11,7 +11,7 @@ from brainmri.batching.deadline import Deadline
 from brainmri.imaging import DecodeLimits
 from brainmri.model.contract import Contract
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from tests.tiny import contract_parts
 
 WAIT_S = 20

@@ -19,7 +19,7 @@ from brainmri.batching.schedule import Batching
 from brainmri.batching.service_times import ServiceTimes
 from brainmri.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output
+from brainmri.model.runtimes.protocol import Output
 from tests.batching.stand_in import SOON, WAIT_S, StandIn, numbered, numbers_of, predictor_of, until
 
 

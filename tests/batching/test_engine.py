@@ -26,8 +26,9 @@ from brainmri.errors import (
 )
 from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Prediction, Predictor
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from tests.batching.stand_in import SOON, WAIT_S, until
 from tests.tiny import BIAS
 
@@ -36,7 +37,7 @@ Png = Callable[..., bytes]
 
 @pytest.fixture
 def predictor(tiny_bundle: Bundle) -> Predictor:
-    return Predictor.open(tiny_bundle, "auto", 1, DecodeLimits(max_bytes=10_000))
+    return Predictor.open(tiny_bundle, ModelOptions(limits=DecodeLimits(max_bytes=10_000)))
 
 
 @asynccontextmanager
@@ -239,7 +240,7 @@ def test_requests_under_way_keep_their_model_and_the_old_one_is_released_after_t
 ) -> None:
     def opened(version: str) -> Predictor:
         contract = tiny_bundle.contract.model_copy(update={"version": version})
-        return Predictor.open(Bundle(tiny_bundle.folder, contract), "auto", 1, DecodeLimits())
+        return Predictor.open(Bundle(tiny_bundle.folder, contract))
 
     async def swap_under_way(engine: Engine) -> "weakref.ref[Predictor]":
         first = opened("1.0.0")

@@ -19,7 +19,7 @@ from brainmri.bulk.sources import Retry
 from brainmri.imaging import DecodeLimits
 from brainmri.model.contract import Contract
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 
 Colour = tuple[int, int, int]
 

@@ -12,7 +12,6 @@ import pytest
 
 from brainmri.commands import cli
 from brainmri.commands.cli import main
-from brainmri.imaging import DecodeLimits
 from brainmri.lifecycle.wanted import Wanted, WantedFile
 from brainmri.model import store
 from brainmri.model.bundle import write_bundle
@@ -71,9 +70,7 @@ def test_predict_writes_the_slice_with_its_heat_map(
     status, out, _ = run("predict", "--json", file, "--heatmap", heatmap, "--label", "glioma", "--palette", "fire")
     body = json.loads(out)
     assert (status, body["explained_label"], body["heatmap"]["max"]) == (0, "glioma", pytest.approx(7.843, abs=1e-3))
-    explained = (
-        Predictor.open(bundle, "auto", 1, DecodeLimits()).predict(file.read_bytes(), Explain("glioma")).explained
-    )
+    explained = Predictor.open(bundle).predict(file.read_bytes(), Explain("glioma")).explained
     assert heatmap.read_bytes() == overlay_png(explained.pixels, explained.heat_map, Style(palette="fire"))
 
 

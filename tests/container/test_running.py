@@ -13,7 +13,6 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.pictures import pictures
-from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import load_bundle
 from brainmri.model.predictor import Predictor
 from tests.container.engine import BUILD_S, Container, Engine, running
@@ -64,7 +63,7 @@ def over_grpc(client: triton.InferenceServerClient, image: bytes) -> object:
 
 def test_it_answers_as_the_released_bundle_does(container: Container, slices: list[bytes]) -> None:
     bundle = load_bundle(ROOT / "models" / "brain_mri_xception")
-    predictor = Predictor.open(bundle, "auto", 1, DecodeLimits())
+    predictor = Predictor.open(bundle)
     with triton.InferenceServerClient(container.grpc_address) as client:
         for image in slices:
             expected = list(predictor.predict(image).probabilities.values())

@@ -11,6 +11,7 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from brainmri.imaging import DecodeLimits
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from tests.application import MAX_IMAGE_BYTES, Ask, code_of
 from tests.tiny import write_tiny_bundle
@@ -21,7 +22,7 @@ Png = Callable[..., bytes]
 @pytest.fixture
 def explaining(tmp_path: Path) -> Predictor:
     bundle = write_tiny_bundle(tmp_path / "explaining", tmp_path / "scratch", explains=True)
-    return Predictor.open(bundle, "auto", 1, DecodeLimits(max_bytes=MAX_IMAGE_BYTES))
+    return Predictor.open(bundle, ModelOptions(limits=DecodeLimits(max_bytes=MAX_IMAGE_BYTES)))
 
 
 def half_red() -> bytes:

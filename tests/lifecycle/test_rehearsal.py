@@ -6,7 +6,6 @@ from prometheus_client import CollectorRegistry
 
 from brainmri.batching.engine import Engine
 from brainmri.http.app import create_app
-from brainmri.imaging import DecodeLimits
 from brainmri.lifecycle.rehearsal import rehearse
 from brainmri.model.bundle import Bundle
 from brainmri.model.predictor import Predictor
@@ -20,7 +19,7 @@ def test_a_rehearsal_decodes_and_answers_and_is_counted_and_logged_nowhere(
 ) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    predictor = Predictor.open(tiny_bundle, "auto", 1, DecodeLimits())
+    predictor = Predictor.open(tiny_bundle)
     read, seen = predictor.read, list[bytes]()
 
     def noted_read(data: bytes) -> object:

@@ -6,15 +6,15 @@ import pytest
 from numpy.typing import NDArray
 
 from brainmri.errors import HeatMapUnavailable, InvalidBundle, MalformedRequest
-from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle, load_bundle
 from brainmri.model.explanation import Head, HeatMap, enlarge, write_head
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from tests.tiny import CELLS, write_tiny_bundle
 
 
 def opened(bundle: Bundle) -> Predictor:
-    return Predictor.open(bundle, "openvino", 1, DecodeLimits())
+    return Predictor.open(bundle, ModelOptions(runtime="openvino"))
 
 
 def red_corner() -> NDArray[Any]:

@@ -10,13 +10,14 @@ from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
 from brainmri.model.contract import LABELS
 from brainmri.model.novelty import Policy
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from tests.tiny import write_tiny_bundle
 
 
 @pytest.fixture
 def predictor(tiny_bundle: Bundle) -> Predictor:
-    return Predictor.open(tiny_bundle, "auto", 1, DecodeLimits(max_bytes=10_000))
+    return Predictor.open(tiny_bundle, ModelOptions(limits=DecodeLimits(max_bytes=10_000)))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def careful(tmp_path: Path) -> Callable[..., Predictor]:
 
     def open_with(policy: Policy = "abstain", min_confidence: float = 0.0) -> Predictor:
         bundle = write_tiny_bundle(tmp_path / "careful", tmp_path, novelty_threshold=12, min_confidence=min_confidence)
-        return Predictor.open(bundle, "auto", 1, DecodeLimits(), policy)
+        return Predictor.open(bundle, ModelOptions(policy=policy))
 
     return open_with
 
@@ -124,7 +125,7 @@ def test_a_runtime_is_calibrated_with_its_own_temperature(tmp_path: Path, png: C
         tmp_path / "b", tmp_path, calibrations=[{"runtime": "openvino-f32", "temperature": 5.0}], temperature=2.0
     )
     powers = [math.exp(value / 5) for value in (10, 0, 1, 0)]
-    prediction = Predictor.open(bundle, "auto", 1, DecodeLimits()).predict(png(RED))
+    prediction = Predictor.open(bundle).predict(png(RED))
     assert prediction.confidence == pytest.approx(powers[0] / sum(powers), rel=1e-5)
 
 
@@ -152,6 +153,6 @@ def test_a_model_of_another_preprocessing_is_refused(tiny_bundle: Bundle, tmp_pa
     other = {**tiny_bundle.contract.input.model_dump(), "preprocessing_version": "pad-lanczos-299-v9"}
     bundle = write_tiny_bundle(tmp_path / "other", tmp_path, input=other)
     with pytest.raises(InvalidBundle, match="trained with the preprocessing 'pad-lanczos-299-v9'"):
-        Predictor.open(bundle, "auto", 1, DecodeLimits())
+        Predictor.open(bundle)
     with pytest.raises(InvalidBundle, match="trained with the preprocessing 'pad-lanczos-299-v9'"):
         Predictor.check(bundle, "auto")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from brainmri.model.warm_up import warm_up
 
 MEET_S = 0.5

@@ -206,10 +206,8 @@ def test_the_age_of_the_oldest_grows_while_nobody_tells(metrics: Metrics) -> Non
 
 
 def served(version: str, threads: int) -> Any:
-    contract = SimpleNamespace(
-        name="brain_mri_xception", version=version, input=SimpleNamespace(preprocessing_version="pad-1")
-    )
-    return SimpleNamespace(contract=contract, runtime_info=SimpleNamespace(name="openvino-f32", threads=threads))
+    identity = ModelIdentity("brain_mri_xception", version, "openvino-f32")
+    return SimpleNamespace(model=identity, preprocessing_version="pad-1", threads=threads)
 
 
 def test_only_the_models_that_are_served_are_shown(metrics: Metrics) -> None:

@@ -21,7 +21,8 @@ from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
 from brainmri.model.explanation import open_head
 from brainmri.model.predictor import Predictor
-from brainmri.model.runtimes.runtime import Output, Runtime, RuntimeInfo, open_runtime
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import Output, Runtime, RuntimeInfo
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings

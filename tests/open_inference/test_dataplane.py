@@ -12,7 +12,8 @@ from brainmri.errors import MalformedRequest, Overloaded
 from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
 from brainmri.model.predictor import Prediction, Predictor
-from brainmri.model.runtimes.runtime import Output, open_runtime
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import Output
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane, InferRequest, priority_of
 from brainmri.open_inference.models import find_model

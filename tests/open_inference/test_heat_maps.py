@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
 from brainmri.model.explanation import Explain, HeatMap
 from brainmri.model.heat_picture import Style, grey_map, overlay_png
@@ -66,7 +65,7 @@ def _set(wanted: triton_grpc.InferRequestedOutput, parameters: dict[str, str]) -
 def test_every_interface_gives_the_same_map(
     explaining: Bundle, explaining_server: Served, image: bytes, tmp_path: Path, label: str
 ) -> None:
-    local = Predictor.open(explaining, "auto", 1, DecodeLimits()).predict(image, Explain(label)).explained
+    local = Predictor.open(explaining).predict(image, Explain(label)).explained
     expected = grey_map(local.heat_map)
     base = f"http://{explaining_server.http}"
     one = httpx.post(f"{base}/explain?label={label}", files={"image": image}).json()["heatmap"]

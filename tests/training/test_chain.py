@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from brainmri.model import store
 from brainmri.model.bundle import load_bundle
 from brainmri.model.novelty import open_detector
-from brainmri.model.runtimes.runtime import open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
 from training.cli import app, main
 from training.data.arrays import Arrays
 from training.release.evaluate import compare
@@ -190,7 +191,9 @@ def test_the_store_holds_the_model_and_the_archive_carries_it(work: Path) -> Non
 def test_the_int8_network_answers_as_the_keras_one(work: Path, arrays: Arrays) -> None:
     bundle = load_bundle(work / "models" / "brain_mri_xception")
     images = arrays.pixels[:24]
-    served, reference = (open_runtime(bundle, choice, 1).infer(images) for choice in ("openvino", "tensorflow"))
+    served, reference = (
+        open_runtime(bundle, ModelOptions(runtime=choice)).infer(images) for choice in ("openvino", "tensorflow")
+    )
     difference = compare(served.logits, reference.logits, arrays.labels[:24], temperature=1.0)
     # Measured 0.07 and 0.08 in two runs: few channels, quantised on some forty images.
     assert difference["largest_probability_difference"] < 0.15

@@ -12,7 +12,8 @@ import numpy as np
 
 from brainmri.imaging import SIDE
 from brainmri.model.bundle import Bundle, load_bundle
-from brainmri.model.runtimes.runtime import open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
 from brainmri.settings import RuntimeChoice
 from training.release.processor import processor_name
 
@@ -51,7 +52,7 @@ def processor(threads: int) -> str:
 
 
 def _measure(folder: Path, choice: RuntimeChoice, threads: int) -> Speed:
-    runtime = open_runtime(load_bundle(folder), choice, threads)
+    runtime = open_runtime(load_bundle(folder), ModelOptions(runtime=choice, threads=threads))
     images = np.random.default_rng(0).integers(0, 256, (max(BATCH_SIZES), SIDE, SIDE, 3), np.uint8)
 
     def images_per_s(size: int) -> float:

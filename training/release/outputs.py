@@ -12,7 +12,10 @@ from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle
 from brainmri.model.contract import Artefact
 from brainmri.model.explanation import open_head
-from brainmri.model.runtimes.runtime import Output, Runtime, choose, open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import Output, Runtime
+from brainmri.model.variants import choose
 from brainmri.settings import RuntimeChoice
 from training.data.tables import write_atomically
 
@@ -56,7 +59,7 @@ class Outputs:
             RuntimeUnavailable: The artefact or its package is missing.
         """
         if choice not in self._opened:
-            self._opened[choice] = open_runtime(self.bundle, choice, self._threads)
+            self._opened[choice] = open_runtime(self.bundle, ModelOptions(runtime=choice, threads=self._threads))
         return self._opened[choice]
 
     def of(self, choice: RuntimeChoice, pixels: NDArray[np.uint8], rows: NDArray[np.intp] | None = None) -> Output:

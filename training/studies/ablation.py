@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.model.calibration import probabilities
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from training import metrics
 from training.data.arrays import Arrays
 from training.data.origin import Origin

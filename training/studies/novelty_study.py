@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from sklearn.covariance import LedoitWolf
 
 from brainmri.model.calibration import probabilities
-from brainmri.model.runtimes.runtime import Output
+from brainmri.model.runtimes.protocol import Output
 from training.data.arrays import Arrays
 from training.data.outliers import Outliers
 from training.data.split import TRAIN, VALIDATION

@@ -15,7 +15,7 @@ from PIL import Image
 
 from brainmri.imaging import SIDE, decode
 from brainmri.model.calibration import probabilities
-from brainmri.model.runtimes.runtime import Runtime
+from brainmri.model.runtimes.protocol import Runtime
 from training import metrics
 from training.data.arrays import Arrays
 from training.data.split import VALIDATION

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle
+from brainmri.model.options import ModelOptions
 from brainmri.model.runtimes.network_shape import require_outputs
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from brainmri.model.variants import Variant, not_installed
 
 
@@ -22,15 +23,14 @@ class LiteRTRuntime:
     Args:
         bundle: The verified bundle, with an artefact of one `.tflite` file.
         variant: The precision, as stored in the artefact.
-        threads: CPU threads, shared among the streams.
-        streams: Inferences at a time, at least 1.
+        options: CPU threads, shared among the streams; streams.
 
     Raises:
         RuntimeUnavailable: The package `ai-edge-litert` is not installed.
         InvalidBundle: The file cannot be read or lacks an output of the contract's shape.
     """
 
-    def __init__(self, bundle: Bundle, variant: Variant, threads: int, streams: int = 1) -> None:
+    def __init__(self, bundle: Bundle, variant: Variant, options: ModelOptions) -> None:
         try:
             import ai_edge_litert  # noqa: PLC0415 -- only the chosen runtime is imported
             from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
@@ -40,8 +40,8 @@ class LiteRTRuntime:
         path = str(bundle.file(artefact, ".tflite"))
         self._runners: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
-            for _ in range(streams):
-                interpreter = Interpreter(model_path=path, num_threads=max(1, threads // streams))
+            for _ in range(options.streams):
+                interpreter = Interpreter(model_path=path, num_threads=max(1, options.threads // options.streams))
                 runner = interpreter.get_signature_runner()
                 shapes = {name: list(detail["shape"]) for name, detail in runner.get_output_details().items()}
                 self._runners.put(runner)
@@ -54,9 +54,9 @@ class LiteRTRuntime:
         self._info = RuntimeInfo(
             variant.name,
             variant.precision,
-            threads,
+            options.threads,
             batch_sizes=(1,),
-            streams=streams,
+            streams=options.streams,
             version=ai_edge_litert.__version__,
         )
 

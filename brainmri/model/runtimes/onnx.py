@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle
+from brainmri.model.options import ModelOptions
 from brainmri.model.runtimes.network_shape import output_names, require_outputs
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from brainmri.model.variants import Variant, has_cuda, not_installed
 
 
@@ -18,15 +19,15 @@ class ONNXRuntime:
     Args:
         bundle: The verified bundle, with an artefact of one `.onnx` file.
         variant: The precision, as stored in the artefact.
-        threads: CPU threads of one inference.
-        streams: Inferences at a time that callers intend; the session takes any number.
+        options: CPU threads of one inference; streams, the inferences at a time that callers intend (the session takes
+            any number).
 
     Raises:
         RuntimeUnavailable: The package `onnxruntime` is not installed.
         InvalidBundle: The file cannot be read or lacks an output of the contract's shape.
     """
 
-    def __init__(self, bundle: Bundle, variant: Variant, threads: int, streams: int = 1) -> None:
+    def __init__(self, bundle: Bundle, variant: Variant, options: ModelOptions) -> None:
         try:
             import onnxruntime  # noqa: PLC0415 -- only the chosen runtime is imported
         except ImportError as error:
@@ -34,7 +35,7 @@ class ONNXRuntime:
         artefact = bundle.named(variant.artefact)
         try:
             self._session = onnxruntime.InferenceSession(
-                bundle.file(artefact, ".onnx"), _options(onnxruntime, threads, streams), providers=_providers()
+                bundle.file(artefact, ".onnx"), _session_options(onnxruntime, options), providers=_providers()
             )
         # Its exceptions share no base of their own, and have no public names.
         except Exception as error:
@@ -48,8 +49,8 @@ class ONNXRuntime:
         self._info = RuntimeInfo(
             variant.name,
             variant.precision,
-            threads,
-            streams=streams,
+            options.threads,
+            streams=options.streams,
             version=onnxruntime.__version__,
             device="cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu",
         )
@@ -69,14 +70,14 @@ class ONNXRuntime:
         return Output.of(dict(zip(self._outputs, arrays, strict=True)), self._contract)
 
 
-def _options(onnxruntime: Any, threads: int, streams: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+def _session_options(onnxruntime: Any, options: ModelOptions) -> Any:
+    session = onnxruntime.SessionOptions()
+    session.intra_op_num_threads = options.threads
+    session.inter_op_num_threads = 1
     # Threads that spin for work between two inferences would take the CPU from decoding and from other streams.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if streams == 1 else "0")
-    options.log_severity_level = 3  # errors; the rest goes to standard error past our logs
-    return options
+    session.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.streams == 1 else "0")
+    session.log_severity_level = 3  # errors; the rest goes to standard error past our logs
+    return session
 
 
 def _providers() -> list[str]:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle
+from brainmri.model.options import ModelOptions
 from brainmri.model.runtimes.network_shape import require_outputs
 from brainmri.model.runtimes.openvino_requests import ANY, Queue, Requests, run
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from brainmri.model.variants import Variant, not_installed
 
 _SAME_ROUNDING = {"SNIPPETS_MODE": "DISABLE"}
@@ -33,16 +34,15 @@ class OpenVINORuntime:
     Args:
         bundle: The verified bundle, with an artefact of one `.xml` and one `.bin` file.
         variant: The precision to compute in.
-        threads: CPU threads, shared among the streams.
-        streams: Inferences at a time, at least 1.
-        full_batch: Images in a full batch, for which streams get a network of their own; 0 does without.
+        options: CPU threads, shared among the streams; streams; images in a full batch, for which streams get a network
+            of their own.
 
     Raises:
         RuntimeUnavailable: The package `openvino` is not installed.
         InvalidBundle: The IR cannot be read or lacks an output of the contract's shape.
     """
 
-    def __init__(self, bundle: Bundle, variant: Variant, threads: int, streams: int = 1, full_batch: int = 0) -> None:
+    def __init__(self, bundle: Bundle, variant: Variant, options: ModelOptions) -> None:
         try:
             import openvino  # noqa: PLC0415 -- only the chosen runtime is imported
         except ImportError as error:
@@ -53,15 +53,17 @@ class OpenVINORuntime:
             network = core.read_model(bundle.file(artefact, ".xml"), bundle.file(artefact, ".bin"))
             shapes = {name: _shape(output) for output in network.outputs for name in output.names}
             require_outputs(bundle.contract, shapes)
-            wanted = {ANY: streams}
-            if streams > 1:
+            wanted = {ANY: options.streams}
+            if options.streams > 1:
                 # Without full batches the first of these is the one for any size again; with full ones of 1, the last.
-                wanted |= {full_batch: streams, 1: 1}
+                wanted |= {options.full_batch: options.streams, 1: 1}
 
             def compiled(size: int, count: int) -> Queue:
                 model = network if size == ANY else _of_size(network, size)
-                options = _options(variant.precision, threads, count) | ({} if size == ANY else _SAME_ROUNDING)
-                return _requests(core.compile_model(model, "CPU", options), count)
+                properties = _properties(variant.precision, options.threads, count)
+                if size != ANY:
+                    properties |= _SAME_ROUNDING
+                return _requests(core.compile_model(model, "CPU", properties), count)
 
             with ThreadPoolExecutor(len(wanted)) as compiling:
                 free = dict(zip(wanted, compiling.map(compiled, wanted, wanted.values()), strict=True))
@@ -72,7 +74,11 @@ class OpenVINORuntime:
         self._requests = Requests(free)
         self._contract = bundle.contract
         self._info = RuntimeInfo(
-            variant.name, variant.precision, threads, streams=streams, version=openvino.__version__.partition("-")[0]
+            variant.name,
+            variant.precision,
+            options.threads,
+            streams=options.streams,
+            version=openvino.__version__.partition("-")[0],
         )
 
     @property
@@ -120,7 +126,7 @@ def _shape(output: Any) -> list[int | None]:
     return [axis.get_length() if axis.is_static else None for axis in shape]
 
 
-def _options(precision: str, threads: int, streams: int) -> dict[str, Any]:
+def _properties(precision: str, threads: int, streams: int) -> dict[str, Any]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": streams,

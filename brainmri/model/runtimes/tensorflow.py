@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from brainmri.errors import InvalidBundle, RuntimeUnavailable
 from brainmri.model.bundle import Bundle
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from brainmri.model.variants import Variant, not_installed
 
 
@@ -23,15 +24,15 @@ class TensorFlowRuntime:
     Args:
         bundle: The verified bundle, with an artefact of one `model.json` and one `weights.npz`.
         variant: With the precision `bf16`, matrix products and convolutions are in bfloat16, for the whole process.
-        threads: CPU threads for one inference.
+        options: CPU threads for one inference.
 
     Raises:
         RuntimeUnavailable: Keras or its back end is not installed.
         InvalidBundle: The weights do not fit the network.
     """
 
-    def __init__(self, bundle: Bundle, variant: Variant, threads: int) -> None:
-        keras = _import_keras(threads, bfloat16=variant.precision == "bf16")
+    def __init__(self, bundle: Bundle, variant: Variant, options: ModelOptions) -> None:
+        keras = _import_keras(options.threads, bfloat16=variant.precision == "bf16")
         artefact = bundle.named(variant.artefact)
         text = bundle.file(artefact, "model.json").read_text(encoding="utf-8")
         weights = read_weights(bundle.file(artefact, "weights.npz"))
@@ -44,7 +45,7 @@ class TensorFlowRuntime:
             ) from error
         self._lock = threading.Lock()
         self._contract = bundle.contract
-        self._info = RuntimeInfo(variant.name, variant.precision, threads, version=keras.__version__)
+        self._info = RuntimeInfo(variant.name, variant.precision, options.threads, version=keras.__version__)
 
     @property
     def info(self) -> RuntimeInfo:

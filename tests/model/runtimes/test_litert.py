@@ -8,7 +8,8 @@ import pytest
 from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle, write_bundle
 from brainmri.model.contract import Contract
-from brainmri.model.runtimes.runtime import open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
 from tests.tiny import BIAS, WEIGHTS, contract_parts
 
 tensorflow = pytest.importorskip("tensorflow", reason="needs the dependency group training")
@@ -48,7 +49,7 @@ def bundle(write: WriteBundle) -> Bundle:
 
 
 def test_litert_answers_image_by_image(bundle: Bundle) -> None:
-    runtime = open_runtime(bundle, "litert", threads=1)
+    runtime = open_runtime(bundle, ModelOptions(runtime="litert"))
     assert (runtime.info.name, runtime.info.precision, runtime.info.batch_sizes) == ("litert-f32", "f32", (1,))
     assert runtime.info.version
     for count in (1, 3):
@@ -62,7 +63,7 @@ def test_litert_answers_image_by_image(bundle: Bundle) -> None:
 
 
 def test_threads_do_not_mix_their_answers(bundle: Bundle) -> None:
-    runtime = open_runtime(bundle, threads=2, streams=2)
+    runtime = open_runtime(bundle, ModelOptions(threads=2, streams=2))
     seen: dict[int, set[int]] = {}
 
     def ask(value: int) -> None:

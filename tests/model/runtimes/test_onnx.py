@@ -7,7 +7,9 @@ import pytest
 from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle, write_bundle
 from brainmri.model.contract import Contract
-from brainmri.model.runtimes.runtime import RuntimeInfo, open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import RuntimeInfo
 from tests.tiny import BIAS, WEIGHTS, contract_parts
 
 onnx = pytest.importorskip("onnx", reason="needs the dependency group training")
@@ -41,7 +43,7 @@ def write_onnx_bundle(folder: Path, classes: int = 4) -> Bundle:
 
 
 def test_onnx_answers_a_batch_of_any_size(tmp_path: Path) -> None:
-    runtime = open_runtime(write_onnx_bundle(tmp_path), "auto", threads=1)
+    runtime = open_runtime(write_onnx_bundle(tmp_path))
     assert runtime.info == RuntimeInfo("onnx-f32", "f32", 1, version=onnxruntime.__version__)
     for count in (1, 3):
         images = np.zeros((count, 299, 299, 3), np.uint8)
@@ -54,7 +56,7 @@ def test_onnx_answers_a_batch_of_any_size(tmp_path: Path) -> None:
 
 
 def test_threads_do_not_mix_their_answers(tmp_path: Path) -> None:
-    runtime = open_runtime(write_onnx_bundle(tmp_path), threads=2, streams=2)
+    runtime = open_runtime(write_onnx_bundle(tmp_path), ModelOptions(threads=2, streams=2))
     seen: dict[int, set[int]] = {}
 
     def ask(value: int) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from brainmri.model.bundle import load_bundle
-from brainmri.model.runtimes.runtime import open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
 
 imported = builtins.__import__
 waits = []
@@ -34,7 +35,7 @@ def slow_import(name, *arguments, **named):
 
 faulthandler.dump_traceback_later(30, exit=True)
 builtins.__import__ = slow_import
-runtime = open_runtime(load_bundle(Path(sys.argv[1])), threads=2, streams=2)
+runtime = open_runtime(load_bundle(Path(sys.argv[1])), ModelOptions(threads=2, streams=2))
 meeting = threading.Barrier(2)
 
 def infer():

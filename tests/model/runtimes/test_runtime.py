@@ -13,7 +13,9 @@ from brainmri.errors import InvalidBundle, RuntimeUnavailable
 from brainmri.imaging import to_tensor
 from brainmri.model.bundle import Bundle, load_bundle, write_bundle
 from brainmri.model.contract import Contract
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo, open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from brainmri.model.runtimes.tensorflow import read_weights
 from tests.tiny import BIAS, WEIGHTS, contract_parts, write_openvino, write_tiny_bundle
 
@@ -21,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_openvino_answers_a_batch_of_any_size(tiny_bundle: Bundle) -> None:
-    runtime = open_runtime(tiny_bundle, "auto", threads=1)
+    runtime = open_runtime(tiny_bundle)
     info = runtime.info
     assert info == RuntimeInfo("openvino-f32", "f32", 1, version=openvino.__version__.partition("-")[0])
     for count in (1, 3):
@@ -36,7 +38,7 @@ def test_openvino_answers_a_batch_of_any_size(tiny_bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("streams", [1, 2])
 def test_threads_do_not_mix_their_answers(tiny_bundle: Bundle, streams: int) -> None:
-    runtime = open_runtime(tiny_bundle, threads=2, streams=streams)
+    runtime = open_runtime(tiny_bundle, ModelOptions(threads=2, streams=streams))
     seen: dict[int, set[float]] = {}
 
     def ask(value: int) -> None:
@@ -54,8 +56,8 @@ def test_threads_do_not_mix_their_answers(tiny_bundle: Bundle, streams: int) -> 
 def test_streams_side_by_side_answer_as_one_alone_to_the_last_bit() -> None:
     # Bulk scoring promises the same rows whatever ran at the same time.
     bundle = load_bundle(ROOT / "models" / "brain_mri_xception")
-    alone = open_runtime(bundle, threads=2, streams=1)
-    shared = open_runtime(bundle, threads=2, streams=2, full_batch=8)
+    alone = open_runtime(bundle, ModelOptions(threads=2, streams=1))
+    shared = open_runtime(bundle, ModelOptions(threads=2, streams=2, full_batch=8))
     # One image in eighty shows a network that rounds otherwise, and each of these batches holds one.
     assert bundle.contract.version == "0.2.2", "another network needs other seeds: compare without _SAME_ROUNDING"
     batches = [np.stack([ellipses(random) for _ in range(8)]) for random in map(np.random.default_rng, (8, 10, 16))]
@@ -88,7 +90,7 @@ def ellipses(random: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def test_full_batches_have_a_network_of_their_own_among_streams(tiny_bundle: Bundle) -> None:
-    runtime = open_runtime(tiny_bundle, threads=2, streams=2, full_batch=4)
+    runtime = open_runtime(tiny_bundle, ModelOptions(threads=2, streams=2, full_batch=4))
     images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((5, 299, 299, 3), np.uint8)
     with ThreadPoolExecutor(3) as threads:
         for output in threads.map(runtime.infer, [images[:4], images[:3], images, images[:1]] * 6):
@@ -97,13 +99,13 @@ def test_full_batches_have_a_network_of_their_own_among_streams(tiny_bundle: Bun
 
 @pytest.mark.parametrize("count", range(1, 6))
 def test_a_batch_that_is_alone_is_shared_among_the_streams(tiny_bundle: Bundle, count: int) -> None:
-    runtime = open_runtime(tiny_bundle, threads=2, streams=2, full_batch=4)
+    runtime = open_runtime(tiny_bundle, ModelOptions(threads=2, streams=2, full_batch=4))
     images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((count, 299, 299, 3), np.uint8)
     np.testing.assert_allclose(runtime.infer(images).features[:, 0], range(count))
 
 
 def test_a_batch_that_fails_gives_its_streams_back(tiny_bundle: Bundle) -> None:
-    runtime = open_runtime(tiny_bundle, threads=2, streams=2)
+    runtime = open_runtime(tiny_bundle, ModelOptions(threads=2, streams=2))
     for _ in range(3):
         with pytest.raises(RuntimeError):
             runtime.infer(np.zeros((4, 299, 299, 4), np.uint8))
@@ -144,7 +146,7 @@ def test_a_missing_package_names_the_install_command(tiny_bundle: Bundle, monkey
 
 
 def test_openvino_computes_in_bfloat16_when_asked(tiny_bundle: Bundle) -> None:
-    runtime = open_runtime(tiny_bundle, "openvino-bf16")
+    runtime = open_runtime(tiny_bundle, ModelOptions(runtime="openvino-bf16"))
     assert (runtime.info.name, runtime.info.precision) == ("openvino-bf16", "bf16")
     features = runtime.infer(np.full((1, 299, 299, 3), 100, np.uint8)).features
     # Eight bits of mantissa where the CPU has bfloat16, all of them elsewhere.

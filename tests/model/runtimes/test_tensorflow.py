@@ -6,7 +6,8 @@ import pytest
 from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle, write_bundle
 from brainmri.model.contract import Contract
-from brainmri.model.runtimes.runtime import RuntimeInfo, open_runtime
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import RuntimeInfo
 from tests.tiny import BIAS, WEIGHTS, contract_parts
 
 pytest.importorskip("tensorflow", reason="needs the dependency group training")
@@ -37,7 +38,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def test_keras_answers_from_its_artefact_when_there_is_no_other(bundle: Bundle) -> None:
     import keras  # noqa: PLC0415 -- serving environments have none
 
-    runtime = open_runtime(bundle, "auto", threads=1)
+    runtime = open_runtime(bundle)
     assert runtime.info == RuntimeInfo("keras-f16", "f16", 1, version=keras.__version__)
     images = np.zeros((2, 299, 299, 3), np.uint8)
     images[1, ..., 2] = 200

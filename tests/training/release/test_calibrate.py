@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brainmri.model.runtimes.runtime import Output
+from brainmri.model.runtimes.protocol import Output
 from training import metrics
 from training.data.arrays import Arrays
 from training.data.split import VALIDATION

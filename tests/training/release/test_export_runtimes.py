@@ -9,7 +9,9 @@ import tensorflow
 from brainmri.model.bundle import Bundle, write_bundle
 from brainmri.model.contract import LABELS, Contract, Measurement
 from brainmri.model.explanation import Head
-from brainmri.model.runtimes.runtime import Output, open_runtime
+from brainmri.model.options import ModelOptions
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import Output
 from brainmri.settings import RuntimeChoice
 from tests.tiny import contract_parts
 from training.data.arrays import Arrays
@@ -69,7 +71,7 @@ def exported(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 
 def answer(bundle: Bundle, choice: RuntimeChoice, arrays: Arrays) -> Output:
-    return open_runtime(bundle, choice, threads=1).infer(np.asarray(arrays.pixels[:5]))
+    return open_runtime(bundle, ModelOptions(runtime=choice)).infer(np.asarray(arrays.pixels[:5]))
 
 
 @pytest.mark.parametrize("choice", ["openvino-f32", "onnx-f32", "litert-f32"])

@@ -5,7 +5,7 @@ import pytest
 
 from brainmri.model.bundle import file_sha256
 from brainmri.model.novelty import NoveltyDetector
-from brainmri.model.runtimes.runtime import Output
+from brainmri.model.runtimes.protocol import Output
 from training.data.arrays import Arrays
 from training.data.split import TRAIN, VALIDATION
 from training.release.novelty import KEEPS, fit_novelty, fit_parameters, one_of_each_group

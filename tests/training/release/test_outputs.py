@@ -6,7 +6,8 @@ import pytest
 from brainmri.errors import InvalidBundle, RuntimeUnavailable
 from brainmri.model.bundle import Bundle
 from brainmri.model.contract import Contract
-from brainmri.model.runtimes.runtime import Output, open_runtime
+from brainmri.model.runtimes.open import open_runtime
+from brainmri.model.runtimes.protocol import Output
 from tests.tiny import BIAS, CELLS, write_tiny_bundle
 from training.release.outputs import Outputs
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle, load_bundle
 from brainmri.model.contract import LABELS
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Prediction, Predictor
 from training.data.outliers import PHOTOGRAPHS
 from training.metrics import macro_f1
@@ -39,7 +39,7 @@ def metrics(released: Bundle) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def predictor(released: Bundle) -> Predictor:
-    return Predictor.open(released, "openvino", os.cpu_count() or 1, DecodeLimits())
+    return Predictor.open(released, ModelOptions(runtime="openvino", threads=os.cpu_count() or 1))
 
 
 def of_split(rows: list[PredictionRow], split: str) -> list[PredictionRow]:

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from brainmri.model.runtimes.runtime import Output
+from brainmri.model.runtimes.protocol import Output
 from tests.training.release.test_novelty import cloud
 from training.data.arrays import Arrays
 from training.data.near.manifest import NearSet

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from brainmri.imaging import decode, to_tensor
-from brainmri.model.runtimes.runtime import Output, RuntimeInfo
+from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from training.data.arrays import Arrays
 from training.data.dataset import find_dataset
 from training.studies.resize_study import crop_to_head, pad, stretch, study

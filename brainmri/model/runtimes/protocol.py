@@ -1,4 +1,4 @@
-"""What a runtime must do, and the opening of the one that the bundle and the machine allow."""
+"""What every runtime offers: a loaded network that turns images into logits and features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.model.bundle import Bundle
 from brainmri.model.contract import Contract
 from brainmri.model.runtimes.network_shape import output_names
-from brainmri.model.variants import Variant, choose, require_package
-from brainmri.settings import RuntimeChoice as Choice
-
-__all__ = ["Choice", "Output", "Runtime", "RuntimeInfo", "Variant", "choose", "open_runtime", "require_package"]
 
 
 @dataclass(frozen=True)
@@ -89,40 +84,3 @@ class Runtime(Protocol):
     def infer(self, images: NDArray[np.uint8]) -> Output:
         """Runs the network on uint8 `[B, 299, 299, 3]` with values in [0, 255]."""
         ...
-
-
-def open_runtime(
-    bundle: Bundle, choice: Choice = "auto", threads: int = 1, streams: int = 1, full_batch: int = 0
-) -> Runtime:
-    """Loads the network of a verified bundle.
-
-    Args:
-        bundle: Where the artefacts are.
-        choice: Which runtime; see `variants.choose`.
-        threads: CPU threads of the runtime, at least 1.
-        streams: Inferences at a time, at least 1, among which OpenVINO and LiteRT share the threads; ONNX Runtime runs
-            each with all of them, TensorFlow runs one after the other.
-        full_batch: Images in the batches that come most under load, 0 if none do: OpenVINO's streams get a network of
-            just this size, a twentieth faster, for about 50 MiB.
-
-    Raises:
-        RuntimeUnavailable: The bundle has no artefact for the runtime, or its package is not installed.
-        InvalidBundle: The artefact does not hold a network of the contract's shape.
-    """
-    variant = choose(bundle, choice)
-    # Imported here so that serving needs the chosen framework only.
-    if variant.family == "openvino":
-        from brainmri.model.runtimes.openvino import OpenVINORuntime  # noqa: PLC0415
-
-        return OpenVINORuntime(bundle, variant, threads, streams, full_batch)
-    if variant.family == "onnx":
-        from brainmri.model.runtimes.onnx import ONNXRuntime  # noqa: PLC0415
-
-        return ONNXRuntime(bundle, variant, threads, streams)
-    if variant.family == "litert":
-        from brainmri.model.runtimes.litert import LiteRTRuntime  # noqa: PLC0415
-
-        return LiteRTRuntime(bundle, variant, threads, streams)
-    from brainmri.model.runtimes.tensorflow import TensorFlowRuntime  # noqa: PLC0415
-
-    return TensorFlowRuntime(bundle, variant, threads)
