@@ -38,6 +38,7 @@ FLOORS = {
         "model",  # contract, bundle, store, predictor, runtimes
         "imaging",  # bytes to pixels to tensors
         "observe",  # logs, metrics, traces
+        "durable",  # files written as a whole or not at all
         "blocking",  # threads and stop flags for blocking work
         "settings",
         "errors",
@@ -86,6 +87,7 @@ MAY_IMPORT = {
     "training": (
         "brainmri.settings",
         "brainmri.errors",
+        "brainmri.durable",
         "brainmri.imaging",
         "brainmri.model.contract",
         "brainmri.model.bundle",

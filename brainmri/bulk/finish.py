@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from brainmri.bulk import durable
+from brainmri import durable
 from brainmri.bulk.join import joined
 from brainmri.bulk.quality import Labelled, Quality
 from brainmri.bulk.results import write_results

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brainmri.bulk import durable
+from brainmri import durable
 from brainmri.bulk.items import Item, item_id
 from brainmri.errors import ScoringRefused
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from brainmri.bulk import durable
+from brainmri import durable
 from brainmri.bulk.charts import bars, curve, histogram, matrix
 from brainmri.bulk.console import CLASS_FIGURES, class_rows, figure_rows
 from brainmri.bulk.finish import Outcome

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from brainmri.bulk import durable
+from brainmri import durable
 from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.manifest import Frozen, Manifest, freeze
 from brainmri.bulk.row_tables import SCHEMA

@@ -1,11 +1,10 @@
 """Which models the servers of one BENTOML_HOME are to serve: a small file that a command writes and workers follow."""
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from brainmri import durable
 from brainmri.errors import InvalidSettings
 
 Stamp = tuple[int, int]
@@ -83,10 +82,8 @@ class WantedFile:
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            number, aside = tempfile.mkstemp(prefix=".wanted.", dir=self._path.parent)
-            with os.fdopen(number, "w", encoding="utf-8") as file:
-                json.dump(asdict(wanted), file)
-            Path(aside).replace(self._path)
+            text = json.dumps(asdict(wanted))
+            durable.write(self._path, lambda file: file.write(text.encode()), mode=0o600)
         except OSError as error:
             raise InvalidSettings(
                 f"{self._path} cannot be written: {error.strerror}. Set BENTOML_HOME to a folder that can be written."

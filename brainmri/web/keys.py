@@ -10,12 +10,12 @@ import hmac
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainmri import durable
 from brainmri.errors import InvalidSettings
 
 ALGORITHM = "sha256"
@@ -114,18 +114,8 @@ def _replace(file: Path, keys: Iterable[HashedKey]) -> None:
     if len(text) > MAX_FILE_BYTES:
         raise InvalidSettings(f"{file} would have more than {MAX_FILE_BYTES} bytes. Remove keys that nobody uses.")
     try:
-        # Temporary files have mode 600.
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        durable.write(file, lambda stream: stream.write(text.encode("ascii")), mode=0o600)
     except OSError as error:
-        raise InvalidSettings(f"{file} cannot be written: {error.strerror}.") from error
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(file)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise InvalidSettings(f"{file} cannot be written: {error.strerror}.") from error
 
 

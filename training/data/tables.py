@@ -3,12 +3,12 @@
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from brainmri import durable
 from brainmri.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -52,14 +52,9 @@ def read_table(path: Path, row_type: type[Row], remedy: str) -> list[Row]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file beside its place and renames it, so that readers see all of it or none."""
+    """Writes a file, and its folder if need be, so that readers see all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    durable.write(path, lambda file: file.write(data))
 
 
 def _type_name(annotation: object) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from brainmri.bulk import durable
+from brainmri import durable
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _INCOMING, _OUTGOING = ".incoming-", ".outgoing-"

@@ -9,25 +9,42 @@ from typing import BinaryIO
 Write = Callable[[BinaryIO], object]
 
 
-def write(path: Path, content: Write) -> None:
+def write(path: Path, content: Write, *, mode: int = 0o666) -> None:
     """Writes a file aside, syncs it and renames it to `path`, replacing what was there.
+
+    When any step fails, what was there stays and the file aside is removed.
 
     Args:
         path: Its folder exists.
         content: Writes the content into the open file.
+        mode: Permissions of the file, before the process's umask.
+
+    Raises:
+        OSError: The file cannot be written.
     """
-    aside = _written_aside(path, content)
-    aside.rename(path)
+    aside = _written_aside(path, content, mode)
+    try:
+        aside.rename(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
 def create(path: Path, content: Write) -> bool:
     """Writes a file unless there is one: of several processes that try, one succeeds.
 
+    Args:
+        path: Its folder exists.
+        content: Writes the content into the open file.
+
     Returns:
         Whether this call has made it.
+
+    Raises:
+        OSError: The file cannot be written.
     """
-    aside = _written_aside(path, content)
+    aside = _written_aside(path, content, 0o666)
     try:
         os.link(aside, path)
     except FileExistsError:
@@ -49,10 +66,10 @@ def remove_leftovers(folder: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _written_aside(path: Path, content: Write) -> Path:
+def _written_aside(path: Path, content: Write, mode: int) -> Path:
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with aside.open("xb") as file:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             content(file)
             file.flush()
             os.fsync(file.fileno())
