@@ -28,6 +28,7 @@ from brainmri.lifecycle.worker import Worker, prepare_parent
 from brainmri.observe import logs, tracing
 from brainmri.observe.metrics import process_metrics
 from brainmri.observe.request_record import current_record
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.server import GrpcServer
 from brainmri.page.routes import page_routes
 from brainmri.settings import load_settings
@@ -72,9 +73,10 @@ keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_fil
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 memory = BodyMemory(settings.max_held_bytes)
 bulk = Bulk.of(engine, metrics, settings)
+plane = DataPlane(engine, settings, metrics)
 pages = [*swagger_routes(_SWAGGER), *page_routes(settings)]
-app = create_app(engine, metrics, settings, pages, middleware=(), memory=memory, bulk=bulk)
-grpc = GrpcServer(engine, metrics, settings, keys, memory=memory)
+app = create_app(plane, metrics, pages, middleware=(), memory=memory, bulk=bulk)
+grpc = GrpcServer(plane, metrics, keys, memory=memory)
 worker = Worker(engine, metrics, settings, grpc, connections, lambda: rehearse(app, engine))
 
 MAX_TENSOR_BYTES = 3_000_000

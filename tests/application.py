@@ -20,6 +20,7 @@ from brainmri.model.bundle import Bundle
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
 from brainmri.web.surroundings import surroundings
@@ -75,7 +76,9 @@ def ask(predictor: Predictor, registry: CollectorRegistry) -> Ask:
                 await engine.start(lambda: served)
             chosen = api_settings(**(settings or {}))
             keys = None if chosen.api_keys_file is None else KeyRing(chosen.api_keys_file)
-            app = create_app(engine, metrics, chosen, middleware=surroundings(chosen, metrics, keys))
+            app = create_app(
+                DataPlane(engine, chosen, metrics), metrics, middleware=surroundings(chosen, metrics, keys)
+            )
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
                 response = await client.request(method, path, **request)
             assert await engine.drain(grace_s=5)
@@ -154,7 +157,9 @@ def serve(predictor: Predictor, tmp_path: Path) -> Callable[..., None]:
             if started:
                 bulk.start()
             keys = None if chosen.api_keys_file is None else KeyRing(chosen.api_keys_file)
-            app = create_app(engine, metrics, chosen, middleware=surroundings(chosen, metrics, keys), bulk=bulk)
+            app = create_app(
+                DataPlane(engine, chosen, metrics), metrics, middleware=surroundings(chosen, metrics, keys), bulk=bulk
+            )
             try:
                 async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
                     await visit(Service(client, engine, bulk, registry))

@@ -6,7 +6,6 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from brainmri.batching.engine import Engine
 from brainmri.bulk.serving import Bulk
 from brainmri.http.documentation import document_route, unknown_route
 from brainmri.http.explain import explain_routes
@@ -16,8 +15,8 @@ from brainmri.http.models import model_routes
 from brainmri.http.predict import predict_routes
 from brainmri.http.score import score_routes
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.rest import routes as open_inference_routes
-from brainmri.settings import Settings
 from brainmri.web.failures import HANDLERS
 from brainmri.web.memory import BodyMemory, BodyMemoryMiddleware
 from brainmri.web.middleware import FaultMiddleware
@@ -26,9 +25,8 @@ from brainmri.web.surroundings import metrics_route, surroundings
 
 
 def create_app(
-    engine: Engine,
+    plane: DataPlane,
     metrics: Metrics,
-    settings: Settings,
     pages: Sequence[BaseRoute] = (),
     *,
     middleware: Sequence[Middleware] | None = None,
@@ -38,19 +36,18 @@ def create_app(
     """Builds the application; it answers 503 until the engine is ready.
 
     Args:
-        engine: What predicts.
+        plane: What answers the Open Inference Protocol, over gRPC too; its engine and its settings are those of every
+            route.
         metrics: What counts.
-        settings: Limits, timeouts and allowed origins.
         pages: Routes for people rather than programs: the page and Swagger.
         middleware: What surrounds the application; `surroundings` without API keys if None. A server that has routes
             beside this application surrounds them too, and gives none here.
         memory: What the bodies share with those of other interfaces; nothing if None.
         bulk: The way of bulk work to the engine, and the jobs, which somebody else starts; one of its own if None.
     """
-    bulk, slots = (
-        bulk or Bulk.of(engine, metrics, settings),
-        Slots(settings.max_bulk_requests, settings.max_bulk_requests_per_client),
-    )
+    engine, settings = plane.engine, plane.settings
+    bulk = bulk or Bulk.of(engine, metrics, settings)
+    slots = Slots(settings.max_bulk_requests, settings.max_bulk_requests_per_client)
     if middleware is None:
         middleware = surroundings(settings, metrics, keys=None)
     routes: list[BaseRoute] = [
@@ -60,7 +57,7 @@ def create_app(
         *job_routes(engine, metrics, settings, bulk, slots),
         *model_routes(engine),
         *v1_routes(engine, metrics, settings),
-        *open_inference_routes(engine, settings, metrics),
+        *open_inference_routes(plane),
         document_route(),
         *pages,
         metrics_route(metrics),

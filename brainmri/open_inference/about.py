@@ -6,7 +6,7 @@ from typing import Any
 from brainmri import __version__
 from brainmri.batching.engine import Engine
 from brainmri.open_inference.models import Kind, ServedModel, TensorSpec, served_models
-from brainmri.open_inference.statistics import statistics_of
+from brainmri.open_inference.statistics import Statistics
 from brainmri.settings import Settings
 
 SERVER_NAME = "brainmri"
@@ -27,10 +27,10 @@ def index(engine: Engine) -> list[dict[str, str]]:
     ]
 
 
-def all_statistics(engine: Engine, models: Sequence[ServedModel]) -> dict[str, Any]:
+def all_statistics(statistics: Statistics, models: Sequence[ServedModel]) -> dict[str, Any]:
     """Returns the statistics of `models`."""
-    found = statistics_of(engine)
-    return {"model_stats": [found.of(model.name, model.version).body(model.name, model.version) for model in models]}
+    bodies = [statistics.of(model.name, model.version).body(model.name, model.version) for model in models]
+    return {"model_stats": bodies}
 
 
 def metadata(engine: Engine, model: ServedModel) -> dict[str, Any]:

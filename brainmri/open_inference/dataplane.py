@@ -1,4 +1,4 @@
-"""What both protocols share: a validated request goes to the engine, its predictions become output tensors."""
+"""What REST and gRPC share: a validated request goes to the engine, its predictions become output tensors."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from brainmri.open_inference.outputs import (
     explain_of,
     make_output,
 )
-from brainmri.open_inference.statistics import statistics_of
+from brainmri.open_inference.statistics import Statistics
 from brainmri.open_inference.tensors import Tensor, check_tensor, files, pixels
 from brainmri.settings import Settings
 from brainmri.web.answers import all_or_error
@@ -54,7 +54,7 @@ class InferRequest:
 
 
 class DataPlane:
-    """Answers inference requests.
+    """Answers inference requests; one of it serves REST and gRPC, so limits and statistics are those of both together.
 
     Args:
         engine: What predicts.
@@ -64,7 +64,8 @@ class DataPlane:
     Attributes:
         engine: The same.
         settings: The same.
-        slots: How many requests may be under way.
+        slots: How many requests may be under way, over REST and gRPC together.
+        statistics: Counts and times of each model since the process started.
         threads: What parses and converts large requests.
     """
 
@@ -73,7 +74,7 @@ class DataPlane:
         self.settings = settings
         self._metrics = metrics
         self.threads = Threads("tensors", _THREADS)
-        self._statistics = statistics_of(engine)
+        self.statistics = Statistics()
         # Each request holds an image at least: more of them than this would only wait to be refused by the queue.
         self._free = self.slots = settings.max_queue_images + settings.max_batch_size
 
@@ -103,7 +104,7 @@ class DataPlane:
             BrainMRIError: Any of the engine's, or the request does not fit the model.
         """
         model = request.model
-        statistics = self._statistics.of(model.name, model.version)
+        statistics = self.statistics.of(model.name, model.version)
         start = time.perf_counter()
         try:
             predictions = await self._predict(request, _earlier(deadline, request.timeout_us))

@@ -83,7 +83,7 @@ class InferenceService:
         """Counts and times of one model, or of all of them."""
         engine = self._engine
         models = [find_model(engine, message.name, message.version)] if message.name else served_models(engine)
-        return ParseDict(all_statistics(engine, models), service_pb2.ModelStatisticsResponse())
+        return ParseDict(all_statistics(self._plane.statistics, models), service_pb2.ModelStatisticsResponse())
 
     async def repository_index(self, _message: Any, _rpc: Rpc) -> Any:
         """Every served model and version; all of them are ready."""

@@ -11,13 +11,11 @@ from starlette.routing import BaseRoute, Route
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop
 from brainmri.errors import MalformedRequest
-from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.about import all_statistics, configuration, index, metadata, server_metadata
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.models import ServedModel, find_model, served_models
 from brainmri.open_inference.rest_body import ENCODINGS, choose_encoding, compress, read_decompressed
 from brainmri.open_inference.rest_infer import LARGE_JSON, RestRequest, answer_body, parse_request
-from brainmri.settings import Settings
 from brainmri.web.body import BodyLimits
 from brainmri.web.call import Call, attend
 
@@ -26,21 +24,20 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def routes(engine: Engine, settings: Settings, metrics: Metrics) -> list[BaseRoute]:
+def routes(plane: DataPlane) -> list[BaseRoute]:
     """Returns the routes below `/v2`.
 
     Errors leave them as exceptions; `brainmri.web.failures` gives them the protocol's shape, `{"error": "..."}`.
 
     Args:
-        engine: What predicts.
-        settings: Limits.
-        metrics: Counts each answered image.
+        plane: What answers inferences, over gRPC too.
     """
-    plane = DataPlane(engine, settings, metrics)
-    return [*_server_routes(engine), *_model_routes(engine, settings), *_versioned("/infer", _infer(plane), "POST")]
+    return [*_server_routes(plane), *_model_routes(plane), *_versioned("/infer", _infer(plane), "POST")]
 
 
-def _server_routes(engine: Engine) -> list[BaseRoute]:
+def _server_routes(plane: DataPlane) -> list[BaseRoute]:
+    engine = plane.engine
+
     async def server(_: Request) -> Response:
         return JSONResponse(server_metadata())
 
@@ -56,7 +53,7 @@ def _server_routes(engine: Engine) -> list[BaseRoute]:
         return JSONResponse(index(engine))
 
     async def statistics(_: Request) -> Response:
-        return JSONResponse(all_statistics(engine, served_models(engine)))
+        return JSONResponse(all_statistics(plane.statistics, served_models(engine)))
 
     return [
         Route("/v2", server, methods=["GET"]),
@@ -68,7 +65,9 @@ def _server_routes(engine: Engine) -> list[BaseRoute]:
     ]
 
 
-def _model_routes(engine: Engine, settings: Settings) -> list[BaseRoute]:
+def _model_routes(plane: DataPlane) -> list[BaseRoute]:
+    engine = plane.engine
+
     async def ready(request: Request) -> Response:
         model = _model(engine, request)
         is_ready = engine.server_ready
@@ -78,10 +77,10 @@ def _model_routes(engine: Engine, settings: Settings) -> list[BaseRoute]:
         return JSONResponse(metadata(engine, _model(engine, request)))
 
     async def config(request: Request) -> Response:
-        return JSONResponse(configuration(_model(engine, request), settings))
+        return JSONResponse(configuration(_model(engine, request), plane.settings))
 
     async def statistics(request: Request) -> Response:
-        return JSONResponse(all_statistics(engine, [_model(engine, request)]))
+        return JSONResponse(all_statistics(plane.statistics, [_model(engine, request)]))
 
     endpoints = {"": about, "/ready": ready, "/config": config, "/stats": statistics}
     return [route for suffix, endpoint in endpoints.items() for route in _versioned(suffix, endpoint, "GET")]

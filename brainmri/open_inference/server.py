@@ -7,14 +7,12 @@ from typing import Any
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from brainmri.batching.engine import Engine
 from brainmri.errors import InvalidSettings
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.grpc_call import InFlight, Surroundings
 from brainmri.open_inference.grpc_health import HEALTH_SERVICE_NAME, Health
 from brainmri.open_inference.grpc_service import SERVICE_NAME, rpc_handlers
-from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
 from brainmri.web.memory import BodyMemory
 
@@ -45,9 +43,9 @@ class GrpcServer:
     restart and balance, reflection because it tells only what is published anyway.
 
     Args:
-        engine: What predicts.
+        plane: What answers inferences, over REST too; its settings hold address and limits, port 0 switches the server
+            off.
         metrics: What counts.
-        settings: Address, limits; port 0 switches the server off.
         keys: Who may call; anybody if None.
         max_connection_age_s: See `MAX_CONNECTION_AGE_S`.
         memory: What the messages share with the bodies of other interfaces; nothing if None.
@@ -55,20 +53,19 @@ class GrpcServer:
 
     def __init__(
         self,
-        engine: Engine,
+        plane: DataPlane,
         metrics: Metrics,
-        settings: Settings,
         keys: KeyRing | None = None,
         *,
         max_connection_age_s: float = MAX_CONNECTION_AGE_S,
         memory: BodyMemory | None = None,
     ) -> None:
-        self._engine = engine
+        self._plane = plane
         self._metrics = metrics
-        self._settings = settings
+        self._settings = plane.settings
         self._keys = keys
         self._max_connection_age_s = max_connection_age_s
-        self._memory = memory or BodyMemory(settings.max_held_bytes)
+        self._memory = memory or BodyMemory(plane.settings.max_held_bytes)
         self._server: Any = None
         self._health: Health | None = None
         self._in_flight: InFlight | None = None
@@ -86,8 +83,8 @@ class GrpcServer:
         """
         if not self.port:
             return
-        self._in_flight, self._health = InFlight(), Health(self._engine)
-        plane = DataPlane(self._engine, self._settings, self._metrics)
+        self._in_flight, self._health = InFlight(), Health(self._plane.engine)
+        plane = self._plane
         self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=plane.slots + _MORE_RPCS)
         around = Surroundings(self._metrics, self._in_flight, self._settings.request_timeout_s, self._memory)
         self._server.add_generic_rpc_handlers((rpc_handlers(plane, around, self._keys), self._health.handlers()))

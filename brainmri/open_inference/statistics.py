@@ -5,9 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from brainmri.batching.engine import Engine
 from brainmri.model.predictor import Prediction
 
 
@@ -88,14 +86,3 @@ class Statistics:
     def of(self, name: str, version: str) -> ModelStatistics:
         """Returns those of one model, zeros at first."""
         return self._models[name, version]
-
-
-_OF_ENGINE: WeakKeyDictionary[Engine, Statistics] = WeakKeyDictionary()
-
-
-def statistics_of(engine: Engine) -> Statistics:
-    """Returns the statistics of an engine: REST and gRPC add to the same numbers."""
-    found = _OF_ENGINE.get(engine)
-    if found is None:
-        found = _OF_ENGINE[engine] = Statistics()
-    return found

@@ -14,7 +14,6 @@ from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.items import item_id
 from brainmri.bulk.run_folder import RunFolder
 from brainmri.commands.cli import main
-from brainmri.imaging import DecodeLimits
 from brainmri.model.contract import NOTICE
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import grey_map
@@ -75,7 +74,7 @@ def test_the_heat_map_of_each_answered_image_is_the_one_that_explain_gives(
     answered = [row for row in rows(tmp_path / "run") if row["error_code"] is None]
     assert len(answered) == 8
     assert {file.name for file in (tmp_path / "maps").iterdir()} == {f"{row['id']}.png" for row in answered}
-    predictor = Predictor.open(bundle, "auto", 1, DecodeLimits())
+    predictor = Predictor.open(bundle)
     for row in answered:
         heat = predictor.predict((tmp_path / row["path"]).read_bytes(), Explain()).explained.heat_map
         assert (tmp_path / "maps" / f"{row['id']}.png").read_bytes() == grey_map(heat).png

@@ -11,6 +11,7 @@ from brainmri.http.app import create_app
 from brainmri.http.documentation import swagger_routes
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from tests.application import Ask, api_settings, code_of
 
 
@@ -58,7 +59,11 @@ def test_swagger_shows_the_document_and_loads_nothing_from_elsewhere(
     (tmp_path / "swagger-ui.css").write_text("css")
 
     async def talk() -> tuple[httpx.Response, httpx.Response]:
-        app = create_app(Engine(decode_workers=1), Metrics(registry), api_settings(), swagger_routes(tmp_path))
+        app = create_app(
+            DataPlane(Engine(decode_workers=1), api_settings(), metrics := Metrics(registry)),
+            metrics,
+            swagger_routes(tmp_path),
+        )
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.get("/docs"), await client.get("/static_content/swagger-ui.css")
 

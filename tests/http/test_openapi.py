@@ -19,6 +19,7 @@ from brainmri.http.app import create_app
 from brainmri.http.openapi import openapi_document
 from brainmri.http.openapi.parts import ERROR_EXAMPLES
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.web.middleware import UNMATCHED
 from tests.application import Ask, api_settings
 from tests.http.json_schema import faults, resolve
@@ -40,7 +41,9 @@ def nodes(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_every_route_is_documented_and_everything_documented_is_a_route() -> None:
-    app = create_app(Engine(decode_workers=1), Metrics(CollectorRegistry()), api_settings())
+    app = create_app(
+        DataPlane(Engine(decode_workers=1), api_settings(), metrics := Metrics(CollectorRegistry())), metrics
+    )
     routes = {
         (route.path, method)
         for route in app.routes

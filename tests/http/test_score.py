@@ -27,6 +27,7 @@ from brainmri.errors import NotReady
 from brainmri.http.app import create_app
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.web.memory import BodyMemory
 from tests.application import MAX_IMAGE_BYTES, Ask, api_settings, code_of
 from tests.batching.stand_in import until
@@ -249,7 +250,7 @@ class Caller:
         self.left = asyncio.Event()
         self.reading = asyncio.Event()
         self.reading.set()
-        self._app = create_app(engine, self.metrics, api_settings(**{**LIMITS, **settings}))
+        self._app = create_app(DataPlane(engine, api_settings(**{**LIMITS, **settings}), self.metrics), self.metrics)
         self._engine, self._predictor, self._body = engine, predictor, [body]
 
     async def start(self) -> None:
@@ -386,7 +387,9 @@ def test_the_body_is_not_held_in_memory(predictor: Predictor, png: Png) -> None:
         engine = Engine(decode_workers=1, batching=Batching(max_batch_size=2))
         data = packed_zip({"a.png": png(), "b.txt": bytes(1_500_000)}, zipfile.ZIP_STORED)
         memory = BodyMemory(max_bytes=100_000)
-        app = create_app(engine, Metrics(CollectorRegistry()), api_settings(**LIMITS), memory=memory)
+        app = create_app(
+            DataPlane(engine, api_settings(**LIMITS), metrics := Metrics(CollectorRegistry())), metrics, memory=memory
+        )
         await engine.start(lambda: [predictor])
         most = 0
 

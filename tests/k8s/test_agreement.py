@@ -16,6 +16,7 @@ from brainmri.http.app import create_app
 from brainmri.http.documentation import swagger_routes
 from brainmri.observe.metric_specs import SPECS
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.grpc_health import HEALTH_SERVICE_NAME
 from brainmri.open_inference.grpc_service import SERVICE_NAME
 from brainmri.page.routes import page_routes
@@ -38,7 +39,7 @@ def served_paths() -> set[str]:
     metrics = Metrics()
     settings = Settings(jobs_dir=None)
     pages = [*swagger_routes(ROOT), *page_routes(settings)]
-    app = create_app(Engine(1, Batching(), 1, metrics), metrics, settings, pages)
+    app = create_app(DataPlane(Engine(1, Batching(), 1, metrics), settings, metrics), metrics, pages)
     paths = [route.path for route in app.routes if isinstance(route, Route)]
     return {re.split(r"/?\{", path)[0] or "/" for path in paths if path != "/{path:path}"} | {"/probabilities"}
 

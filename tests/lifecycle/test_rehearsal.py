@@ -10,6 +10,7 @@ from brainmri.lifecycle.rehearsal import rehearse
 from brainmri.model.bundle import Bundle
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.settings import Settings
 from tests.batching.stand_in import WAIT_S
 
@@ -28,7 +29,7 @@ def test_a_rehearsal_decodes_and_answers_and_is_counted_and_logged_nowhere(
 
     async def talk() -> None:
         engine = Engine(1, observer=metrics)
-        app = create_app(engine, metrics, Settings(), middleware=())
+        app = create_app(DataPlane(engine, Settings(), metrics), metrics, middleware=())
 
         async def rehearsal() -> None:
             monkeypatch.setattr(predictor, "read", noted_read)

@@ -18,6 +18,7 @@ from brainmri.lifecycle.heartbeats import Heartbeats
 from brainmri.lifecycle.worker import Worker
 from brainmri.model import store
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.connections import Connections
@@ -55,7 +56,8 @@ async def working(
     settings = Settings.model_validate({"models": models, "threads": 1, "grpc_port": 0, "shutdown_delay_s": 0, **more})
     Heartbeats(store.home(), os.getppid()).reset()
     engine, metrics = Engine(decode_workers=1), metrics or Metrics(CollectorRegistry())
-    worker = Worker(engine, metrics, settings, GrpcServer(engine, metrics, settings), Connections(settings), nothing)
+    grpc = GrpcServer(DataPlane(engine, settings, metrics), metrics)
+    worker = Worker(engine, metrics, settings, grpc, Connections(settings), nothing)
     await worker.start()
     try:
         yield worker, engine

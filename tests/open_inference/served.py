@@ -24,6 +24,7 @@ from brainmri.model.predictor import Predictor
 from brainmri.model.runtimes.open import open_runtime
 from brainmri.model.runtimes.protocol import Output, Runtime, RuntimeInfo
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
@@ -164,9 +165,10 @@ def serve(
         if ready:
             await engine.start(lambda: predictors)
         memory = BodyMemory(settings.max_held_bytes)
-        server = GrpcServer(engine, metrics, settings, keys, max_connection_age_s=age_s, memory=memory)
+        plane = DataPlane(engine, settings, metrics)
+        server = GrpcServer(plane, metrics, keys, max_connection_age_s=age_s, memory=memory)
         await server.start()
-        async with _web(engine, settings, metrics, memory) as port:
+        async with _web(plane, metrics, memory) as port:
             loop = asyncio.get_running_loop()
             box.append(Served(loop, engine, metrics, gates, server, port))
             up.set()
@@ -192,9 +194,9 @@ def serve(
 
 
 @asynccontextmanager
-async def _web(engine: Engine, settings: Settings, metrics: Metrics, memory: BodyMemory) -> AsyncIterator[int]:
+async def _web(plane: DataPlane, metrics: Metrics, memory: BodyMemory) -> AsyncIterator[int]:
     """Serves everything over HTTP; yields the port."""
-    app = create_app(engine, metrics, settings, memory=memory)
+    app = create_app(plane, metrics, memory=memory)
     listener = socket.create_server(("127.0.0.1", 0))
     web = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(web.serve([listener]))

@@ -23,6 +23,7 @@ from brainmri.model.bundle import Bundle
 from brainmri.model.contract import NOTICE
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.binary import pack_elements, unpack_elements
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.grpc_call import InFlight
 from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
@@ -554,7 +555,8 @@ def test_a_connection_of_age_is_closed_and_its_calls_are_answered(bundle: Bundle
 
 
 def build(engine: Engine, **changes: Any) -> GrpcServer:
-    return GrpcServer(engine, Metrics(), Settings(**changes))
+    metrics = Metrics()
+    return GrpcServer(DataPlane(engine, Settings(**changes), metrics), metrics)
 
 
 def start(servers: Sequence[GrpcServer]) -> list[int]:

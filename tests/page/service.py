@@ -20,6 +20,7 @@ from brainmri.batching.engine import Engine
 from brainmri.http.app import create_app
 from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import load_bundle
+from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.page.routes import page_routes
@@ -64,7 +65,7 @@ def service(folder: Path, port: int = 0, **changes: Any) -> Iterator[str]:
 
 async def _engine(folder: Path) -> Engine:
     bundle = load_bundle(folder / "bundle" / "brain_mri_xception")
-    predictor = Predictor.open(bundle, "auto", 1, DecodeLimits(max_bytes=300_000))
+    predictor = Predictor.open(bundle, ModelOptions(limits=DecodeLimits(max_bytes=300_000)))
     engine = Engine(decode_workers=1)
     await engine.start(lambda: [predictor])
     return engine

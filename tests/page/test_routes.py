@@ -11,6 +11,7 @@ from brainmri.batching.engine import Engine
 from brainmri.errors import InvalidSettings
 from brainmri.http.app import create_app
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.page.routes import SITE, page_routes
 from brainmri.web.auth import KeyRing
 from brainmri.web.keys import edit_keys, new_key
@@ -30,7 +31,12 @@ def get(path: str, accept: str = BROWSER, **changes: Any) -> httpx.Response:
         if keys is not None:
             keys.load()
         middleware = surroundings(settings, metrics, keys)
-        app = create_app(Engine(decode_workers=1), metrics, settings, page_routes(settings), middleware=middleware)
+        app = create_app(
+            DataPlane(Engine(decode_workers=1), settings, metrics),
+            metrics,
+            page_routes(settings),
+            middleware=middleware,
+        )
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.get(path, headers={"Accept": accept})
 

@@ -17,6 +17,7 @@ from brainmri.http.app import create_app
 from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction, Predictor
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from tests.application import Ask, api_settings, code_of
 
 
@@ -64,7 +65,7 @@ class StubEngine(Engine):
 
 def ask_stub(engine: StubEngine, path: str = "/predict", **headers: str) -> httpx.Response:
     async def talk() -> httpx.Response:
-        app = create_app(engine, Metrics(CollectorRegistry()), api_settings())
+        app = create_app(DataPlane(engine, api_settings(), metrics := Metrics(CollectorRegistry())), metrics)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.post(path, content=b"x", headers={"content-type": "image/png", **headers})
 
@@ -88,7 +89,9 @@ async def leave_while_waiting(engine: StubEngine, metrics: Metrics) -> list[Mess
         "headers": [(b"content-type", b"image/png")],
         "state": {},
     }
-    serving = asyncio.ensure_future(create_app(engine, metrics, api_settings())(scope, body.get, send))
+    serving = asyncio.ensure_future(
+        create_app(DataPlane(engine, api_settings(), metrics), metrics)(scope, body.get, send)
+    )
     await engine.begun.wait()
     body.put_nowait({"type": "http.disconnect"})
     await asyncio.wait_for(serving, 10)
@@ -120,7 +123,9 @@ def test_nothing_is_run_for_a_client_that_leaves_during_its_upload(predictor: Pr
 
         headers = [(b"content-type", b"image/png")]
         scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": headers}
-        await create_app(engine, Metrics(CollectorRegistry()), api_settings())(scope, receive, send)
+        await create_app(DataPlane(engine, api_settings(), metrics := Metrics(CollectorRegistry())), metrics)(
+            scope, receive, send
+        )
         return engine
 
     assert asyncio.run(talk()).asked == []

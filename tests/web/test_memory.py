@@ -9,6 +9,7 @@ from brainmri.errors import NotReady, Overloaded
 from brainmri.http.app import create_app
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.web.memory import BodyMemory, BodyMemoryMiddleware
 from tests.application import api_settings, code_of
 from tests.web.test_call import StubEngine
@@ -86,7 +87,9 @@ def test_a_request_that_is_alone_may_hold_more() -> None:
 def test_the_refusal_is_a_429(predictor: Predictor) -> None:
     async def talk() -> list[httpx.Response]:
         engine = StubEngine(predictor, None)
-        app = create_app(engine, Metrics(CollectorRegistry()), api_settings(max_held_bytes=1000))
+        app = create_app(
+            DataPlane(engine, api_settings(max_held_bytes=1000), metrics := Metrics(CollectorRegistry())), metrics
+        )
         headers = {"content-type": "image/png", "X-Request-Timeout-Ms": "3000"}
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             waiting = asyncio.ensure_future(client.post("/predict", content=b"x" * 600, headers=headers))
