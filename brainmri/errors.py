@@ -38,6 +38,7 @@ A message says what was wrong, what the limit is and what to do about it. `STATU
 where an error becomes an HTTP status or a gRPC code.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -52,10 +53,12 @@ class BrainMRIError(Exception):
         limit: The limit that was broken, with its unit, when there is one.
 
     Attributes:
+        retry_after_s: When trying the same request again has a chance, in seconds, greater than 0; None if it has none.
         counted: Whether whoever raised it has counted it among the refusals, with a reason more exact than its code.
     """
 
     code: ClassVar[str] = "internal"
+    retry_after_s: float | None = None
     counted = False
 
     def __init__(self, message: str, *, limit: str | None = None) -> None:
@@ -153,6 +156,7 @@ class Overloaded(BrainMRIError):
     """
 
     code = "overloaded"
+    retry_after_s = 1.0
 
     def __init__(self, message: str, *, retry_after_s: float, limit: str | None = None) -> None:
         super().__init__(message, limit=limit)
@@ -220,6 +224,7 @@ class NotReady(BrainMRIError):
     """The service is starting or draining; another replica, or a retry, can answer."""
 
     code = "not_ready"
+    retry_after_s = 5.0
 
 
 class DeadlineExceeded(BrainMRIError):
@@ -311,6 +316,11 @@ STATUS: dict[type[BrainMRIError], Status] = {
     ModelNotFound: Status(404, "NOT_FOUND"),
     BrainMRIError: Status(500, "INTERNAL"),
 }
+
+
+def retry_after(error: BrainMRIError | type[BrainMRIError]) -> int | None:
+    """Returns `retry_after_s` in whole seconds, at least 1, as `Retry-After` has it (RFC 9110, section 10.2.3)."""
+    return None if error.retry_after_s is None else max(1, math.ceil(error.retry_after_s))
 
 
 def status_of(error: BrainMRIError) -> Status:

@@ -7,8 +7,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 
-from brainmri.errors import BrainMRIError, NotReady, Overloaded, status_of
-from brainmri.web.failures import NOT_READY_RETRY_S
+from brainmri.errors import BrainMRIError, retry_after, status_of
 
 DOMAIN = "brainmri"
 
@@ -33,19 +32,12 @@ def details_of(error: BrainMRIError) -> list[tuple[str, str | bytes]]:
         info.metadata["limit"] = error.limit
     status = status_pb2.Status(code=code_of(error).value[0], message=error.message, details=[_packed(info)])
     trailing: list[tuple[str, str | bytes]] = []
-    retry_s = _retry_after_s(error)
-    if retry_s is not None:
+    if error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(math.ceil(retry_s * 1e3))
+        retry.retry_delay.FromMilliseconds(math.ceil(error.retry_after_s * 1e3))
         status.details.append(_packed(retry))
-        trailing.append(("retry-after", str(max(1, math.ceil(retry_s)))))
+        trailing.append(("retry-after", str(retry_after(error))))
     return [*trailing, (_DETAILS, status.SerializeToString())]
-
-
-def _retry_after_s(error: BrainMRIError) -> float | None:
-    if isinstance(error, Overloaded):
-        return error.retry_after_s
-    return NOT_READY_RETRY_S if isinstance(error, NotReady) else None
 
 
 def _packed(message: Any) -> Any:

@@ -12,6 +12,7 @@ from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.grpc_call import InFlight, Surroundings
 from brainmri.open_inference.grpc_health import HEALTH_SERVICE_NAME, Health
+from brainmri.open_inference.grpc_limit import LimitedHandlers
 from brainmri.open_inference.grpc_service import SERVICE_NAME, rpc_handlers
 from brainmri.web.auth import KeyRing
 from brainmri.web.memory import BodyMemory
@@ -30,6 +31,9 @@ MIN_CLIENT_PING_INTERVAL_S = 10
 
 _MORE_RPCS = 256
 """Calls under way beside inferences: probes, reflection, and those that are told that there is no place."""
+
+_REFUSALS = 256
+"""Calls beyond all of these that are being refused, and reflection; gRPC itself refuses more, without details."""
 
 _LINGER_S = 1.0
 """What open streams (a reflection client at its prompt) are given, twice, once every call is answered."""
@@ -84,10 +88,11 @@ class GrpcServer:
         if not self.port:
             return
         self._in_flight, self._health = InFlight(), Health(self._plane.engine)
-        plane = self._plane
-        self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=plane.slots + _MORE_RPCS)
+        plane, most = self._plane, self._plane.slots + _MORE_RPCS
+        self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=most + _REFUSALS)
         around = Surroundings(self._metrics, self._in_flight, self._settings.request_timeout_s, self._memory)
-        self._server.add_generic_rpc_handlers((rpc_handlers(plane, around, self._keys), self._health.handlers()))
+        handlers = (rpc_handlers(plane, around, self._keys), self._health.handlers())
+        self._server.add_generic_rpc_handlers((LimitedHandlers(handlers, most),))
         names = (SERVICE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self._listen()

@@ -1,7 +1,6 @@
 """Errors as HTTP answers: the status, the body in the shape of the path's protocol, and the headers that go with it."""
 
 import logging
-import math
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -9,22 +8,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
-from brainmri.errors import BrainMRIError, NotReady, Overloaded, UnsupportedEncoding, UploadStalled, status_of
+from brainmri.errors import BrainMRIError, UnsupportedEncoding, UploadStalled, retry_after, status_of
 from brainmri.web.schemas import ErrorBody, error_body, error_content, plain_error_body
-
-NOT_READY_RETRY_S = 5
-"""When to try again while a model loads or another replica takes over, in seconds."""
 
 _logger = logging.getLogger(__name__)
 
 
 def failure_headers(error: BrainMRIError) -> dict[str, str]:
     """Returns the headers that tell a client what to do about an error."""
+    if (seconds := retry_after(error)) is not None:
+        return {"Retry-After": str(seconds)}
     match error:
-        case Overloaded():
-            return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
-        case NotReady():
-            return {"Retry-After": str(NOT_READY_RETRY_S)}
         case UnsupportedEncoding():
             return {"Accept-Encoding": "identity"}  # RFC 9110, section 15.5.16
         case UploadStalled():

@@ -3,10 +3,10 @@
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from brainmri.web.failures import NOT_READY_RETRY_S
+from brainmri.errors import STATUS, NotReady, Overloaded, retry_after
 
-_RETRY_S = {429: 1, 503: NOT_READY_RETRY_S}
-"""Of each status that asks to try again, in seconds."""
+_RETRY_S = {STATUS[kind].http: retry_after(kind) for kind in (Overloaded, NotReady)}
+"""Status to the seconds of the error that it stands for."""
 
 
 class RetryAfterMiddleware:

@@ -378,10 +378,20 @@ def test_calls_that_do_not_even_fit_beside_the_refused_are_not_read(
         server.gates[0].hold()
         first = stub.ModelInfer.future(request(RED))
         assert server.gates[0].entered.acquire(timeout=10)
-        code, _ = code_and_message(lambda: stub.ServerLive(pb.ServerLiveRequest()))
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ServerLive(pb.ServerLiveRequest())
         server.gates[0].opened.set()
         assert len(floats(first.result(timeout=10))) == 1
-    assert code == "RESOURCE_EXHAUSTED"
+        # It counts no longer.
+        assert stub.ServerLive(pb.ServerLiveRequest()).live
+    metadata, retry = trailing(caught.value), error_details_pb2.RetryInfo()
+    status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
+    assert status.details[1].Unpack(retry)
+    assert (caught.value.code().name, caught.value.details()) == (
+        "RESOURCE_EXHAUSTED",
+        "1 requests are under way, the most that are accepted. Try again in a second.",
+    )
+    assert (retry.retry_delay.ToMilliseconds(), metadata["retry-after"]) == (1000, "1")
 
 
 def test_the_clients_deadline_ends_the_work(bundle: Bundle) -> None:
