@@ -27,7 +27,6 @@ from brainmri.lifecycle.rehearsal import rehearse
 from brainmri.lifecycle.worker import Worker, prepare_parent
 from brainmri.observe import logs, tracing
 from brainmri.observe.metrics import process_metrics
-from brainmri.observe.request_record import current_record
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.server import GrpcServer
 from brainmri.page.routes import page_routes
@@ -148,8 +147,6 @@ class BrainMRI:
             refusal = BentoMLException(error.message)
             refusal.error_code = HTTPStatus(status_of(error).http)
             raise refusal from error
-        # BentoML runs a batch in the context of whichever request came first, and the images are of several.
-        current_record.set(None)
         for answer in answers:
             metrics.observe_prediction(answer)
         return np.array([list(answer.probabilities.values()) for answer in answers], np.float32)

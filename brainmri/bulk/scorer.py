@@ -11,6 +11,7 @@ from brainmri.bulk.rows import Row, answered, failed
 from brainmri.errors import InferenceFailed, InvalidInput
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
+from brainmri.observe.request_record import RequestRecord
 
 Read = Callable[[], Awaitable[bytes]]
 
@@ -22,12 +23,16 @@ class Scorer:
         lane: The way to the engine.
         predictor: Which model answers.
         metrics: What counts.
+        record: Of the request that brought the images; None for those of a job.
     """
 
-    def __init__(self, lane: BulkLane, predictor: Predictor, metrics: Metrics) -> None:
+    def __init__(
+        self, lane: BulkLane, predictor: Predictor, metrics: Metrics, record: RequestRecord | None = None
+    ) -> None:
         self.lane = lane
         self.predictor = predictor
         self._metrics = metrics
+        self._record = record
 
     async def row(self, item: Item, read: Read, deadline: Deadline) -> Row:
         """Returns the row of one image; whatever is wrong with the image itself is a row as well.
@@ -50,7 +55,7 @@ class Scorer:
             except (InvalidInput, InferenceFailed) as error:
                 self._metrics.count_error(error)
                 return failed(item.id, item.path, sha256, error, self.predictor.model)
-        self._metrics.observe_prediction(prediction)
+        self._metrics.observe_prediction(prediction, self._record)
         return answered(item.id, item.path, sha256, prediction)
 
 

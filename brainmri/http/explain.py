@@ -34,7 +34,7 @@ def explain_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
         data = await read_image(request, settings, call.deadline)
         work = _explain(request, engine, call, data, wanted, style)
         prediction, response = await attend(request, call.deadline, work)
-        metrics.observe_prediction(prediction)
+        metrics.observe_prediction(prediction, call.record)
         response.headers["Vary"] = "Accept"
         return response
 

@@ -69,7 +69,7 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
         work = _predict(engine, call, body, settings, threads, wanted)
         predictions = await attend(request, call.deadline, work)
         for prediction in predictions:
-            metrics.observe_prediction(prediction)
+            metrics.observe_prediction(prediction, call.record)
         return predictions
 
     async def model(request: Request) -> Response:

@@ -25,7 +25,7 @@ def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
         data = await read_image(request, settings, call.deadline)
         work = engine.predict(data, call.deadline, predictor=call.predictor, priority=call.priority)
         prediction = await attend(request, call.deadline, work)
-        metrics.observe_prediction(prediction)
+        metrics.observe_prediction(prediction, call.record)
         return json_response(prediction_body(prediction, request.state.request_id, call.predictor.contract.notice))
 
     async def predict_batch(request: Request) -> Response:
@@ -38,7 +38,7 @@ def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
         require_an_answer(answers)
         for answer in answers:
             if isinstance(answer, Prediction):
-                metrics.observe_prediction(answer)
+                metrics.observe_prediction(answer, call.record)
             else:
                 metrics.count_error(answer)
         return json_response(batch_body(answers, request.state.request_id, call.predictor.contract.notice))

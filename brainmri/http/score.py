@@ -22,7 +22,7 @@ from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady
 from brainmri.http.bulk_schemas import NDJSON, Tally, summary_line
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.call import attend
+from brainmri.web.call import attend, record_of
 from brainmri.web.slots import Slots, client_of
 from brainmri.web.spool import receive_archive
 from brainmri.web.storage import spool_file, spool_folder, told_disk_errors
@@ -61,7 +61,8 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
                 archive = await attend(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
             held.push(opening.__exit__)
             members = [member for member in archive.members if is_form or is_image_name(member.name)]
-            rows = ArchiveRows(archive, members, Scorer(bulk.lane, predictor, metrics), deadline, bulk.threads, stop)
+            scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
+            rows = ArchiveRows(archive, members, scorer, deadline, bulk.threads, stop)
             answer = _Answer(rows, len(archive.members) - len(members), request.state.request_id)
             return _RowsResponse(answer, deadline, held.pop_all())
 

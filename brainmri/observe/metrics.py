@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, NotReady, Overloaded, Unauthenticated
 from brainmri.observe import metric_specs as specs
 from brainmri.observe.exposition import exposition
-from brainmri.observe.request_record import current_record, is_rpc_probe
+from brainmri.observe.request_record import RequestRecord, is_rpc_probe
 from brainmri.observe.subjects import AnsweredImage, LoadedModel
 
 if TYPE_CHECKING:
@@ -104,13 +104,16 @@ class Metrics:
         status = 200 if code == "OK" else 400 if code in _CALLERS_FAULT else 500
         self.count_request(method, "grpc", status, seconds)
 
-    def observe_prediction(self, prediction: AnsweredImage) -> None:
+    def observe_prediction(self, prediction: AnsweredImage, record: RequestRecord | None = None) -> None:
         """Counts one answered image, its scores and the time of each of its stages.
 
-        Notes it in the record of the request too: every interface makes this one call, so that none forgets the log.
+        Args:
+            prediction: The answer.
+            record: Of the request that the image came with, which notes it too; None for an image of a job, or of a
+                batch that BentoML gathered from several requests.
         """
-        if (request := current_record.get()) is not None:
-            request.note(prediction)
+        if record is not None:
+            record.note(prediction)
         self._predictions.labels(prediction.label or "none").inc()
         self._verdicts.labels(prediction.verdict).inc()
         self._confidence.observe(prediction.confidence)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Protocol = Literal["http", "open_inference_rest", "grpc"]
 
 current_record: ContextVar[RequestRecord | None] = ContextVar("current_record", default=None)
-"""The request that is being answered, seen by everything that runs for it."""
+"""The request that is being answered, for the ids on log lines; everything else is given the record."""
 
 _PROBES = ("/ServerLive", "/ServerReady", "/ModelReady")
 _PROBE_SERVICES = ("grpc.health.", "grpc.reflection.")

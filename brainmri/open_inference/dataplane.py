@@ -12,6 +12,7 @@ from brainmri.blocking import Threads
 from brainmri.errors import BrainMRIError, MalformedRequest, Overloaded
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
+from brainmri.observe.request_record import RequestRecord
 from brainmri.open_inference.models import Kind, ServedModel, TensorSpec
 from brainmri.open_inference.outputs import (
     OutputTensor,
@@ -93,12 +94,15 @@ class DataPlane:
         finally:
             self._free += 1
 
-    async def infer(self, request: InferRequest, deadline: Deadline) -> list[OutputTensor]:
+    async def infer(
+        self, request: InferRequest, deadline: Deadline, record: RequestRecord | None = None
+    ) -> list[OutputTensor]:
         """Answers one request.
 
         Args:
             request: What to run.
             deadline: When the caller stops waiting; the request's own timeout may come earlier.
+            record: What is noted about the request.
 
         Raises:
             BrainMRIError: Any of the engine's, or the request does not fit the model.
@@ -113,7 +117,7 @@ class DataPlane:
             raise
         statistics.succeeded(predictions, time.perf_counter() - start)
         for prediction in predictions:
-            self._metrics.observe_prediction(prediction)
+            self._metrics.observe_prediction(prediction, record)
         return [make_output(wanted, model, predictions) for wanted in request.outputs or all_outputs(model)]
 
     async def _predict(self, request: InferRequest, deadline: Deadline) -> list[Prediction]:

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from brainmri.batching.deadline import Deadline
 from brainmri.errors import BrainMRIError, MalformedRequest
 from brainmri.observe.metrics import Metrics
-from brainmri.observe.request_record import RequestRecord, current_record
+from brainmri.observe.request_record import RequestRecord
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.grpc_status import code_of, details_of
 from brainmri.web.auth import KeyRing, presented_key
@@ -39,15 +39,17 @@ class Rpc:
         metadata: What the client sent beside its message; keys are lower case.
         request_id: The client's, if it is sane, or else a new one.
         deadline: When the client stops waiting, but no later than the server lets a call take.
+        record: What is noted about the call, once it has been opened.
     """
 
     # Plain attributes: a cached_property takes a lock, and there would be three on every call.
-    __slots__ = ("context", "deadline", "metadata", "request_id")
+    __slots__ = ("context", "deadline", "metadata", "record", "request_id")
 
     def __init__(self, context: Any, max_time_s: float) -> None:
         self.context = context
         self.metadata: dict[str, str] = dict(context.invocation_metadata() or ())
         self.request_id = sane_request_id(self.metadata.get(REQUEST_ID, ""))
+        self.record: RequestRecord | None = None
         remaining_s = context.time_remaining()
         self.deadline = Deadline.after(max_time_s if remaining_s is None else min(remaining_s, max_time_s))
 
@@ -82,8 +84,8 @@ def with_key(method: RawMethod, keys: KeyRing) -> RawMethod:
 
     async def intercepted(data: bytes, rpc: Rpc) -> Any:
         name = keys.check(presented_key(rpc.metadata.get("authorization"), rpc.metadata.get("x-api-key")))
-        if (record := current_record.get()) is not None:
-            record.key_name = name
+        if rpc.record is not None:
+            rpc.record.key_name = name
         return await method(data, rpc)
 
     return intercepted
@@ -167,6 +169,7 @@ class RpcHandler:
         self._around.in_flight.enter()
         try:
             with rpc.recorded() as record:
+                rpc.record = record
                 record.route, record.received_bytes = self._name, len(data)
                 return await self._answer(rpc, record, data)
         finally:

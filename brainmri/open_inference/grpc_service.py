@@ -92,7 +92,7 @@ class InferenceService:
     async def model_infer(self, message: Any, rpc: Rpc) -> Any:
         """Runs a model."""
         model = find_model(self._engine, message.model_name, message.model_version)
-        outputs = await self._plane.infer(to_request(message, model), rpc.deadline)
+        outputs = await self._plane.infer(to_request(message, model), rpc.deadline, rpc.record)
         return to_response(message, model, outputs)
 
 

@@ -108,7 +108,7 @@ def _infer(plane: DataPlane) -> _Endpoint:
         with plane.slot():
             parsed = await _parse(plane, request, model, body, header_length, call)
             wanted = dataclasses.replace(parsed.infer, priority=max(call.priority, parsed.infer.priority))
-            outputs = await attend(request, call.deadline, plane.infer(wanted, call.deadline))
+            outputs = await attend(request, call.deadline, plane.infer(wanted, call.deadline, call.record))
         return _response(request, *answer_body(parsed, outputs))
 
     return infer

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from brainmri.errors import InvalidSettings, Unauthenticated
-from brainmri.observe.request_record import current_record
 from brainmri.web.keys import MAX_KEY_CHARACTERS, HashedKey, read_keys
 from brainmri.web.middleware import is_probe
 from brainmri.web.schemas import error_body, error_content
@@ -128,7 +127,7 @@ class KeyMiddleware:
             await _refusal(scope, error)(scope, receive, send)
             return
         scope["state"] = {**scope.get("state", {}), "key_name": name}
-        if (record := current_record.get()) is not None:
+        if (record := scope["state"].get("record")) is not None:
             record.key_name = name
         await self._app(scope, receive, send)
 

@@ -14,6 +14,7 @@ from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import MalformedRequest
 from brainmri.model.predictor import Predictor
+from brainmri.observe.request_record import RequestRecord
 from brainmri.settings import Settings
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
@@ -30,11 +31,13 @@ class Call:
         predictor: Which model answers.
         deadline: When the caller stops waiting, the upload included.
         priority: Whether it goes before or after other work.
+        record: What is noted about the request; None for one that nobody sent.
     """
 
     predictor: Predictor
     deadline: Deadline
     priority: Priority
+    record: RequestRecord | None
 
     @classmethod
     def of(cls, request: Request, engine: Engine, settings: Settings, name: str = "", version: str = "") -> "Call":
@@ -56,7 +59,13 @@ class Call:
         predictor = engine.models.get(name, version)
         deadline, priority = Deadline.after(_timeout_s(request, settings.request_timeout_s)), _priority(request)
         engine.require_room(deadline, predictor=predictor, priority=priority)
-        return cls(predictor, deadline, priority)
+        return cls(predictor, deadline, priority, record_of(request))
+
+
+def record_of(request: Request) -> RequestRecord | None:
+    """Returns what is noted about a request; None without the middleware that opens records."""
+    record: RequestRecord | None = getattr(request.state, "record", None)
+    return record
 
 
 async def attend(request: Request, deadline: Deadline, work: Coroutine[Any, Any, T]) -> T:

@@ -61,6 +61,7 @@ class RequestMiddleware:
         protocol: Protocol = "open_inference_rest" if scope["path"].startswith("/v2") else "http"
         trace = headers.get("traceparent", ""), headers.get("tracestate", "")
         with RequestRecord.opened(protocol, request_id, *trace, method=scope["method"]) as record:
+            scope["state"]["record"] = record
             status = CLIENT_LEFT  # When the task is cancelled before its answer begins, nobody waits for it.
 
             async def counted_receive() -> Message:

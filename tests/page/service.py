@@ -23,6 +23,7 @@ from brainmri.model.bundle import load_bundle
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
+from brainmri.open_inference.dataplane import DataPlane
 from brainmri.page.routes import page_routes
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
@@ -80,4 +81,5 @@ def _app(engine: Engine, settings: Settings) -> Any:
     if keys is not None:
         keys.load()
     pages = [Route("/readyz", readyz, methods=["GET"]), *page_routes(settings)]
-    return create_app(engine, metrics, settings, pages, middleware=surroundings(settings, metrics, keys))
+    plane = DataPlane(engine, settings, metrics)
+    return create_app(plane, metrics, pages, middleware=surroundings(settings, metrics, keys))
