@@ -24,6 +24,7 @@ from benchmarks.report import DEFAULT_FOLDER, Report, table
 from benchmarks.summary import Spread, percentile, ratios
 from benchmarks.traffic import OpenLoop
 from brainmri.batching.batcher import Batcher
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline
 from brainmri.batching.schedule import Batching
 from brainmri.imaging import SIDE, DecodeLimits
@@ -131,7 +132,7 @@ async def ours(predictor: Predictor) -> AsyncIterator[Serve]:
     """Our batcher."""
     batcher = Batcher(Batching(max_batch_size=MAX_BATCH_SIZE))
     batcher.start()
-    yield lambda images: batcher.infer(predictor, images, Deadline.after(TIMEOUT_S))
+    yield lambda images: batcher.infer(Call(predictor, Deadline.after(TIMEOUT_S)), images)
     await batcher.drain(TIMEOUT_S)
 
 

@@ -10,38 +10,25 @@ in time; and it is not run when its caller has gone or its deadline has passed m
 
 import asyncio
 import logging
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.backlog import Answer, Job
+from brainmri.batching.backlog import Answer
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.expected import Expected
 from brainmri.batching.lanes import Answers, Lanes
 from brainmri.batching.observer import Observer, Unobserved
+from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching, Refusal
-from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady, Overloaded
-from brainmri.model.predictor import Predictor
+from brainmri.errors import BrainMRIError, NotReady, Overloaded
 
 _REPORT_S = 0.5
 _SHORTEST_RETRY_S = 0.1
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """What a request was promised places for: so many images of one model, until the deadline."""
-
-    predictor: Predictor
-    images: int
-    deadline: Deadline
-    priority: Priority
 
 
 class Batcher:
@@ -78,16 +65,12 @@ class Batcher:
         """Whether no lane has died and none is stuck; a restart of the process helps when it is False."""
         return self._lanes.alive
 
-    def admit(
-        self, predictor: Predictor, images: int, deadline: Deadline, priority: Priority = Priority.INTERACTIVE
-    ) -> "Ticket":
-        """Takes places in the queue for images that are about to be decoded.
+    def admit(self, call: Call, images: int) -> Reservation:
+        """Reserves places in the queue for images that are about to be decoded.
 
         Args:
-            predictor: The model that will run them.
+            call: Which model, by when, how urgent.
             images: How many, at least 1.
-            deadline: When the caller stops waiting.
-            priority: Which work goes first.
 
         Returns:
             The places; give them back by using it as a context manager.
@@ -98,45 +81,35 @@ class Batcher:
             DeadlineExceeded: The deadline has passed.
         """
         self.expected.arrive()
-        self._ask(self._lanes.reserve, predictor, images, deadline, priority)
+        self._ask(self._lanes.reserve, call, images)
         self._accepted += 1
         self._idle.clear()
-        return Ticket(self, self._lanes, Hold(predictor, images, deadline, priority))
+        return Reservation(call, images, self._lanes, self._wake_soon, self._release)
 
-    def require_room(
-        self, predictor: Predictor, images: int, deadline: Deadline, priority: Priority = Priority.INTERACTIVE
-    ) -> None:
-        """Raises what `admit` would raise now; takes no place."""
-        self._ask(self._lanes.refusal, predictor, images, deadline, priority)
+    def require_room(self, call: Call, images: int) -> None:
+        """Raises what `admit` would raise now; reserves nothing."""
+        self._ask(self._lanes.refusal, call, images)
 
-    def room_in_s(self, predictor: Predictor, images: int, deadline: Deadline, priority: Priority) -> float | None:
+    def room_in_s(self, call: Call, images: int) -> float | None:
         """Returns when to ask `admit` for room, in seconds from now; None for at once. Counts no refusal."""
-        if self._draining or deadline.remaining_s <= 0:
+        if self._draining or call.deadline.remaining_s <= 0:
             return None
-        refusal = self._lanes.refusal(priority, predictor, images, deadline.remaining_s)
+        refusal = self._lanes.refusal(call, images)
         return None if refusal is None else max(refusal.clear_in_s, _SHORTEST_RETRY_S)
 
-    async def infer(
-        self,
-        predictor: Predictor,
-        images: NDArray[np.uint8],
-        deadline: Deadline,
-        priority: Priority = Priority.INTERACTIVE,
-    ) -> Answer:
+    async def infer(self, call: Call, images: NDArray[np.uint8]) -> Answer:
         """Accepts and runs images that are decoded already.
 
         Args:
-            predictor: The model.
+            call: Which model, by when, how urgent.
             images: uint8 `[B, 299, 299, 3]`, at least one; more than fit into a batch are split and joined.
-            deadline: When the caller stops waiting.
-            priority: Which work goes first.
 
         Raises:
             NotReady, Overloaded, DeadlineExceeded: See `admit`.
             InferenceFailed: The network failed on these images.
         """
-        with self.admit(predictor, len(images), deadline, priority) as ticket:
-            return await ticket.infer(images)
+        with self.admit(call, len(images)) as reservation:
+            return await reservation.infer(images)
 
     async def drain(self, grace_s: float) -> bool:
         """Refuses new work, waits for what was accepted, and ends the lanes.
@@ -162,61 +135,34 @@ class Batcher:
         self._observe_load()
         return not self._accepted
 
-    def put(self, job: Job) -> None:
-        """Puts a job into the queue; for tickets, which have a place for it.
+    def count_expired(self) -> None:
+        """Counts accepted work whose deadline passed; requests count themselves, an item of several does not."""
+        self.observer.count_refusal("expired")
 
-        Raises:
-            NotReady: A lane has died.
-        """
-        self._lanes.put(job)
+    def _wake_soon(self) -> None:
         if not self._waking:
             # At the end of this pass of the event loop: what came together goes into one batch.
             self._waking = True
             self._loop.call_soon(self._wake)
 
-    def hand_over(self, job: Job) -> None:
-        """Puts a job into the queue and wakes a lane, from any thread.
-
-        Raises:
-            NotReady: A lane has died.
-        """
-        self._lanes.put(job)
-        self._lanes.wake()
-
-    def release(self, expired: bool) -> None:
-        """Ends a request that was accepted; for tickets.
-
-        Args:
-            expired: Whether its deadline passed before its answer.
-        """
+    def _release(self, expired: bool) -> None:
         if expired:
             self.count_expired()
         self._accepted -= 1
         if not self._accepted:
             self._idle.set()
 
-    def count_expired(self) -> None:
-        """Counts accepted work whose deadline passed; requests count themselves, an item of several does not."""
-        self.observer.count_refusal("expired")
-
-    def _ask(
-        self,
-        lanes: Callable[[Priority, Predictor, int, float], Refusal | None],
-        predictor: Predictor,
-        images: int,
-        deadline: Deadline,
-        priority: Priority,
-    ) -> None:
+    def _ask(self, lanes: Callable[[Call, int], Refusal | None], call: Call, images: int) -> None:
         if self._draining or self._lanes.dead:
             raise self._counted(
                 "draining", NotReady("The service is shutting down or restarting. Try again in a few seconds.")
             )
-        budget_s = deadline.remaining_s
+        budget_s = call.deadline.remaining_s
         if budget_s <= 0:
-            raise self._counted("expired", deadline.exceeded())
-        refusal = lanes(priority, predictor, images, budget_s)
+            raise self._counted("expired", call.deadline.exceeded())
+        refusal = lanes(call, images)
         if refusal is not None:
-            raise self._counted(refusal.reason, self._overloaded(refusal, priority, budget_s))
+            raise self._counted(refusal.reason, self._overloaded(refusal, call.priority, budget_s))
 
     def _counted(self, reason: str, error: BrainMRIError) -> BrainMRIError:
         self.observer.count_refusal(reason)
@@ -264,100 +210,3 @@ class Batcher:
         waiting, age_s, in_flight = self._lanes.load()
         self.observer.set_queue(waiting, age_s)
         self.observer.set_in_flight(in_flight)
-
-
-class Ticket:
-    """Places in the queue that one request holds; its context gives back what was not used. Made by `Batcher.admit`.
-
-    Args:
-        batcher: Whose queue it is.
-        lanes: What runs the images.
-        hold: The request whose places they are.
-    """
-
-    def __init__(self, batcher: Batcher, lanes: Lanes, hold: Hold) -> None:
-        self._batcher = batcher
-        self._lanes = lanes
-        self._hold = hold
-        self._lock = threading.Lock()
-        self._unused = hold.images
-
-    def __enter__(self) -> "Ticket":
-        """Returns itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Gives back the places that were not used, and lets the batcher end."""
-        self._lanes.give_back(self._hold.priority, self._hold.predictor, self._unused)
-        gone = kind is not None and issubclass(kind, asyncio.CancelledError | DeadlineExceeded)
-        self._batcher.release(gone and self._hold.deadline.remaining_s <= 0)
-
-    async def decode_and_infer(self, decode: Callable[[], NDArray[np.uint8]], executor: Executor) -> Answer:
-        """Decodes one of the images that were promised a place, and runs it; errors as in `infer`.
-
-        The thread that has decoded hands the image to the lanes itself: the event loop has other things to do.
-
-        Args:
-            decode: Returns uint8 `[1, 299, 299, 3]`; what it raises is raised here.
-            executor: Whose threads decode. A caller that goes before one is free takes its image along.
-        """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Answer] = loop.create_future()
-        job = None
-
-        def work() -> None:
-            nonlocal job
-            images = decode()
-            with self._lock:
-                # Cancelled when its caller has gone.
-                if not answer.done():
-                    job = self._job(images, answer)
-                    self._batcher.hand_over(job)
-
-        def tell(decoded: Future[None]) -> None:
-            if decoded.cancelled():  # the executor ended before a thread was free
-                loop.call_soon_threadsafe(answer.cancel)
-            elif (error := decoded.exception()) is not None:
-                loop.call_soon_threadsafe(_fail, answer, error)
-
-        decoding = executor.submit(work)
-        decoding.add_done_callback(tell)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            decoding.cancel()
-            with self._lock:
-                if job is not None:
-                    self._lanes.discard(job)
-            raise
-
-    async def infer(self, images: NDArray[np.uint8]) -> Answer:
-        """Runs some of the images that were promised a place; call it once for each part of them.
-
-        Args:
-            images: uint8 `[B, 299, 299, 3]`, not more than are left of the promise.
-
-        Raises:
-            DeadlineExceeded: The deadline passed before they were run.
-            InferenceFailed: The network failed on these images.
-            NotReady: A lane has died.
-        """
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        with self._lock:
-            job = self._job(images, future)
-        self._batcher.put(job)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._lanes.discard(job)
-            raise
-
-    def _job(self, images: NDArray[np.uint8], answer: asyncio.Future[Answer]) -> Job:
-        self._unused -= len(images)
-        hold = self._hold
-        return Job(hold.predictor, images, hold.deadline, hold.priority, answer, time.monotonic())
-
-
-def _fail(answer: asyncio.Future[Answer], error: BaseException) -> None:
-    if not answer.done():
-        answer.set_exception(error)

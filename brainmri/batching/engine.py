@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.batching.backlog import Answer
-from brainmri.batching.batcher import Batcher, Ticket
+from brainmri.batching.batcher import Batcher
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.observer import Observer
+from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching
 from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady
 from brainmri.model.explanation import Explain
@@ -147,11 +149,11 @@ class Engine:
             Overloaded: The queue is full, or the predicted wait exceeds the deadline.
             DeadlineExceeded: The deadline has passed.
         """
-        self._batcher.require_room(self._answering(predictor), 1, deadline, priority)
+        self._batcher.require_room(Call(self._answering(predictor), deadline, priority), 1)
 
     def room_in_s(self, deadline: Deadline, *, predictor: Predictor, priority: Priority) -> float | None:
         """Returns when `predict` would find a place, in seconds from now; None for at once, or to be told why not."""
-        return self._batcher.room_in_s(predictor, 1, deadline, priority)
+        return self._batcher.room_in_s(Call(predictor, deadline, priority), 1)
 
     @contextmanager
     def let_in(self) -> Iterator[None]:
@@ -162,7 +164,7 @@ class Engine:
             Overloaded: There would be no place for it even if it had all the time in the world.
         """
         expected = self._batcher.expected
-        self._batcher.require_room(self._answering(None), 1 + len(expected), _EVER)
+        self._batcher.require_room(Call(self._answering(None), _EVER), 1 + len(expected))
         with expected.one():
             yield
 
@@ -193,8 +195,9 @@ class Engine:
             InferenceFailed: The network failed on this image.
         """
         predictor = self._answering(predictor, explain)
-        with self._batcher.admit(predictor, 1, deadline, priority) as ticket:
-            return await self._predict(data, deadline, predictor, priority, ticket, explain)
+        call = Call(predictor, deadline, priority)
+        with self._batcher.admit(call, 1) as reservation:
+            return await self._predict(data, call, reservation, explain)
 
     async def predict_many(
         self,
@@ -218,18 +221,20 @@ class Engine:
             return []
         self._check_count(len(data))
 
-        async def one(item: bytes, ticket: Ticket) -> Prediction | BrainMRIError:
+        call = Call(predictor, deadline, priority)
+
+        async def one(item: bytes, reservation: Reservation) -> Prediction | BrainMRIError:
             try:
-                return await self._predict(item, deadline, predictor, priority, ticket, explain)
+                return await self._predict(item, call, reservation, explain)
             except BrainMRIError as error:
                 if isinstance(error, DeadlineExceeded):
                     self._batcher.count_expired()
                 return error
 
-        with self._batcher.admit(predictor, len(data), deadline, priority) as ticket:
-            # All of them end before the ticket gives its places back, also when one fails with a fault of ours.
+        with self._batcher.admit(call, len(data)) as reservation:
+            # All of them end before the places are given back, also when one fails with a fault of ours.
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(item, ticket)) for item in data]
+                tasks = [group.create_task(one(item, reservation)) for item in data]
             return [task.result() for task in tasks]
 
     async def infer(
@@ -251,7 +256,7 @@ class Engine:
         _check_images(predictor, images)
         self._check_count(len(images))
         async with _until(deadline):
-            answer = await self._batcher.infer(predictor, images, deadline, priority)
+            answer = await self._batcher.infer(Call(predictor, deadline, priority), images)
         return _predictions(predictor, answer, start, 0.0, images, explain)
 
     def fail(self) -> None:
@@ -278,15 +283,8 @@ class Engine:
             executor.shutdown(wait=False, cancel_futures=True)
         return answered
 
-    async def _predict(
-        self,
-        data: bytes,
-        deadline: Deadline,
-        predictor: Predictor,
-        priority: Priority,
-        ticket: Ticket,
-        explain: Explain | None,
-    ) -> Prediction:
+    async def _predict(self, data: bytes, call: Call, reservation: Reservation, explain: Explain | None) -> Prediction:
+        predictor, deadline = call.predictor, call.deadline
         start = time.perf_counter()
         decode_s = 0.0
         images = np.empty(0, np.uint8)
@@ -301,13 +299,13 @@ class Engine:
             return images
 
         async with _until(deadline):
-            if priority is Priority.BULK:
+            if call.priority is Priority.BULK:
                 # Or else interactive images would wait behind all of them for a thread.
                 async with self._bulk_decoders:
                     image = await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
-                answer = await ticket.infer(image)
+                answer = await reservation.infer(image)
             else:
-                answer = await ticket.decode_and_infer(decode, self._decoders)
+                answer = await reservation.decode_and_infer(decode, self._decoders)
         return _predictions(predictor, answer, start, decode_s, images, explain)[0]
 
     async def _warm_decoders(self) -> None:

@@ -10,10 +10,9 @@ from collections.abc import Callable
 
 from brainmri.batching.backlog import Answer, Batch, Job
 from brainmri.batching.batch_run import run_batch
-from brainmri.batching.deadline import Priority
+from brainmri.batching.call import Call
 from brainmri.batching.schedule import Batching, Refusal, Schedule
 from brainmri.errors import InferenceFailed, NotReady
-from brainmri.model.predictor import Predictor
 from brainmri.model.runtimes.protocol import Output
 
 STUCK_S = 120
@@ -68,20 +67,20 @@ class Lanes:
             begun = [run.begun for run in self._schedule.running.values()]
         return not self.dead and all(time.perf_counter() - since < STUCK_S for since in begun)
 
-    def reserve(self, priority: Priority, predictor: Predictor, images: int, budget_s: float) -> Refusal | None:
-        """Promises places in the queue; see `Schedule.reserve`."""
+    def reserve(self, call: Call, images: int) -> Refusal | None:
+        """Reserves places in the queue; see `Schedule.reserve`."""
         with self._changed:
-            return self._schedule.reserve(priority, predictor, images, budget_s)
+            return self._schedule.reserve(call.priority, call.predictor, images, call.deadline.remaining_s)
 
-    def refusal(self, priority: Priority, predictor: Predictor, images: int, budget_s: float) -> Refusal | None:
+    def refusal(self, call: Call, images: int) -> Refusal | None:
         """Tells what `reserve` would answer; see `Schedule.refusal`."""
         with self._changed:
-            return self._schedule.refusal(priority, predictor, images, budget_s)
+            return self._schedule.refusal(call.priority, call.predictor, images, call.deadline.remaining_s)
 
-    def give_back(self, priority: Priority, predictor: Predictor, images: int) -> None:
-        """Frees promised places that were not used."""
+    def give_back(self, call: Call, images: int) -> None:
+        """Frees reserved places that were not used."""
         with self._changed:
-            self._schedule.backlog.reserve(priority, predictor, -images)
+            self._schedule.backlog.reserve(call.priority, call.predictor, -images)
             if images:
                 # A lane may be waiting for them.
                 self._changed.notify()

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
 from brainmri.http.predict import json_response
 from brainmri.model.explanation import Explain
@@ -13,7 +14,7 @@ from brainmri.model.heat_picture import Style, overlay_png
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.call import Call, attend
+from brainmri.web.call import attend, call_of
 from brainmri.web.schemas import ExplainedPredictionBody, explanation_body, prediction_body
 from brainmri.web.upload import read_image
 
@@ -29,7 +30,7 @@ def explain_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
     async def explain(request: Request) -> Response:
         query = request.query_params
         wanted, style = wanted_of(request), Style.of(query.get("opacity"), query.get("palette"))
-        call = Call.of(request, engine, settings, query.get("model", ""), query.get("version", ""))
+        call = call_of(request, engine, settings, query.get("model", ""), query.get("version", ""))
         call.predictor.require_heat_maps(wanted.label)
         data = await read_image(request, settings, call.deadline)
         work = _explain(request, engine, call, data, wanted, style)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop, Threads
 from brainmri.errors import BrainMRIError, NotReady
@@ -24,7 +25,7 @@ from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.answers import all_or_error
 from brainmri.web.body import BodyLimits, read_body
-from brainmri.web.call import Call, attend
+from brainmri.web.call import attend, call_of
 from brainmri.web.schemas import (
     ExplanationBody,
     PredictionBody,
@@ -50,13 +51,13 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
     threads = Threads("json", _THREADS)
 
     async def predict(request: Request) -> Response:
-        call = Call.of(request, engine, settings, **request.path_params)
+        call = call_of(request, engine, settings, **request.path_params)
         predictions = await answered(request, call, None)
         return json_response(V1Prediction(predictions=_bodies(request, call, predictions)))
 
     async def explain(request: Request) -> Response:
         wanted = wanted_of(request)
-        call = Call.of(request, engine, settings, **request.path_params)
+        call = call_of(request, engine, settings, **request.path_params)
         call.predictor.require_heat_maps(wanted.label)
         predictions = await answered(request, call, wanted)
         explanations = await attend(request, call.deadline, asyncio.to_thread(_explanations, predictions))

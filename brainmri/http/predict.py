@@ -7,12 +7,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
 from brainmri.errors import BrainMRIError, InvalidInput
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.call import Call, attend
+from brainmri.web.call import attend, call_of
 from brainmri.web.schemas import batch_body, prediction_body
 from brainmri.web.upload import read_image, read_images
 
@@ -71,4 +72,4 @@ def json_response(body: BaseModel) -> Response:
 
 def _call(request: Request, engine: Engine, settings: Settings) -> Call:
     query = request.query_params
-    return Call.of(request, engine, settings, query.get("model", ""), query.get("version", ""))
+    return call_of(request, engine, settings, query.get("model", ""), query.get("version", ""))

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop
 from brainmri.errors import MalformedRequest
@@ -17,7 +18,7 @@ from brainmri.open_inference.models import ServedModel, find_model, served_model
 from brainmri.open_inference.rest_body import ENCODINGS, choose_encoding, compress, read_decompressed
 from brainmri.open_inference.rest_infer import LARGE_JSON, RestRequest, answer_body, parse_request
 from brainmri.web.body import BodyLimits
-from brainmri.web.call import Call, attend
+from brainmri.web.call import attend, call_of
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -99,7 +100,7 @@ def _infer(plane: DataPlane) -> _Endpoint:
     async def infer(request: Request) -> Response:
         model = _model(plane.engine, request)
         header_length = _header_length(request)
-        call = Call.of(request, plane.engine, plane.settings)
+        call = call_of(request, plane.engine, plane.settings)
         limits = BodyLimits(
             plane.settings.max_request_bytes, plane.settings.upload_idle_timeout_s, call.deadline, ENCODINGS
         )

@@ -4,16 +4,15 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import MalformedRequest
-from brainmri.model.predictor import Predictor
 from brainmri.observe.request_record import RequestRecord
 from brainmri.settings import Settings
 
@@ -23,43 +22,26 @@ PRIORITY_HEADER = "X-Request-Priority"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Call:
-    """One request for predictions.
+def call_of(request: Request, engine: Engine, settings: Settings, name: str = "", version: str = "") -> Call:
+    """Reads a request's headers, before any of its body is read; a request without a chance ends here.
 
-    Attributes:
-        predictor: Which model answers.
-        deadline: When the caller stops waiting, the upload included.
-        priority: Whether it goes before or after other work.
-        record: What is noted about the request; None for one that nobody sent.
+    Args:
+        request: The request.
+        engine: Whose models may be chosen.
+        settings: The longest time that a request may take.
+        name: Bundle or serving name of the model; empty takes the default.
+        version: Version of the model; empty takes the first of that name.
+
+    Raises:
+        NotReady: No model is loaded and warm, or the engine is draining.
+        Overloaded: The queue is full, or the predicted wait exceeds the deadline.
+        ModelNotFound: No such model is served.
+        MalformedRequest: A header with a bad value.
     """
-
-    predictor: Predictor
-    deadline: Deadline
-    priority: Priority
-    record: RequestRecord | None
-
-    @classmethod
-    def of(cls, request: Request, engine: Engine, settings: Settings, name: str = "", version: str = "") -> "Call":
-        """Reads a request's headers, before any of its body is read; a request without a chance ends here.
-
-        Args:
-            request: The request.
-            engine: Whose models may be chosen.
-            settings: The longest time that a request may take.
-            name: Bundle or serving name of the model; empty takes the default.
-            version: Version of the model; empty takes the first of that name.
-
-        Raises:
-            NotReady: No model is loaded and warm, or the engine is draining.
-            Overloaded: The queue is full, or the predicted wait exceeds the deadline.
-            ModelNotFound: No such model is served.
-            MalformedRequest: A header with a bad value.
-        """
-        predictor = engine.models.get(name, version)
-        deadline, priority = Deadline.after(_timeout_s(request, settings.request_timeout_s)), _priority(request)
-        engine.require_room(deadline, predictor=predictor, priority=priority)
-        return cls(predictor, deadline, priority, record_of(request))
+    predictor = engine.models.get(name, version)
+    deadline, priority = Deadline.after(_timeout_s(request, settings.request_timeout_s)), _priority(request)
+    engine.require_room(deadline, predictor=predictor, priority=priority)
+    return Call(predictor, deadline, priority, record_of(request))
 
 
 def record_of(request: Request) -> RequestRecord | None:

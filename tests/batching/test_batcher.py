@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from brainmri.batching.backlog import BULK_TURN
 from brainmri.batching.batcher import Batcher
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.schedule import Batching
 from brainmri.batching.service_times import ServiceTimes
@@ -56,7 +57,7 @@ async def running(counts: Counts | None = None, **settings: Any) -> AsyncIterato
 
 
 async def ask(batcher: Batcher, predictor: Predictor, *numbers: int, **more: Any) -> list[int]:
-    answer = await batcher.infer(predictor, numbered(*numbers), more.pop("deadline", SOON), **more)
+    answer = await batcher.infer(Call(predictor, more.pop("deadline", SOON), **more), numbered(*numbers))
     return numbers_of(answer.output)
 
 
@@ -144,7 +145,7 @@ def test_an_idle_lane_waits_for_images_that_are_being_decoded(monkeypatch: pytes
         async with running(max_batch_size=8) as batcher:
             # Nothing else is in sight: at once.
             assert await ask(batcher, predictor, 1) == [1]
-            with batcher.admit(predictor, 1, SOON) as decoding:
+            with batcher.admit(Call(predictor, SOON), 1) as decoding:
                 tasks = await queued(batcher, ask(batcher, predictor, 2), ask(batcher, predictor, 3))
                 await asyncio.sleep(0.01)
                 assert runtime.batches == [[1]]
@@ -161,7 +162,7 @@ def test_images_that_cannot_be_decoded_are_not_waited_for(monkeypatch: pytest.Mo
     async def talk() -> None:
         predictor = predictor_of(StandIn())
         async with running(max_batch_size=8) as batcher:
-            with batcher.admit(predictor, 1, SOON):
+            with batcher.admit(Call(predictor, SOON), 1):
                 tasks = await queued(batcher, ask(batcher, predictor, 1))
             assert await asyncio.wait_for(tasks[0], WAIT_S) == [1]
 
@@ -177,7 +178,7 @@ def test_images_that_are_being_decoded_are_not_waited_for_too_long(
     async def talk() -> None:
         predictor = predictor_of(StandIn())
         async with running(max_batch_size=8, lanes=2) as batcher:
-            with batcher.admit(predictor, 1, SOON):
+            with batcher.admit(Call(predictor, SOON), 1):
                 waiting = ask(batcher, predictor, 1, deadline=Deadline.after(deadline_s))
                 assert await asyncio.wait_for(waiting, WAIT_S) == [1]
 
@@ -198,8 +199,8 @@ def test_a_caller_who_goes_while_its_image_is_decoded_gives_its_place_back_once(
         predictor = predictor_of(runtime)
 
         async def upload() -> None:
-            with batcher.admit(predictor, 1, SOON) as ticket:
-                await ticket.decode_and_infer(decode, pool)
+            with batcher.admit(Call(predictor, SOON), 1) as reservation:
+                await reservation.decode_and_infer(decode, pool)
 
         async with running(max_queue_images=2) as batcher:
             with ThreadPoolExecutor(1) as pool:
@@ -209,8 +210,8 @@ def test_a_caller_who_goes_while_its_image_is_decoded_gives_its_place_back_once(
                 await asyncio.wait([task])
                 go.set()
             assert decoded.is_set()
-            with batcher.admit(predictor, 2, SOON), pytest.raises(Overloaded):
-                batcher.admit(predictor, 1, SOON)
+            with batcher.admit(Call(predictor, SOON), 2), pytest.raises(Overloaded):
+                batcher.admit(Call(predictor, SOON), 1)
         assert runtime.batches == []
 
     asyncio.run(talk())
@@ -227,9 +228,10 @@ def test_a_caller_who_goes_before_a_thread_is_free_takes_its_image_along() -> No
     async def talk() -> None:
         predictor = predictor_of(StandIn())
         async with running() as batcher:
-            with ThreadPoolExecutor(1) as pool, batcher.admit(predictor, 2, SOON) as ticket:
+            with ThreadPoolExecutor(1) as pool, batcher.admit(Call(predictor, SOON), 2) as reservation:
                 first, second = (
-                    asyncio.create_task(ticket.decode_and_infer(partial(decode, number), pool)) for number in (1, 2)
+                    asyncio.create_task(reservation.decode_and_infer(partial(decode, number), pool))
+                    for number in (1, 2)
                 )
                 await asyncio.sleep(0)
                 second.cancel()
@@ -247,9 +249,9 @@ def test_an_image_that_no_thread_will_decode_any_more_is_not_waited_for() -> Non
     async def talk() -> None:
         predictor = predictor_of(StandIn())
         async with running() as batcher:
-            with ThreadPoolExecutor(1) as pool, batcher.admit(predictor, 1, SOON) as ticket:
+            with ThreadPoolExecutor(1) as pool, batcher.admit(Call(predictor, SOON), 1) as reservation:
                 pool.submit(go.wait, WAIT_S)
-                task = asyncio.create_task(ticket.decode_and_infer(lambda: numbered(1), pool))
+                task = asyncio.create_task(reservation.decode_and_infer(lambda: numbered(1), pool))
                 await asyncio.sleep(0)
                 pool.shutdown(wait=False, cancel_futures=True)
                 await asyncio.wait_for(asyncio.wait([task]), WAIT_S)
@@ -436,11 +438,14 @@ def test_bulk_work_leaves_a_quarter_of_the_queue_to_interactive_work() -> None:
     async def talk() -> None:
         predictor = predictor_of(StandIn())
         async with running(max_queue_images=8) as batcher:
-            with batcher.admit(predictor, 6, SOON, Priority.BULK):
+            with batcher.admit(Call(predictor, SOON, Priority.BULK), 6):
                 with pytest.raises(Overloaded, match="The queue is full: 6 images"):
-                    batcher.admit(predictor, 1, SOON, Priority.BULK)
-                with batcher.admit(predictor, 2, SOON), pytest.raises(Overloaded, match="The queue is full: 8 images"):
-                    batcher.admit(predictor, 1, SOON)
+                    batcher.admit(Call(predictor, SOON, Priority.BULK), 1)
+                with (
+                    batcher.admit(Call(predictor, SOON), 2),
+                    pytest.raises(Overloaded, match="The queue is full: 8 images"),
+                ):
+                    batcher.admit(Call(predictor, SOON), 1)
 
     asyncio.run(talk())
 
@@ -449,13 +454,13 @@ def test_images_that_are_being_decoded_have_places_in_the_queue() -> None:
     async def talk() -> None:
         predictor = predictor_of(StandIn())
         async with running(max_queue_images=3) as batcher:
-            with batcher.admit(predictor, 3, SOON) as ticket:
+            with batcher.admit(Call(predictor, SOON), 3) as reservation:
                 with pytest.raises(Overloaded):
-                    batcher.admit(predictor, 1, SOON)
-                await ticket.infer(numbered(1))
-                with batcher.admit(predictor, 1, SOON), pytest.raises(Overloaded):
-                    batcher.admit(predictor, 1, SOON)
-            with batcher.admit(predictor, 3, SOON):
+                    batcher.admit(Call(predictor, SOON), 1)
+                await reservation.infer(numbered(1))
+                with batcher.admit(Call(predictor, SOON), 1), pytest.raises(Overloaded):
+                    batcher.admit(Call(predictor, SOON), 1)
+            with batcher.admit(Call(predictor, SOON), 3):
                 pass
 
     asyncio.run(talk())
@@ -590,7 +595,7 @@ def test_draining_answers_what_was_accepted_and_refuses_the_rest() -> None:
         predictor = predictor_of(runtime)
         batcher = Batcher(Batching(max_batch_size=2), counts)
         batcher.start()
-        with batcher.admit(predictor, 1, SOON) as decoding:
+        with batcher.admit(Call(predictor, SOON), 1) as decoding:
             tasks = [await held_by(batcher, runtime, predictor)]
             tasks += await queued(batcher, *(ask(batcher, predictor, number) for number in (1, 2, 3)))
             draining = asyncio.create_task(batcher.drain(WAIT_S))
@@ -695,7 +700,7 @@ def test_the_observer_learns_the_queue() -> None:
         async with running(counts) as batcher:
             tasks = [await held_by(batcher, runtime, predictor)]
             tasks += await queued(batcher, ask(batcher, predictor, 1, 2))
-            with batcher.admit(predictor, 1, SOON):
+            with batcher.admit(Call(predictor, SOON), 1):
                 await until(lambda: counts.in_flight[-1] == 4)
                 waiting, age_s = counts.queue[-1]
                 assert waiting == 2

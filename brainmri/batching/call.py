@@ -1,0 +1,24 @@
+"""The one traveller: what a request asks of a model, made at the interface and passed down to the queue."""
+
+from dataclasses import dataclass
+
+from brainmri.batching.deadline import Deadline, Priority
+from brainmri.model.predictor import Predictor
+from brainmri.observe.request_record import RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request for predictions, whichever interface it came by.
+
+    Attributes:
+        predictor: Which model answers.
+        deadline: When the caller stops waiting, the upload included.
+        priority: Whether it goes before or after other work.
+        record: What is noted about the request; None for one that no client sent.
+    """
+
+    predictor: Predictor
+    deadline: Deadline
+    priority: Priority = Priority.INTERACTIVE
+    record: RequestRecord | None = None

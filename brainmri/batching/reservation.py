@@ -1,0 +1,124 @@
+"""Places in the queue that one request has reserved, and the way of its images through them."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmri.batching.backlog import Answer, Job
+from brainmri.batching.call import Call
+from brainmri.batching.lanes import Lanes
+from brainmri.errors import DeadlineExceeded
+
+
+class Reservation:
+    """Places in the queue; as a context manager it gives back those that were not used. Made by `Batcher.admit`.
+
+    Args:
+        call: Whose places they are.
+        images: How many, at least 1.
+        lanes: What runs the images.
+        wake_soon: Wakes a lane at the end of this pass of the event loop.
+        ended: Is told at the end of the context whether the deadline had passed before the answer.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        images: int,
+        lanes: Lanes,
+        wake_soon: Callable[[], None],
+        ended: Callable[[bool], None],
+    ) -> None:
+        self._call = call
+        self._unused = images
+        self._lanes = lanes
+        self._wake_soon = wake_soon
+        self._ended = ended
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Reservation":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Gives back the places that were not used, and lets the batcher end."""
+        self._lanes.give_back(self._call, self._unused)
+        gone = kind is not None and issubclass(kind, asyncio.CancelledError | DeadlineExceeded)
+        self._ended(gone and self._call.deadline.remaining_s <= 0)
+
+    async def decode_and_infer(self, decode: Callable[[], NDArray[np.uint8]], executor: Executor) -> Answer:
+        """Decodes one of the images that have a place, and runs it; errors as in `infer`.
+
+        The thread that has decoded hands the image to the lanes itself: the event loop has other things to do.
+
+        Args:
+            decode: Returns uint8 `[1, 299, 299, 3]`; what it raises is raised here.
+            executor: Whose threads decode. A caller that goes before one is free takes its image along.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        job = None
+
+        def work() -> None:
+            nonlocal job
+            images = decode()
+            with self._lock:
+                # Cancelled when its caller has gone.
+                if not answer.done():
+                    job = self._job(images, answer)
+                    self._lanes.put(job)
+                    self._lanes.wake()
+
+        def tell(decoded: Future[None]) -> None:
+            if decoded.cancelled():  # the executor ended before a thread was free
+                loop.call_soon_threadsafe(answer.cancel)
+            elif (error := decoded.exception()) is not None:
+                loop.call_soon_threadsafe(_fail, answer, error)
+
+        decoding = executor.submit(work)
+        decoding.add_done_callback(tell)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            decoding.cancel()
+            with self._lock:
+                if job is not None:
+                    self._lanes.discard(job)
+            raise
+
+    async def infer(self, images: NDArray[np.uint8]) -> Answer:
+        """Runs some of the images that have a place; call it once for each part of them.
+
+        Args:
+            images: uint8 `[B, 299, 299, 3]`, not more than have a place left.
+
+        Raises:
+            DeadlineExceeded: The deadline passed before they were run.
+            InferenceFailed: The network failed on these images.
+            NotReady: A lane has died.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            job = self._job(images, future)
+        self._lanes.put(job)
+        self._wake_soon()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._lanes.discard(job)
+            raise
+
+    def _job(self, images: NDArray[np.uint8], answer: asyncio.Future[Answer]) -> Job:
+        self._unused -= len(images)
+        call = self._call
+        return Job(call.predictor, images, call.deadline, call.priority, answer, time.monotonic())
+
+
+def _fail(answer: asyncio.Future[Answer], error: BaseException) -> None:
+    if not answer.done():
+        answer.set_exception(error)
