@@ -49,7 +49,7 @@ def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled:
 
     def counted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
-            summary.add(table)
+            summary.add_table(table)
             if labelled:
                 labels.add(table)
             yield table

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+import numpy as np
+
 from brainmri.errors import BrainMRIError
 from brainmri.imaging import PREPROCESSING_VERSION
 from brainmri.model.contract import LABELS
@@ -127,6 +129,13 @@ def values(row: Row) -> dict[str, object]:
 def json_line(row: Mapping[str, object]) -> bytes:
     """Returns one row, by column, as a line of JSON; its time is a `datetime`."""
     return json.dumps(row, ensure_ascii=False, default=_iso).encode() + b"\n"
+
+
+def row_line(row: Row) -> bytes:
+    """Returns a row as `brainmri score` writes it: its numbers are of the precision of Parquet's columns."""
+    return json_line(
+        {name: float(np.float32(value)) if isinstance(value, float) else value for name, value in values(row).items()}
+    )
 
 
 def _iso(value: object) -> str:

@@ -1,11 +1,10 @@
 """The JSON of bulk scoring that is no row of results: the summary at its end, and jobs."""
 
-from collections import Counter
 from typing import Literal
 
 from pydantic import Field
 
-from brainmri.bulk.rows import NO_LABEL, OK, Row
+from brainmri.bulk.totals import Totals
 from brainmri.errors import BrainMRIError
 from brainmri.model.predictor import ModelIdentity
 from brainmri.web.schemas import Body, ModelBody
@@ -59,36 +58,8 @@ class ScoreSummaryLine(Body):
     summary: ScoreSummary
 
 
-class Tally:
-    """Counts rows.
-
-    Attributes:
-        rows: All of them.
-        failed: Those without an answer.
-        labels: Label to number of rows.
-        verdicts: Verdict to number of rows.
-        errors: Error code to number of rows.
-    """
-
-    def __init__(self) -> None:
-        self.rows = self.failed = 0
-        self.labels: Counter[str] = Counter()
-        self.verdicts: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
-
-    def add(self, row: Row) -> None:
-        """Counts one row."""
-        self.rows += 1
-        if row.status == OK:
-            self.labels[row.label or NO_LABEL] += 1
-            self.verdicts[row.verdict or NO_LABEL] += 1
-        else:
-            self.failed += 1
-            self.errors[row.error_code or NO_LABEL] += 1
-
-
 def summary_line(  # noqa: PLR0913 -- the fields of the line
-    tally: Tally,
+    totals: Totals,
     *,
     images: int,
     left_out: int,
@@ -101,13 +72,13 @@ def summary_line(  # noqa: PLR0913 -- the fields of the line
     """Returns the last line of the answer to `/score`."""
     summary = ScoreSummary(
         images=images,
-        rows=tally.rows,
-        failed=tally.failed,
-        labels=dict(sorted(tally.labels.items())),
-        verdicts=dict(sorted(tally.verdicts.items())),
-        errors=dict(sorted(tally.errors.items())),
+        rows=totals.images,
+        failed=totals.failed,
+        labels=dict(sorted(totals.labels.items())),
+        verdicts=dict(sorted(totals.verdicts.items())),
+        errors=dict(sorted(totals.failures.items())),
         left_out=left_out,
-        complete=tally.rows == images,
+        complete=totals.images == images,
         error=None if error is None else BulkErrorBody(code=error.code, message=error.message),
         model=ModelBody(name=model.name, version=model.version, runtime=model.runtime),
         seconds=round(seconds, 3),

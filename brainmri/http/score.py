@@ -13,13 +13,15 @@ from starlette.types import Receive, Scope, Send
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop
-from brainmri.bulk.archive_rows import ArchiveRows, row_line
+from brainmri.bulk.archive_rows import ArchiveRows
 from brainmri.bulk.archives.archive import open_archive
-from brainmri.bulk.items import is_image_name
+from brainmri.bulk.rows import row_line
 from brainmri.bulk.scorer import Scorer
 from brainmri.bulk.serving import Bulk
+from brainmri.bulk.totals import Totals
+from brainmri.bulk.uploads import chosen_members
 from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady
-from brainmri.http.bulk_schemas import NDJSON, Tally, summary_line
+from brainmri.http.bulk_schemas import NDJSON, summary_line
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.call import attend, record_of
@@ -60,10 +62,10 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
             with told_disk_errors():
                 archive = await attend(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
             held.push(opening.__exit__)
-            members = [member for member in archive.members if is_form or is_image_name(member.name)]
+            members, left_out = chosen_members(archive, is_form=is_form)
             scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
             rows = ArchiveRows(archive, members, scorer, deadline, bulk.threads, stop)
-            answer = _Answer(rows, len(archive.members) - len(members), request.state.request_id)
+            answer = _Answer(rows, left_out, request.state.request_id)
             return _RowsResponse(answer, deadline, held.pop_all())
 
     return [Route("/score", score, methods=["POST"])]
@@ -85,21 +87,21 @@ class _Answer:
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yields a line for each row, and the summary, also when something ends the rows early."""
-        begun, tally = time.perf_counter(), Tally()
+        begun, totals = time.perf_counter(), Totals()
         ending: BrainMRIError | None = None
         try:
             async with aclosing(self._rows.scored()) as rows:
                 async for row in rows:
-                    tally.add(row)
+                    totals.add(row.status, row.label, row.verdict, row.confidence, row.error_code)
                     yield row_line(row)
         except (NotReady, DeadlineExceeded) as error:
             ending = error
-        yield self._summary(tally, ending, time.perf_counter() - begun)
+        yield self._summary(totals, ending, time.perf_counter() - begun)
 
-    def _summary(self, tally: Tally, ending: BrainMRIError | None, seconds: float) -> bytes:
+    def _summary(self, totals: Totals, ending: BrainMRIError | None, seconds: float) -> bytes:
         predictor = self._rows.predictor
         return summary_line(
-            tally,
+            totals,
             images=len(self._rows.members),
             left_out=self._left_out,
             error=ending,

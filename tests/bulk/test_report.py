@@ -50,7 +50,7 @@ def outcome(path: str) -> Outcome:
         schema=SCHEMA,
     )
     summary, labelled = Summary(), Labelled()
-    summary.add(table)
+    summary.add_table(table)
     labelled.add(table)
     method = Method(
         model="<b>:1",

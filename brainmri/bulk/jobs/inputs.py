@@ -9,6 +9,7 @@ from brainmri.bulk.archives.archive import ArchiveLimits, is_archive_name, open_
 from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item, is_image_name, item_id
 from brainmri.bulk.jobs.record import Source
+from brainmri.bulk.uploads import chosen_members, member_item
 from brainmri.errors import MalformedRequest, SourceUnreadable
 
 _CHAIN = "::"
@@ -37,11 +38,9 @@ class UploadInputs(Inputs):
             ArchiveRefused: See `open_archive`.
         """
         with self._path.open("rb") as file, open_archive(file, self._limits, self._stop) as archive:
-            for member in archive.members:
-                if self._is_form or is_image_name(member.name):
-                    yield Item(item_id(member.name), member.name, str(self._path), member.name)
-                else:
-                    self.left_out += 1
+            members, self.left_out = chosen_members(archive, is_form=self._is_form)
+            for member in members:
+                yield member_item(member, str(self._path))
 
 
 class RootInputs(Inputs):

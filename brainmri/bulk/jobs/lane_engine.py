@@ -1,13 +1,13 @@
 """Scores the shards of a job through the service's own queue: a second model in the process would double its memory."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
+from contextlib import aclosing
 from pathlib import Path
 
 from brainmri.batching.deadline import Deadline
-from brainmri.blocking import Stop, Stopped
+from brainmri.blocking import Stop, Stopped, Threads
 from brainmri.bulk.child import Part, part_of
 from brainmri.bulk.items import Item
 from brainmri.bulk.jobs.inputs import require_below
@@ -15,6 +15,7 @@ from brainmri.bulk.pipeline import ShardRows
 from brainmri.bulk.rows import Row
 from brainmri.bulk.scorer import Scorer
 from brainmri.bulk.sources import Sources
+from brainmri.bulk.window import in_order
 from brainmri.errors import DeadlineExceeded
 from brainmri.model.predictor import ModelIdentity
 
@@ -46,6 +47,12 @@ class LaneEngine:
         self._loop = loop
         self._stop = stop
         self._root = root
+        self._reading = asyncio.Lock()
+        self._threads = Threads("job-read", scorer.lane.images)
+
+    def close(self) -> None:
+        """Ends the threads that read."""
+        self._threads.close()
 
     @property
     def model(self) -> ModelIdentity:
@@ -60,47 +67,41 @@ class LaneEngine:
             NotReady: The service is to end; likewise.
         """
         for number, items in shards:
-            yield part_of(ShardRows(number, list(self._rows(items))))
+            self._stop.check()
+            rows = asyncio.run_coroutine_threadsafe(self._rows(items), self._loop)
+            try:
+                yield part_of(ShardRows(number, rows.result()))
+            except CancelledError:
+                # The event loop ends, and with it the process.
+                raise Stopped from None
 
-    def _rows(self, items: Iterable[Item]) -> Iterator[Row]:
-        ahead: deque[Future[Row]] = deque()
-        try:
-            for item in items:
-                self._stop.check()
-                load = self._prepared(item)
-                ahead.append(asyncio.run_coroutine_threadsafe(self._row(item, load), self._loop))
-                if len(ahead) == self._scorer.lane.images:
-                    yield _result(ahead.popleft())
-            while ahead:
-                yield _result(ahead.popleft())
-        finally:
-            for future in ahead:
-                future.cancel()
+    async def _rows(self, items: Iterable[Item]) -> list[Row]:
+        async with aclosing(in_order(items, self._row, self._scorer.lane.images)) as rows:
+            return [row async for row in rows]
 
-    def _prepared(self, item: Item) -> Callable[[], bytes]:
-        # Members of an archive are read here, in their order.
-        load = self._sources.prepare(item)
-        if self._root is None or item.member is not None:
-            return load
-        root = self._root
+    async def _row(self, item: Item) -> Row:
+        data: bytes | None = None
 
-        def load_below() -> bytes:
-            require_below(root, Path(item.location))
-            return load()
+        async def read() -> bytes:
+            nonlocal data
+            if data is None:
+                data = await self._read(item)
+            return data
 
-        return load_below
-
-    async def _row(self, item: Item, load: Callable[[], bytes]) -> Row:
         while True:
             try:
-                return await self._scorer.row(item, lambda: asyncio.to_thread(load), Deadline.after(_PATIENCE_S))
+                return await self._scorer.row(item, read, Deadline.after(_PATIENCE_S))
             except DeadlineExceeded:
                 self._stop.check()
 
+    async def _read(self, item: Item) -> bytes:
+        self._stop.check()
+        # Members of an archive are read in their order: a compressed tar is fast in that one only.
+        async with self._reading:
+            load = await self._threads.run(self._sources.prepare, item, stop=self._stop)
+        return await self._threads.run(self._load, item, load, stop=self._stop)
 
-def _result(future: "Future[Row]") -> Row:
-    try:
-        return future.result()
-    except CancelledError:
-        # The event loop ends, and with it the process.
-        raise Stopped from None
+    def _load(self, item: Item, load: Callable[[], bytes]) -> bytes:
+        if self._root is not None and item.member is None:
+            require_below(self._root, Path(item.location))
+        return load()

@@ -158,8 +158,9 @@ class JobRunner:
         predictor = self._engine.models.get(spec.model_name, spec.model_version)
         root = None if spec.source.path is None else require_root(self._settings.jobs_input_root)
         with closing(Sources(self._archives, Retry(), over)) as sources:
-            engine = LaneEngine(Scorer(self._lane, predictor, self._metrics), sources, loop, over, root)
-            run_job(running, JobMethod(predictor, self._settings, self._archives), engine, over)
+            scorer = Scorer(self._lane, predictor, self._metrics)
+            with closing(LaneEngine(scorer, sources, loop, over, root)) as engine:
+                run_job(running, JobMethod(predictor, self._settings, self._archives), engine, over)
 
     def _fail(self, claim: Claim, error: BrainMRIError) -> None:
         shown, failure = claim.job.shown, JobError(code=error.code, message=error.message)
