@@ -24,6 +24,7 @@ from brainmri.model.predictor import ModelIdentity, Prediction
 from brainmri.observe.exposition import memory_limit_bytes
 from brainmri.observe.metric_specs import SPECS
 from brainmri.observe.metrics import Metrics
+from brainmri.observe.request_record import RequestRecord
 from docs.scripts.metrics import document
 
 ROOT = Path(__file__).parents[2]
@@ -203,6 +204,14 @@ def test_the_age_of_the_oldest_grows_while_nobody_tells(metrics: Metrics) -> Non
     assert shown(metrics, "brainmri_queue_images") == 3
     metrics.set_queue(0, 0)
     assert shown(metrics, "brainmri_queue_oldest_seconds") == 0
+
+
+def test_an_answered_image_is_noted_in_the_record_that_is_passed(metrics: Metrics) -> None:
+    with RequestRecord.opened("http", "r-1") as record:
+        metrics.observe_prediction(prediction(), record)
+        # An image of a job, or of another request of the same batch.
+        metrics.observe_prediction(prediction())
+    assert (record.images, record.model) == (1, "brain_mri_xception:0.0.1")
 
 
 def served(version: str, threads: int) -> Any:
