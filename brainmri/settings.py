@@ -122,8 +122,9 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=16 * 2**20, ge=1)
     """Largest encoded image, in bytes."""
 
-    max_image_pixels: int = Field(default=50_000_000, ge=1, le=178_956_970)
-    """Largest width times height, in pixels. Pillow refuses more than 178,956,970 whatever is set here."""
+    max_image_pixels: int = Field(default=25_000_000, ge=1, le=178_956_970)
+    """Largest width times height, in pixels. Images that take more than 64 MiB to decode are decoded one at a time; the
+    largest take up to 40 bytes a pixel, 1 GB in all. Pillow refuses more than 178,956,970 whatever is set here."""
 
     request_timeout_s: float = Field(default=30, gt=0, le=3600)
     """Longest time from the start of a prediction request to its answer, its upload included, in seconds."""

@@ -12,7 +12,7 @@ def test_defaults_listen_on_loopback_only() -> None:
     assert (settings.http_host, settings.http_port) == ("127.0.0.1", 3000)
     assert settings.models == ("brain_mri_xception:latest",)
     assert settings.max_image_bytes == 16 * 2**20
-    assert settings.max_image_pixels == 50_000_000
+    assert settings.max_image_pixels == 25_000_000
 
 
 def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:

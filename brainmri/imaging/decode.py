@@ -18,6 +18,7 @@ from brainmri.imaging.hostile import (
     has_too_many_scans,
 )
 from brainmri.imaging.limits import DecodeLimits
+from brainmri.imaging.memory import decoding
 from brainmri.imaging.picture import DEFAULT_ASK, Ask, Header, Picture, SourceImage
 from brainmri.imaging.pixels import Converted, pixels_of, scaled_greys
 from brainmri.imaging.tiff import WideTiff, libtiff_complaints, tile_pixels, wide_tiff
@@ -98,8 +99,9 @@ def _read_picture(data: bytes, limits: DecodeLimits, ask: Ask) -> Picture:
             )
         mode = image.mode if wide is None or not wide.as_bytes else f"{'F' if wide.number else 'L'};{wide.bits}"
         file.allow(MAX_READS_TO_LOAD)
-        image.load()
-        converted = _converted(image, wide, png_significant_bits(data) if is_png(data) else None)
+        with decoding(image):
+            image.load()
+            converted = _converted(image, wide, png_significant_bits(data) if is_png(data) else None)
         file.allow(MAX_READS_TO_COUNT)
         source = SourceImage(
             format=image.format or "",

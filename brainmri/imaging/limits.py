@@ -20,7 +20,7 @@ class DecodeLimits:
     """
 
     max_bytes: int = 16 * 2**20
-    max_pixels: int = 50_000_000
+    max_pixels: int = 25_000_000
     max_aspect: float = 8.0
     min_side: int = 16
 
