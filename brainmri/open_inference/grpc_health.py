@@ -9,7 +9,10 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from brainmri.batching.engine import Engine
+from brainmri.errors import Overloaded
 from brainmri.open_inference.grpc_service import SERVICE_NAME
+from brainmri.open_inference.grpc_status import code_of, details_of
+from brainmri.open_inference.grpc_streams import WaitingStreams
 from brainmri.open_inference.models import served_models
 
 HEALTH_SERVICE_NAME = str(health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
@@ -27,10 +30,12 @@ class Health:
 
     Args:
         engine: Whose readiness is told.
+        streams: Where each `Watch` takes its place.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, streams: WaitingStreams) -> None:
         self._engine = engine
+        self._streams = streams
         self._draining = False
         self._known = {"", SERVICE_NAME}
         self._changed = asyncio.Condition()
@@ -77,12 +82,21 @@ class Health:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"No service {message.service[:80]!r} is served.")
         return _Status(status=status)
 
-    async def _watch(self, message: Any, _context: Any) -> AsyncIterator[Any]:
+    async def _watch(self, message: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            with self._streams.place(context.peer()):
+                async for status in self._statuses(message.service):
+                    yield _Status(status=status)
+        except Overloaded as error:
+            await context.abort(code_of(error), error.message, tuple(details_of(error)))
+
+    async def _statuses(self, service: str) -> AsyncIterator[int]:
+        """Yields the status now and after every change, until the server ends."""
         told = None
         while True:
-            status = self._status(message.service)
+            status = self._status(service)
             if status != told:
-                yield _Status(status=status)
+                yield status
                 told = status
             elif self._draining:
                 return

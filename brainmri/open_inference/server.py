@@ -5,7 +5,6 @@ import contextlib
 from typing import Any
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 
 from brainmri.errors import InvalidSettings
 from brainmri.observe.metrics import Metrics
@@ -13,7 +12,9 @@ from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.grpc_call import InFlight, Surroundings
 from brainmri.open_inference.grpc_health import HEALTH_SERVICE_NAME, Health
 from brainmri.open_inference.grpc_limit import LimitedHandlers
+from brainmri.open_inference.grpc_reflection import reflection_handlers
 from brainmri.open_inference.grpc_service import SERVICE_NAME, rpc_handlers
+from brainmri.open_inference.grpc_streams import MAX_STREAMS, WaitingStreams
 from brainmri.web.auth import KeyRing
 from brainmri.web.memory import BodyMemory
 
@@ -30,10 +31,10 @@ MIN_CLIENT_PING_INTERVAL_S = 10
 """Clients that ping more often while no call is under way are disconnected."""
 
 _MORE_RPCS = 256
-"""Calls under way beside inferences: probes, reflection, and those that are told that there is no place."""
+"""Calls under way beside inferences and waiting streams: probes, and those that are told that there is no place."""
 
 _REFUSALS = 256
-"""Calls beyond all of these that are being refused, and reflection; gRPC itself refuses more, without details."""
+"""Calls beyond all of these that are being refused; gRPC itself refuses more, without details."""
 
 _LINGER_S = 1.0
 """What open streams (a reflection client at its prompt) are given, twice, once every call is answered."""
@@ -87,14 +88,14 @@ class GrpcServer:
         """
         if not self.port:
             return
-        self._in_flight, self._health = InFlight(), Health(self._plane.engine)
-        plane, most = self._plane, self._plane.slots + _MORE_RPCS
+        plane, streams = self._plane, WaitingStreams()
+        self._in_flight, self._health = InFlight(), Health(plane.engine, streams)
+        most = plane.slots + MAX_STREAMS + _MORE_RPCS
         self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=most + _REFUSALS)
         around = Surroundings(self._metrics, self._in_flight, self._settings.request_timeout_s, self._memory)
-        handlers = (rpc_handlers(plane, around, self._keys), self._health.handlers())
+        reflection = reflection_handlers((SERVICE_NAME, HEALTH_SERVICE_NAME), streams)
+        handlers = (rpc_handlers(plane, around, self._keys), self._health.handlers(), *reflection)
         self._server.add_generic_rpc_handlers((LimitedHandlers(handlers, most),))
-        names = (SERVICE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
         self._listen()
         await self._server.start()
         self._health.start()

@@ -278,10 +278,16 @@ def test_reflection_describes_every_service(server: Served) -> None:
         assert set(database.get_services()) == {
             "inference.GRPCInferenceService",
             "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",
         }
-        file = database.FindFileContainingSymbol("inference.GRPCInferenceService")
-        assert "ModelInfer" in [method.name for method in file.service[0].method]
+        for service, method in (
+            ("inference.GRPCInferenceService", "ModelInfer"),
+            ("grpc.health.v1.Health", "Watch"),
+            ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo"),
+        ):
+            file = database.FindFileContainingSymbol(service)
+            assert method in [described.name for described in file.service[0].method]
 
 
 def test_a_server_that_loads_its_model_is_live_but_not_ready(bundle: Bundle) -> None:
@@ -480,7 +486,7 @@ def test_with_keys_calls_need_one_but_probes_and_reflection_do_not(bundle: Bundl
         assert stub.ServerReady(pb.ServerReadyRequest()).ready
         assert stub.ModelReady(pb.ModelReadyRequest(name="brain_mri")).ready
         assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == SERVING
-        assert len(list(ProtoReflectionDescriptorDatabase(channel).get_services())) == 3
+        assert len(list(ProtoReflectionDescriptorDatabase(channel).get_services())) == 4
 
 
 def drain(server: Served, grace_s: float) -> Callable[[], None]:
