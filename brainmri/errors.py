@@ -6,6 +6,7 @@
     |   |-- ImageTooLarge            bytes or pixels beyond the limit
     |   |-- ImageUnreadable          not an image, truncated, unsupported
     |   |-- ExtremeAspect            far from a slice's shape
+    |   |-- NotBrainMR               a DICOM object that says it is of another modality or part of the body
     |   |-- RequestTooLarge          the body or its number of images beyond the limit
     |   |-- UnsupportedEncoding      a compressed body where none is taken
     |   |-- UploadStalled            the next piece of the upload did not come in time
@@ -96,6 +97,12 @@ class ExtremeAspect(InvalidInput):
     """The image is too small, or too long and thin, to be a slice."""
 
     code = "image_extreme_aspect"
+
+
+class NotBrainMR(InvalidInput):
+    """The DICOM object says that it is no MRI of a head."""
+
+    code = "not_brain_mr"
 
 
 class RequestTooLarge(InvalidInput):
@@ -294,6 +301,7 @@ STATUS: dict[type[BrainMRIError], Status] = {
     ImageTooLarge: Status(413, "RESOURCE_EXHAUSTED"),
     ImageUnreadable: Status(400, "INVALID_ARGUMENT"),
     ExtremeAspect: Status(400, "INVALID_ARGUMENT"),
+    NotBrainMR: Status(422, "INVALID_ARGUMENT"),
     RequestTooLarge: Status(413, "RESOURCE_EXHAUSTED"),
     UnsupportedEncoding: Status(415, "INVALID_ARGUMENT"),
     UploadStalled: Status(408, "DEADLINE_EXCEEDED"),

@@ -2,17 +2,17 @@
 
 from brainmri.imaging.decode import decode, read_picture
 from brainmri.imaging.limits import DecodeLimits
-from brainmri.imaging.picture import DEFAULT_ASK, Ask, Header, Picture, Scaling, SourceImage
+from brainmri.imaging.picture import DEFAULT_OPTIONS, Header, Picture, ReadOptions, Scaling, SourceImage
 from brainmri.imaging.tensor import PREPROCESSING_VERSION, SIDE, to_tensor
 
 __all__ = [
-    "DEFAULT_ASK",
+    "DEFAULT_OPTIONS",
     "PREPROCESSING_VERSION",
     "SIDE",
-    "Ask",
     "DecodeLimits",
     "Header",
     "Picture",
+    "ReadOptions",
     "Scaling",
     "SourceImage",
     "decode",

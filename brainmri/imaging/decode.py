@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from brainmri.errors import ImageUnreadable, InvalidInput, MalformedRequest
+from brainmri.imaging.dicom import is_dicom, read_dicom
 from brainmri.imaging.formats import PICTURE_FORMATS, is_png, png_significant_bits, unknown_format
 from brainmri.imaging.greys import declared_scaling, finite, scaling_of
 from brainmri.imaging.hostile import (
@@ -17,9 +18,9 @@ from brainmri.imaging.hostile import (
     CountedReads,
     has_too_many_scans,
 )
-from brainmri.imaging.limits import DecodeLimits
+from brainmri.imaging.limits import DecodeLimits, no_such_frame
 from brainmri.imaging.memory import decoding
-from brainmri.imaging.picture import DEFAULT_ASK, Ask, Header, Picture, SourceImage
+from brainmri.imaging.picture import DEFAULT_OPTIONS, Header, Picture, ReadOptions, SourceImage
 from brainmri.imaging.pixels import Converted, pixels_of, scaled_greys
 from brainmri.imaging.tiff import WideTiff, libtiff_complaints, tile_pixels, wide_tiff
 
@@ -49,7 +50,7 @@ def decode(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uin
     return read_picture(data, limits).pixels
 
 
-def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, ask: Ask = DEFAULT_ASK) -> Picture:
+def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, options: ReadOptions = DEFAULT_OPTIONS) -> Picture:
     """Decodes one image: one frame, upright, 8 bits a channel, without transparency.
 
     A grey source stays one channel: resizing it costs a third of three equal ones, and gives the same. WebP knows
@@ -58,7 +59,7 @@ def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, ask: Ask = 
     Args:
         data: A whole file of one of the formats.
         limits: What to refuse.
-        ask: Which frame.
+        options: Which frame.
 
     Raises:
         EmptyImage: `data` is empty.
@@ -66,11 +67,14 @@ def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, ask: Ask = 
         ExtremeAspect: Too small, or too long and thin.
         ImageUnreadable: Not one of the formats, truncated or damaged.
         MalformedRequest: The file has no such frame.
+        NotBrainMR: A DICOM object that says it is of another modality or part of the body.
     """
     limits.check_bytes(data)
+    if is_dicom(data):
+        return read_dicom(data, limits, options)
     try:
         with libtiff_complaints() as complaints:
-            picture = _read_picture(data, limits, ask)
+            picture = _read_picture(data, limits, options)
         if complaints.errors:
             raise ImageUnreadable(_DAMAGED)
         return picture
@@ -86,11 +90,12 @@ def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, ask: Ask = 
         raise ImageUnreadable(_DAMAGED) from error
 
 
-def _read_picture(data: bytes, limits: DecodeLimits, ask: Ask) -> Picture:
-    wide = wide_tiff(data)
+def _read_picture(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Picture:
+    # A later page has a directory of its own, which is read as it is.
+    wide = None if options.frame else wide_tiff(data)
     file = CountedReads(data if wide is None else wide.data, MAX_READS_TO_OPEN)
     with Image.open(file, formats=PICTURE_FORMATS) as image:
-        frame = _choose_page(image, ask)
+        frame = _choose_page(image, options)
         header_of(image, limits, wide)
         if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
             raise ImageUnreadable(
@@ -128,9 +133,9 @@ def header_of(image: Image.Image, limits: DecodeLimits, wide: WideTiff | None = 
     """
     width, height = (image.width if wide is None else wide.width), image.height
     limits.check_geometry(width, height, tile_pixels(image))
-    sample_bytes = (
-        2 if (wide and wide.as_bytes) or image.mode.startswith("I;16") else 4 if image.mode in ("I", "F") else 1
-    )
+    if wide is not None:
+        return Header(width, height, 1, -(-wide.bits // 8), frames=None)
+    sample_bytes = 2 if image.mode.startswith("I;16") else 4 if image.mode in ("I", "F") else 1
     return Header(width, height, len(image.getbands()), sample_bytes, frames=None)
 
 
@@ -143,21 +148,19 @@ def _converted(image: Image.Image, wide: WideTiff | None, declared_bits: int | N
     return scaled_greys(samples, scaling, min_is_white=min_is_white)
 
 
-def _choose_page(image: Image.Image, ask: Ask) -> int:
-    if not ask.frame:
+def _choose_page(image: Image.Image, options: ReadOptions) -> int:
+    if not options.frame:
         return 0
     pages = _count_pages(image)
     if image.format not in _FORMATS_OF_PAGES:
         raise MalformedRequest(
-            f"Frame {ask.frame} was asked for; of a {image.format} file only frame 0 is read. Send DICOM or TIFF, or"
-            " the frame as a picture of its own."
+            f"Frame {options.frame} was asked for; of a {image.format} file only frame 0 is read. Send DICOM or TIFF,"
+            " or the frame as a picture of its own."
         )
-    if pages is None or ask.frame >= pages:
-        raise MalformedRequest(
-            f"Frame {ask.frame} was asked for; the file has {pages or 1}, counted from 0.", limit=f"{pages or 1} frames"
-        )
-    image.seek(ask.frame)
-    return ask.frame
+    if pages is None or options.frame >= pages:
+        raise no_such_frame(options.frame, pages or 1)
+    image.seek(options.frame)
+    return options.frame
 
 
 def _count_pages(image: Image.Image) -> int | None:

@@ -49,7 +49,8 @@ def to_8_bits(values: NDArray[np.generic], scaling: Scaling) -> NDArray[np.uint8
     low, high = scaling.low, scaling.high
     if values.dtype == np.uint16:
         # A table of what each of the 65536 values becomes is far cheaper than arithmetic on every pixel.
-        return _scaled(np.arange(65536), low, high)[values]
+        table = _scaled(np.arange(65536), low, high)
+        return np.asarray(table[values])
     return _scaled(values, low, high)
 
 

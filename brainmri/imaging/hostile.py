@@ -13,6 +13,12 @@ MAX_READS_TO_OPEN = 10_000
 MAX_READS_TO_COUNT = 100_000
 """The frames of a GIF are found by walking all of its blocks, of 255 bytes each."""
 
+MAX_DICOM_READS = 200_000
+"""Two for each element; an enhanced object of 500 frames has some 40 elements a frame."""
+
+MAX_FRAGMENT_READS = 100_000
+"""Three for each fragment of compressed pixels; a frame has a few."""
+
 MAX_READS_TO_LOAD = 1_000_000
 """A run-length encoded BMP is read run by run; 16 MiB of PNG in 8 KiB chunks needs 8,000 reads."""
 

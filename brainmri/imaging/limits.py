@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from brainmri.errors import EmptyImage, ExtremeAspect, ImageTooLarge
+from brainmri.errors import EmptyImage, ExtremeAspect, ImageTooLarge, MalformedRequest
 
 MOST_PIXELS = 178_956_970
 """Pillow refuses more by itself (twice its `MAX_IMAGE_PIXELS`), whatever our own limit says."""
@@ -80,3 +80,9 @@ class DecodeLimits:
             f"The image has {pixels} pixels; at most {self.max_pixels} are accepted. Scale it down first.",
             limit=f"{self.max_pixels} pixels",
         )
+
+
+def no_such_frame(frame: int, frames: int) -> MalformedRequest:
+    """Returns the error for a frame that a file of so many frames does not have."""
+    limit = f"{frames} frame{'s' * (frames != 1)}"
+    return MalformedRequest(f"Frame {frame} was asked for; the file has {limit}, counted from 0.", limit=limit)

@@ -36,7 +36,14 @@ def peak_bytes(image: Image.Image) -> int:
 @contextmanager
 def decoding(image: Image.Image) -> Iterator[None]:
     """Holds the memory of one image while it is decoded: large ones one at a time, ordinary ones beside them."""
-    if peak_bytes(image) <= ORDINARY_BYTES:
+    with holding(peak_bytes(image)):
+        yield
+
+
+@contextmanager
+def holding(peak: int) -> Iterator[None]:
+    """Holds `peak` bytes of memory: beyond `ORDINARY_BYTES` one caller at a time."""
+    if peak <= ORDINARY_BYTES:
         yield
         return
     with _LARGE:

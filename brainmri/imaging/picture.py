@@ -11,7 +11,7 @@ Rule = Literal["as_stored", "declared", "bit_length", "unit", "value_range", "wi
 
 
 @dataclass(frozen=True)
-class Ask:
+class ReadOptions:
     """What a caller may ask of one image.
 
     Attributes:
@@ -23,7 +23,7 @@ class Ask:
     force: bool = False
 
 
-DEFAULT_ASK = Ask()
+DEFAULT_OPTIONS = ReadOptions()
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,15 @@ FIELD = "image"
 FIELD_OF_MANY = "images"
 """Field of every file of `/predict_batch`."""
 
+DICOM = "application/dicom"
+"""Media type of a DICOM object (RFC 3240)."""
+
 ENVELOPE_BYTES = 64 * 2**10
 """What the boundaries and headers of a form with one file may add."""
 
 
 async def read_image(request: Request, settings: Settings, deadline: Deadline) -> bytes:
-    """Reads the one image of a request: the multipart field `image`, or a raw body of type `image/*`.
+    """Reads the one image of a request: the multipart field `image`, or a body of type image/* or application/dicom.
 
     Args:
         request: The request; its body is consumed.
@@ -41,15 +44,15 @@ async def read_image(request: Request, settings: Settings, deadline: Deadline) -
         if isinstance(image, BrainMRIError):
             raise image
         return image
-    if kind.startswith("image/"):
+    if kind.startswith("image/") or kind == DICOM:
         data = await read_body(request, BodyLimits(most, settings.upload_idle_timeout_s, deadline), file_too_large)
         if not data:
             raise _empty()
         return data
     raise MalformedRequest(
         f"The content type is {kind[:80]!r}. Send multipart/form-data with one file in the field {FIELD!r}, or the"
-        " image itself with a content type such as image/jpeg.",
-        limit="multipart/form-data or image/*",
+        " image itself with a content type such as image/jpeg or application/dicom.",
+        limit="multipart/form-data, image/* or application/dicom",
     )
 
 

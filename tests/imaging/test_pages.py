@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from brainmri.errors import ImageUnreadable, MalformedRequest
-from brainmri.imaging import Ask, read_picture
+from brainmri.imaging import ReadOptions, read_picture
 from tests.imaging.samples import encode, grey, tiff
 
 PAGES = [grey(), grey()[:, ::-1], grey()[::-1]]
@@ -27,20 +27,20 @@ def test_the_first_page_is_taken_and_all_are_counted(file_format: str) -> None:
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 def test_another_page_of_a_tiff_is_taken_when_asked_for(compression: str | None) -> None:
-    picture = read_picture(pages("TIFF", compression=compression), ask=Ask(frame=2))
+    picture = read_picture(pages("TIFF", compression=compression), options=ReadOptions(frame=2))
     assert np.array_equal(picture.pixels, PAGES[2])
     assert (picture.source.frames, picture.source.frame) == (3, 2)
 
 
 def test_a_page_that_does_not_exist_is_refused_with_the_number_there_is() -> None:
-    with pytest.raises(MalformedRequest, match="Frame 3 was asked for; the file has 3, counted from 0") as caught:
-        read_picture(pages("TIFF"), ask=Ask(frame=3))
+    with pytest.raises(MalformedRequest, match="Frame 3 was asked for; the file has 3 frames") as caught:
+        read_picture(pages("TIFF"), options=ReadOptions(frame=3))
     assert caught.value.limit == "3 frames"
 
 
 def test_a_later_frame_of_an_animation_is_refused_with_the_way_out() -> None:
     with pytest.raises(MalformedRequest, match="of a GIF file only frame 0 is read"):
-        read_picture(pages("GIF"), ask=Ask(frame=1))
+        read_picture(pages("GIF"), options=ReadOptions(frame=1))
 
 
 def test_one_page_is_one_frame() -> None:

@@ -1,0 +1,140 @@
+"""The header of a DICOM object (PS3.5, PS3.10): only the elements that its pixels need are ever read.
+
+No name, date or number of a patient is parsed, so that none can reach a log, an error or a result.
+"""
+
+import functools
+import logging
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from brainmri.errors import ImageTooLarge, ImageUnreadable
+from brainmri.imaging.hostile import MAX_DICOM_READS, CountedReads
+from brainmri.imaging.limits import DecodeLimits
+
+_PREAMBLE, _PREFIX = 128, b"DICM"
+_IMPLICIT, _EXPLICIT, _BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_FIRST_ELEMENTS = frozenset({0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0014, 0x0016, 0x0018, 0x0020, 0x0060})
+"""Elements of group 8 with which a data set without preamble begins."""
+
+_MOST_INFLATED = 256 * 2**20
+
+WANTED = (
+    "Modality", "BodyPartExamined", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "RescaleSlope",
+    "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
+    "PixelPaddingValue", "PresentationLUTShape", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths", "FloatPixelData", "DoubleFloatPixelData", "PixelData",
+)  # fmt: skip
+
+
+def is_dicom(data: bytes) -> bool:
+    """Tells whether bytes are a DICOM object, with a preamble, with file meta information alone, or with neither."""
+    if data[_PREAMBLE : _PREAMBLE + 4] == _PREFIX:
+        return True
+    if data.startswith(b"\x02\0\0\0UL\4\0") or data.startswith(b"\x02\0\x10\0UI"):
+        return True
+    order = {b"\x08\0": "<", b"\0\x08": ">"}.get(data[:2])
+    if order is None or len(data) < 16:
+        return False
+    (element,) = struct.unpack_from(order + "H", data, 2)
+    has_vr = data[4:6].isalpha() and data[4:6].isupper()
+    # An implicit value has its length next, which is small for every one of these elements.
+    return element in _FIRST_ELEMENTS and (has_vr or (order == "<" and data[6:8] == b"\0\0"))
+
+
+def read_header(data: bytes, limits: DecodeLimits) -> Any:
+    """Returns the wanted elements as a pydicom `Dataset` whose file meta information holds the transfer syntax alone.
+
+    Raises:
+        ImageTooLarge: A deflated object that is too large.
+        Exception: Whatever pydicom raises for damaged bytes.
+    """
+    pydicom = quiet_pydicom()
+    syntax, start = _transfer_syntax(data)
+    if syntax == _DEFLATED:
+        data, start, syntax = _inflated(data[start:], limits), 0, _EXPLICIT
+    file = CountedReads(data, MAX_DICOM_READS)
+    file.seek(start)
+    dataset = pydicom.filereader.read_dataset(
+        file, syntax == _IMPLICIT, syntax != _BIG_ENDIAN, specific_tags=[pydicom.tag.Tag(name) for name in WANTED]
+    )
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    return dataset
+
+
+@functools.cache
+def quiet_pydicom() -> Any:
+    """Imports pydicom and silences it: its warnings and log lines quote the values of elements.
+
+    One filter for pydicom's own modules, set once, is safe among threads; see `brainmri.imaging.decode`.
+    """
+    import pydicom.dataset  # noqa: PLC0415 -- takes 0.2 s, and most servers never see DICOM
+    import pydicom.filereader  # noqa: PLC0415
+    import pydicom.pixels  # noqa: PLC0415
+
+    warnings.filterwarnings("ignore", module=r"pydicom\.")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    return pydicom
+
+
+@dataclass(frozen=True)
+class _Element:
+    tag: tuple[int, int]
+    value: bytes
+    end: int
+
+
+def _transfer_syntax(data: bytes) -> tuple[str, int]:
+    """Returns the transfer syntax, and where the data set begins."""
+    at = _PREAMBLE + 4 if data[_PREAMBLE : _PREAMBLE + 4] == _PREFIX else 0
+    syntax = ""
+    while data[at : at + 2] == b"\x02\0":
+        element = _meta_element(data, at)
+        if element.tag == (2, 0x10):
+            syntax = element.value.decode("ascii", "replace").strip("\0 ")
+        at = element.end
+    return syntax or _guessed(data, at), at
+
+
+def _meta_element(data: bytes, at: int) -> _Element:
+    """Reads one element of the file meta information, which is always explicit and little endian."""
+    group, number, vr, short = struct.unpack_from("<HH2sH", data, at)
+    start = at + 8
+    size = short
+    if vr in _LONG_VRS:
+        (size,) = struct.unpack_from("<I", data, start)
+        start += 4
+    if start + size > len(data):
+        raise ImageUnreadable("The DICOM file ends within its file meta information. Send the whole, intact file.")
+    return _Element((group, number), data[start : start + size], start + size)
+
+
+def _guessed(data: bytes, at: int) -> str:
+    """Returns what the first element of a data set shows: an explicit one has two capital letters after its tag."""
+    if not data[at + 4 : at + 6].isupper():
+        return _IMPLICIT
+    return _BIG_ENDIAN if data[at : at + 1] == b"\0" else _EXPLICIT
+
+
+def _inflated(deflated: bytes, limits: DecodeLimits) -> bytes:
+    most = min(_MOST_INFLATED, 4 * limits.max_pixels + limits.max_bytes)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflater.decompress(deflated, most)
+    if inflater.unconsumed_tail:
+        raise ImageTooLarge(
+            f"The deflated DICOM object has more than {most} bytes. Send one frame, or save it uncompressed.",
+            limit=f"{most} bytes",
+        )
+    return data
