@@ -44,10 +44,10 @@ def dataset(pixels: NDArray[Any], syntax: str = EXPLICIT, **elements: Any) -> py
     return ds
 
 
-def encoded(pixels: NDArray[Any], codestream: bytes, syntax: str, **elements: Any) -> bytes:
+def encoded(pixels: NDArray[Any], codestream: bytes | bytearray, syntax: str, **elements: Any) -> bytes:
     """Returns an object whose one frame is a codestream."""
     ds = dataset(pixels, syntax, **elements)
-    ds.PixelData = encapsulate([codestream])
+    ds.PixelData = encapsulate([bytes(codestream)])
     return file(ds)
 
 
