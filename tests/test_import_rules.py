@@ -49,7 +49,6 @@ FLOORS = {
         "cli",
         "cli_export",
         "cli_studies",
-        "studies",  # measurements that decisions rest on
         "release",  # export, calibrate, evaluate, describe
         "fit",  # recipe, network, training
         "data",  # audit, split, arrays

@@ -41,33 +41,40 @@ app = typer.Typer(
 
 @app.command()
 def fetch(
-    out: Annotated[Path, typer.Option(help="Receives the dataset as OUT/brain-mri/.")] = DEFAULT_DATA,
+    out: Annotated[Path, typer.Option(help="The data folder: receives brain-mri/ or sources/.")] = DEFAULT_DATA,
     local: Annotated[Path | None, typer.Option(help="Take this folder instead of downloading.")] = None,
+    source: Annotated[str, typer.Option(help="nickparvar, figshare or br35h.")] = "nickparvar",
 ) -> None:
-    """Download the dataset from Kaggle (CC0), or take a local folder, and check its layout."""
-    from training.data.fetch import fetch_dataset
+    """Bring one source to the data folder: nickparvar and br35h from Kaggle, figshare from its .mat files in --local.
 
-    say(f"dataset in {fetch_dataset(out, local)}")
+    nickparvar: masoudnickparvar/brain-tumor-mri-dataset (CC0). figshare: article 1512427 (CC BY 4.0). br35h:
+    ahmedhamada0/brain-tumor-detection (licence not stated).
+    """
+    from training.data.fetch import fetch_source
+
+    say(f"{source} in {fetch_source(source, out, local)}")
 
 
 @app.command()
 def audit(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
-    """Read every file; find unreadable ones, duplicates and leaks; write manifest.csv, audit.json and audit.md."""
+    """Read every file of every source; find duplicates in any position and leaks; write manifest.csv and audit.md."""
     from training.data.audit import audit as read_all
     from training.data.audit import report, summarise, write_manifest
-    from training.data.dataset import list_slices
+    from training.data.sources import read_sources
     from training.data.tables import write_atomically
 
     space = Workspace(work)
-    rows = read_all(list_slices(data), bar("reading"))
+    rows = read_all(data, read_sources(data), bar("reading"))
     sha256 = write_manifest(space.manifest, rows)
     summary = summarise(rows) | {"manifest_sha256": sha256}
     write_atomically(space.data / "audit.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_atomically(space.data / "audit.md", report(summary).encode())
+    given = summary["given"]
     say(
-        f"{summary['images']} images in {summary['groups']} near-duplicate groups;"
-        f" of {summary['testing_images']} Testing images {summary['testing_exact_leaks']} have an exact"
-        f" and {summary['testing_near_leaks']} a near-duplicate in Training; report in {space.data / 'audit.md'}"
+        f"{summary['images']} images, {summary['duplicate_groups']} different ones;"
+        f" {sum(summary['found_only_mirrored_or_turned'].values())} have only mirrored or turned copies;"
+        f" {given['leaking']} of {given['testing_images']} Testing images stand in Training in some form;"
+        f" report in {space.data / 'audit.md'}"
     )
 
 
@@ -75,17 +82,17 @@ def audit(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
 def split(
     work: Work = DEFAULT_WORK,
     seed: Annotated[int, typer.Option(help="Seed of the assignment.")] = 20261121,
-    validation: Annotated[float, typer.Option(help="Share of each label's groups.")] = 0.1,
-    holdout: Annotated[float, typer.Option(help="Share of each label's groups.")] = 0.1,
+    validation: Annotated[float, typer.Option(help="Share of each label's groups without a published part.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of each label's groups without a published part.")] = 0.1,
 ) -> None:
-    """Cut Training into train, validation and hold-out; groups of near-duplicates are never cut."""
+    """Assign persons and groups to train, validation and test: as published, others at random."""
     from brainmri.model.bundle import file_sha256
     from training.data.audit import read_manifest
     from training.data.split import SplitRule, count, write_split
     from training.data.split import split as assign
 
     space = Workspace(work)
-    rule = SplitRule(seed=seed, validation=validation, holdout=holdout)
+    rule = SplitRule(seed=seed, validation=validation, test=test)
     rows = assign(read_manifest(space.manifest), rule)
     sha256 = write_split(space.data, rows, rule, file_sha256(space.manifest))
     images = {subset: sum(c["images"] for c in labels.values()) for subset, labels in count(rows).items()}
@@ -105,12 +112,12 @@ def train(
     from training.fit.recipe import load_recipe
 
     chosen, space = load_recipe(recipe), Workspace(work)
-    arrays = space.arrays(data, bar("decoding"))
+    slices = space.slices(data, bar("decoding"))
     from training.fit.fit import fit
 
     progress = fit(
         chosen,
-        arrays,
+        slices,
         space.origin(),
         space.run(chosen.name),
         resume=resume,
@@ -118,7 +125,7 @@ def train(
         weights_file=weights,
     )
     say(
-        f"{progress.epoch} epochs; best validation accuracy {progress.best:.4f} after epoch {progress.best_epoch};"
+        f"{progress.epoch} epochs; best validation score {progress.best:.4f} after epoch {progress.best_epoch};"
         f" weights and history in {space.run(chosen.name)}"
     )
 
@@ -147,7 +154,7 @@ def export(recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_W
     from training.release.drafts import plain_draft
 
     chosen, space = load_recipe(recipe), Workspace(work)
-    bundle = plain_draft(chosen, space, space.arrays(data, bar("decoding")))
+    bundle = plain_draft(chosen, space, space.slices(data, bar("decoding")))
     names = ", ".join(artefact.runtime for artefact in bundle.contract.artefacts)
     say(f"artefacts {names} in {space.run(chosen.name) / 'artefacts'}")
 
@@ -183,7 +190,7 @@ def _calibrated(recipe: str, data: Path, work: Path, threads: int) -> "tuple[Cal
     from training.release.drafts import calibrate_draft
 
     chosen, space = load_recipe(recipe), Workspace(work)
-    return calibrate_draft(chosen, space, space.arrays(data, bar("decoding")), threads).contract.calibrations
+    return calibrate_draft(chosen, space, space.slices(data, bar("decoding")), threads).contract.calibrations
 
 
 @app.command()
@@ -195,9 +202,22 @@ def evaluate(
     from training.release.pipeline import evaluate_run
 
     chosen, space = load_recipe(recipe), Workspace(work)
-    figures = evaluate_run(chosen, space, data, space.arrays(data, bar("decoding")), threads)
+    figures = evaluate_run(chosen, space, data, space.slices(data, bar("decoding")), threads)
     report(figures)
     say(f"metrics.json and figures/ in {space.run(chosen.name)}")
+
+
+@app.command()
+def unseen(recipe: RecipeName, data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
+    """Ask the last phase that has seen no tumour of unnamed kind about all of them; `evaluate` adds its figures."""
+    from training.fit.recipe import load_recipe
+    from training.release.drafts import trained_run
+    from training.release.unseen import measure_unseen
+
+    chosen, space = load_recipe(recipe), Workspace(work)
+    trained_run(chosen, space)
+    figures = measure_unseen(chosen, space.run(chosen.name), space.slices(data, bar("decoding")))
+    say(f"{figures['network']}: found {figures['found']:.3f} of {figures['images']} tumours of another source")
 
 
 @app.command()
@@ -206,12 +226,17 @@ def register(
     version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")],
     work: Work = DEFAULT_WORK,
     models: Annotated[Path, typer.Option(help="Receives the bundle as MODELS/brain_mri_xception/.")] = DEFAULT_MODELS,
+    below_the_bar: Annotated[
+        bool, typer.Option("--below-the-bar", help="Release it although figures are below what a release has to reach.")
+    ] = False,
 ) -> None:
     """Write an evaluated run's bundle, put it into the BentoML model store, and export it as a .bentomodel file."""
     from training.fit.recipe import load_recipe
     from training.release.pipeline import register_run
 
-    bundle, tag, exported = register_run(load_recipe(recipe), Workspace(work), version, models)
+    bundle, tag, exported = register_run(
+        load_recipe(recipe), Workspace(work), version, models, below_the_bar=below_the_bar
+    )
     say(f"{tag} in the model store; bundle in {bundle.folder}; archive {exported}")
 
 

@@ -33,7 +33,7 @@ def export_runtimes(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose among {', '.join(EXPORTS)}.")
     wanted = [choice for choice in EXPORTS if not only or choice in only]
     space = Workspace(work)
-    held = Held(space.arrays(data, bar("decoding")), load_outliers(data))
+    held = Held(space.slices(data, bar("decoding")), load_outliers(data))
     job = Job(bundle_of_split(bundle, space), wanted, out / MODEL_NAME, threads, space.outputs, images)
     written, text = export_runtimes(job, held, processor(threads), say)
     (out / "runtimes.md").write_text(text + "\n")

@@ -1,4 +1,4 @@
-"""The commands of training that judge and compare: bundles, resize rules, novelty scores, choices of training."""
+"""The commands of training that judge a bundle."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,6 @@ from training.console import (
     THREADS,
     BundleFolder,
     Data,
-    RecipeName,
     Threads,
     Work,
     bar,
@@ -25,10 +24,7 @@ def add_studies(app: typer.Typer) -> None:
     """Adds the commands to those of `training.cli`."""
     for name, command in (
         ("evaluate-bundle", evaluate_bundle),
-        ("resize-study", resize_study),
-        ("novelty-study", novelty_study),
-        ("novelty-layers", novelty_layers),
-        ("ablation", ablation),
+        ("release-check", release_check),
         ("freeze-near-set", freeze_near_set),
     ):
         app.command(name)(command)
@@ -44,7 +40,7 @@ def evaluate_bundle(
     from training.release.pipeline import differences, evaluate_released
 
     space = Workspace(work)
-    figures, published = evaluate_released(bundle, space, data, space.arrays(data, bar("decoding")), threads)
+    figures, published = evaluate_released(bundle, space, data, space.slices(data, bar("decoding")), threads)
     report(figures)
     changed = differences(figures, published)
     for line in changed:
@@ -54,86 +50,23 @@ def evaluate_bundle(
     say(f"as published in {bundle / 'metrics.json'}")
 
 
-def resize_study(
+def release_check(
     bundle: BundleFolder,
-    data: Data = DEFAULT_DATA,
+    data: Annotated[Path | None, typer.Option(help="Measure again on this data; else read the figures.")] = None,
     work: Work = DEFAULT_WORK,
     threads: Threads = THREADS,
 ) -> None:
-    """Compare stretching, padding and filters on validation slices (decision 0003)."""
-    from brainmri.model.options import ModelOptions
-    from brainmri.model.runtimes.open import open_runtime
-    from training.data.dataset import find_dataset
-    from training.release.pipeline import bundle_of_split
-    from training.studies.resize_study import study
+    """Compare a bundle's hashes and figures with what a release has to reach; exit 1 with a line for each shortfall."""
+    from training.release.pipeline import check_release
 
     space = Workspace(work)
-    model, arrays = bundle_of_split(bundle, space), space.arrays(data, bar("decoding"))
-    runtime = open_runtime(model, ModelOptions(runtime="openvino", threads=threads))
-    for row in study(runtime, model.contract.temperature, arrays, find_dataset(data)):
-        say(
-            f"{row['images']:20} {row['rule']:8} {row['filter']:9}"
-            f" macro-F1 {row['macro_f1']:.4f}  log loss {row['log_loss']:.4f}"
-        )
-
-
-def novelty_study(
-    bundle: BundleFolder,
-    data: Data = DEFAULT_DATA,
-    work: Work = DEFAULT_WORK,
-    threads: Threads = THREADS,
-) -> None:
-    """Compare scores of novelty on validation slices, photographs and the near set (decision 0007)."""
-    from training.data.outliers import load_outliers
-    from training.release.outputs import Outputs
-    from training.release.pipeline import bundle_of_split
-    from training.studies.novelty_study import compare_scores, table
-
-    space = Workspace(work)
-    outputs = Outputs(bundle_of_split(bundle, space), threads, space.outputs)
-    say(table(compare_scores(outputs, space.arrays(data, bar("decoding")), load_outliers(data))))
-
-
-def novelty_layers(
-    recipe: RecipeName,
-    data: Data = DEFAULT_DATA,
-    work: Work = DEFAULT_WORK,
-) -> None:
-    """Compare layers of a trained Xception as the source of the novelty detector's features (decision 0007)."""
-    from training.data.outliers import load_outliers
-    from training.fit.recipe import load_recipe
-    from training.release.drafts import trained_run
-    from training.studies.novelty_layers import compare_layers, table
-
-    chosen, space = load_recipe(recipe), Workspace(work)
-    trained_run(chosen, space)
-    arrays = space.arrays(data, bar("decoding"))
-    say(table(compare_layers(chosen, space.run(chosen.name), arrays, load_outliers(data))))
-
-
-def ablation(
-    data: Data = DEFAULT_DATA,
-    work: Work = DEFAULT_WORK,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each variant.")] = 3,
-    out: Annotated[Path, typer.Option(help="Receives the table.")] = Path("docs/ablations.md"),
-    teacher: Annotated[str, typer.Option(help="Recipe whose finished run teaches one more variant.")] = "",
-) -> None:
-    """Train small variants, one choice changed in each, and write the table; an interrupted one is resumed.
-
-    About seven minutes a variant of three epochs on two Zen 4 cores with KERAS_BACKEND=torch; six with a teacher, else
-    five.
-    """
-    from training.data.dataset import find_dataset
-    from training.data.tables import write_atomically
-
-    space = Workspace(work)
-    arrays = space.arrays(data, bar("decoding"))
-    from training.studies.ablation import ablate, base_recipe, table
-
-    base = base_recipe(epochs)
-    rows = ablate(base, arrays, space.origin(), space, find_dataset(data), say, teacher)
-    write_atomically(out, table(rows, base, teacher).encode())
-    say(f"table in {out}")
+    slices = None if data is None else space.slices(data, bar("decoding"))
+    lines = check_release(bundle, space, data, slices, threads)
+    for line in lines:
+        say(line)
+    if lines:
+        raise typer.Exit(1)
+    say(f"{bundle} reaches every figure that a release has to reach")
 
 
 def freeze_near_set(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:

@@ -23,13 +23,20 @@ THREADS = os.cpu_count() or 1
 
 def report(figures: dict[str, Any]) -> None:
     """Says the headline figures of a metrics.json."""
-    for name in ("given", "leak_free", "grouped"):
-        row = figures[name]
-        low, high = row["macro_f1_ci95"]
-        say(
-            f"{name:9} {row['images']:5d} images  accuracy {row['accuracy']:.4f}"
-            f"  macro-F1 {row['macro_f1']:.4f} ({low:.4f} to {high:.4f})  ECE {row['ece']:.4f}"
-        )
+    person = figures["person"]
+    low, high = person["macro_f1_ci95"]
+    say(
+        f"by person {person['images']:5d} images  accuracy {person['accuracy']:.4f}  macro-F1 {person['macro_f1']:.4f}"
+        f" ({low:.4f} to {high:.4f})  ECE {person['ece']:.4f}  unsure {person['unsure']:.1%}"
+    )
+    for name, row in figures.get("external", {}).items():
+        outcomes = ("found", "called_notumor", "refused", "unsure")
+        told = "  ".join(f"{outcome} {row[outcome]:.3f}" for outcome in outcomes if outcome in row)
+        say(f"{name:9} {row['images']:5d} images  tumours {told}")
+    normal = figures["normal"]
+    say(f"normal    {normal['images']:5d} images  called notumor {normal['called_notumor']:.3f}")
+    for name, row in figures.get("localisation", {}).items():
+        say(f"looks at  {row['images']:5d} images  {name}: pointing {row['pointing']:.3f}")
     for name in ("far", "near"):
         if (row := figures.get("novelty", {}).get(name)) is not None:
             say(f"{name:9} {row['images']:5d} images  AUROC {row['auroc']:.4f}  FPR at 95 % TPR {row['fpr95']:.4f}")

@@ -159,6 +159,13 @@ def fit_temperature(
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
 
 
+def group_weights(groups: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Returns `[N]` weights of mean one that give every group of `groups` `[N]` the same total."""
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    weights = 1.0 / counts[inverse]
+    return np.asarray(weights / weights.mean(), dtype=np.float32)
+
+
 def _one_against_rest(
     score: Callable[[NDArray[np.bool_], Probabilities], float], truth: NDArray[np.bool_], probability: Probabilities
 ) -> float | None:

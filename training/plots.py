@@ -13,17 +13,23 @@ from brainmri.model.contract import LABELS
 from training.metrics import ECE_BINS
 
 _DPI = 90
+_ON_VALIDATION = {
+    "val_macro_f1": "macro-F1 by person",
+    "val_found": "tumours of another source found",
+    "val_normal": "normal slices called so",
+}
 
 
 def plot_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draws loss and accuracy, training and validation, over epochs."""
+    """Draws the training loss, and what validation says, over epochs."""
     figure = _figure(9, 3.5)
     epochs = [row["epoch"] for row in history]
-    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, [row[quantity] for row in history], label="training (augmented)")
-        axes.plot(epochs, [row[f"val_{quantity}"] for row in history], label="validation")
+    losses, validation = figure.subplots(1, 2)
+    losses.plot(epochs, [row["loss"] for row in history], label="training loss")
+    for name, label in _ON_VALIDATION.items():
+        validation.plot(epochs, [row[name] for row in history], label=label)
+    for axes in (losses, validation):
         axes.set_xlabel("epoch")
-        axes.set_ylabel(quantity)
         axes.legend()
     figure.savefig(path, dpi=_DPI)
 

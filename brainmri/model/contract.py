@@ -134,7 +134,7 @@ class Calibration(_Frozen):
 class Measurement(_Frozen):
     """How one runtime compares with the reference, the float16 Keras network; measured by `training export-runtimes`.
 
-    Differences are over the validation slices and the leak-free part of Testing together, each runtime with its own
+    Differences are over the validation and test slices together, each runtime with its own
     temperature and novelty detector.
     """
 

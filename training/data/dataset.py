@@ -54,6 +54,11 @@ def canonical_label(folder: str) -> str | None:
     return _SPELLINGS.get(re.sub(r"[^a-z]", "", folder.lower()))
 
 
+def is_image(path: Path) -> bool:
+    """Returns whether the suffix of a file is that of an image."""
+    return path.suffix.lower() in _SUFFIXES
+
+
 def find_dataset(root: Path) -> Path:
     """Returns the folder that holds `Training/` and `Testing/`: `root`, or `root/brain-mri`.
 
@@ -100,7 +105,7 @@ def _walk(dataset: Path) -> Iterator[SliceFile]:
                     f"{class_folder} spells none of the labels {', '.join(LABELS)}. Rename or remove it."
                 )
             for path in class_folder.rglob("*"):
-                if path.suffix.lower() in _SUFFIXES:
+                if is_image(path):
                     name = path.relative_to(dataset).as_posix()
                     yield SliceFile(path=path, name=name, part=part, label=label, source=_source(path.name))
 

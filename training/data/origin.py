@@ -20,7 +20,7 @@ class Origin:
 
 def code_revision() -> str:
     """Returns the git commit of this checkout, with `-dirty` for uncommitted changes, or `unknown` outside of one."""
-    here = Path(__file__).parents[1]
+    here = Path(__file__).parents[2]
     try:
         commit = _git(here, "rev-parse", "HEAD")
         return commit + ("-dirty" if _git(here, "status", "--porcelain", "--", "*.py") else "")

@@ -1,22 +1,25 @@
-"""Cuts Training into train, validation and hold-out; a group of near-duplicates is never cut.
+"""Says which images are trained on, chosen by and tested on; a person and a group are in one part only.
 
-Testing stays whole: `given` is all of it, `leak_free` leaves out what has a near-duplicate in Training.
+The published parts decide. A file that the published tables do not know goes where a near-duplicate of it, in any
+position, went; others are assigned at random by group.
 """
 
 import json
 from collections import defaultdict
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from brainmri.errors import DatasetError
-from brainmri.model.contract import LABELS
-from training.data.audit import ManifestRow
-from training.data.dataset import TESTING, TRAINING
+from training.data.audit import ManifestRow, leaking_names
+from training.data.sources import FIGSHARE, NO_PART, SOME_TUMOUR, TEST, TRAIN, UNLISTED, VALIDATION
 from training.data.tables import read_table, write_atomically, write_table
 
-TRAIN, VALIDATION, HOLDOUT, TEST = "train", "validation", "holdout", "test"
+EXTERNAL, EXTERNAL_VALIDATION = "external", "external_validation"
+SUBSETS = (TRAIN, VALIDATION, TEST, EXTERNAL_VALIDATION, EXTERNAL)
+_STRICTEST_FIRST = (TEST, VALIDATION, TRAIN, NO_PART)
 
 
 @dataclass(frozen=True)
@@ -24,76 +27,169 @@ class SplitRow:
     """Where one readable image belongs.
 
     Attributes:
-        name: Path below the dataset folder.
-        label: One of the four labels.
-        group: Near-duplicate group.
-        subset: `train`, `validation`, `holdout` or `test`.
-        leak: A `test` image with a near-duplicate in Training.
-        source: Origin told from the file name.
+        name: Path below the data folder.
+        source: `figshare`, `nickparvar` or `br35h`.
+        label: One of the labels, or `tumour`.
+        person: Whose head it is; empty where unknown.
+        unit: What counts as one picture: all copies of a slice, or a group of near-duplicates, share one.
+        part: `train`, `validation`, `test` or `none`.
+        subset: One of `SUBSETS`, or empty for an image that is used nowhere.
+        given: `Training` or `Testing` of Nickparvar's images; empty for others.
+        leak: A Testing image that stands in Training in some form.
+        left: Of the tumour's box, in shares of the file's width; the box is all zeros where there is none.
+        top: In shares of the file's height.
+        right: In shares of the file's width.
+        bottom: In shares of the file's height.
     """
 
     name: str
-    label: str
-    group: int
-    subset: str
-    leak: bool
     source: str
+    label: str
+    person: str
+    unit: str
+    part: str
+    subset: str
+    given: str
+    leak: bool
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How to split: the seed and the share of each label's groups that each held-out subset takes."""
+    """How groups without a published part are assigned: the seed, and the share of each label's held-out parts."""
 
     seed: int = 20261121
     validation: float = 0.1
-    holdout: float = 0.1
+    test: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuses shares that leave nothing to train on."""
-        if not (self.validation > 0 and self.holdout > 0 and self.validation + self.holdout < 1):
+        if not (self.validation > 0 and self.test > 0 and self.validation + self.test < 1):
             raise DatasetError(
-                f"validation={self.validation} and holdout={self.holdout} must be positive and sum to less than 1."
+                f"validation={self.validation} and test={self.test} must be positive and sum to less than 1."
             )
 
 
 def split(rows: list[ManifestRow], rule: SplitRule) -> list[SplitRow]:
-    """Assigns every readable image to a subset, stratified by label over near-duplicate groups.
+    """Assigns every readable image.
+
+    - `train`: images of that part, and those that nobody can assign to a person.
+    - `validation`, `test`: one image of each unit, figshare's file before copies of it, else the first by name.
+    - `external_validation`, `external`: all tumours of unnamed kind of these parts.
 
     Raises:
-        DatasetError: A label has too few groups to appear in every subset.
+        DatasetError: A person or a group would be in two parts.
     """
-    subset_of = _assign_groups(rows, rule)
-    return [
+    readable = [row for row in rows if not row.error]
+    parts, leaks = _parts(readable, rule), leaking_names(rows)
+    units = {row.name: _unit(row) for row in readable}
+    chosen = _representatives(readable, units)
+    result = [
         SplitRow(
             name=row.name,
-            label=row.label,
-            group=row.group,
-            subset=TEST if row.part == TESTING else subset_of[row.group],
-            leak=row.leak,
             source=row.source,
+            label=row.label,
+            person=row.person,
+            unit=units[row.name],
+            part=parts[row.name],
+            subset=_subset(row, parts[row.name], row.name == chosen[units[row.name]]),
+            given=row.given,
+            leak=row.name in leaks,
+            left=row.left,
+            top=row.top,
+            right=row.right,
+            bottom=row.bottom,
         )
-        for row in rows
-        if not row.error
+        for row in readable
     ]
+    require_apart(result)
+    return result
 
 
-def _assign_groups(rows: list[ManifestRow], rule: SplitRule) -> dict[int, str]:
-    groups_of: dict[str, set[int]] = defaultdict(set)
+def require_apart(rows: list[SplitRow]) -> None:
+    """Refuses a split that has a person or a unit in two parts.
+
+    Raises:
+        DatasetError: It names the first one.
+    """
+    for kind in ("person", "unit"):
+        seen: dict[str, str] = {}
+        for row in rows:
+            identity, part = getattr(row, kind), TRAIN if row.part == NO_PART else row.part
+            if identity and seen.setdefault(identity, part) != part:
+                raise DatasetError(f"The {kind} {identity!r} is in {seen[identity]} and in {part}.")
+
+
+def _unit(row: ManifestRow) -> str:
+    if row.slice:
+        return f"slice {row.slice}"
+    return f"{row.label} group {row.group}" if row.group else f"duplicates {row.duplicates}"
+
+
+def _subset(row: ManifestRow, part: str, is_representative: bool) -> str:
+    if part in (TRAIN, NO_PART):
+        return TRAIN
+    if row.label == SOME_TUMOUR:
+        return EXTERNAL_VALIDATION if part == VALIDATION else EXTERNAL
+    return part if is_representative else ""
+
+
+def _representatives(rows: list[ManifestRow], units: dict[str, str]) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: (row.source != FIGSHARE, row.name)):
+        chosen.setdefault(units[row.name], row.name)
+    return chosen
+
+
+def _parts(rows: list[ManifestRow], rule: SplitRule) -> dict[str, str]:
+    """Returns the part of each image by name."""
+    published: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.part == TRAINING and not row.error:
-            groups_of[row.label].add(row.group)
-    subset_of: dict[int, str] = {}
-    for position, label in enumerate(LABELS):
-        # A group with two labels keeps the subset of the first.
-        groups = np.array(sorted(groups_of[label] - subset_of.keys()))
-        validation, holdout = (max(1, round(share * len(groups))) for share in (rule.validation, rule.holdout))
-        if validation + holdout >= len(groups):
-            raise DatasetError(f"{label} has {len(groups)} groups in Training, too few for three subsets.")
-        shuffled = np.random.default_rng([rule.seed, position]).permutation(groups)
-        for index, number in enumerate(shuffled.tolist()):
-            held_out = VALIDATION if index < validation else HOLDOUT
-            subset_of[number] = held_out if index < validation + holdout else TRAIN
-    return subset_of
+        if row.part != UNLISTED:
+            for key in (f"duplicates {row.duplicates}", _key(row)):
+                published[key].add(row.part)
+    result = {row.name: row.part for row in rows if row.part != UNLISTED}
+    unknown = [row for row in rows if row.part == UNLISTED]
+    alone = []
+    for row in unknown:
+        known = published[f"duplicates {row.duplicates}"] | published[_key(row)]
+        if known:
+            result[row.name] = next(part for part in _STRICTEST_FIRST if part in known)
+        else:
+            alone.append(row)
+    drawn = _drawn(alone, rule)
+    return result | {row.name: drawn[_key(row)] for row in alone}
+
+
+def _key(row: ManifestRow) -> str:
+    """Returns what an image is assigned by: its person, its published group, or its near-duplicates."""
+    return f"person {row.person}" if row.person else _unit(row)
+
+
+def _drawn(rows: list[ManifestRow], rule: SplitRule) -> dict[str, str]:
+    """Returns a part for each key at random, stratified by label.
+
+    Raises:
+        DatasetError: A label has too few persons and groups to appear in every part.
+    """
+    labels: dict[str, str] = {}
+    for row in rows:
+        # What has two labels is counted for the first.
+        labels.setdefault(_key(row), row.label)
+    parts: dict[str, str] = {}
+    for position, label in enumerate(sorted(set(labels.values()))):
+        keys = np.array(sorted(key for key, of in labels.items() if of == label))
+        validation, test = (max(1, round(share * len(keys))) for share in (rule.validation, rule.test))
+        if validation + test >= len(keys):
+            raise DatasetError(f"{label} has {len(keys)} persons and groups, too few for three parts.")
+        shuffled = np.random.default_rng([rule.seed, position]).permutation(keys)
+        for index, key in enumerate(shuffled.tolist()):
+            held_out = VALIDATION if index < validation else TEST
+            parts[key] = held_out if index < validation + test else TRAIN
+    return parts
 
 
 def write_split(folder: Path, rows: list[SplitRow], rule: SplitRule, manifest_sha256: str) -> str:
@@ -104,7 +200,7 @@ def write_split(folder: Path, rows: list[SplitRow], rule: SplitRule, manifest_sh
         "manifest_sha256": manifest_sha256,
         "seed": rule.seed,
         "validation": rule.validation,
-        "holdout": rule.holdout,
+        "test": rule.test,
         "counts": count(rows),
     }
     write_atomically(folder / "split.json", (json.dumps(facts, indent=2) + "\n").encode())
@@ -120,15 +216,18 @@ def read_split(folder: Path) -> list[SplitRow]:
     return read_table(folder / "split.csv", SplitRow, remedy="Run `python -m training split` first.")
 
 
-def count(rows: list[SplitRow]) -> dict[str, dict[str, dict[str, int]]]:
-    """Returns images and groups by subset and label."""
-    return {
-        subset: {
-            label: {
-                "images": sum(r.subset == subset and r.label == label for r in rows),
-                "groups": len({r.group for r in rows if r.subset == subset and r.label == label}),
+def count(rows: list[SplitRow]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Returns images, units and persons by subset and label."""
+    labels = sorted({row.label for row in rows})
+    result: dict[str, dict[str, dict[str, Any]]] = {}
+    for subset in SUBSETS:
+        of_subset = [row for row in rows if row.subset == subset]
+        result[subset] = {}
+        for label in labels:
+            of_label = [row for row in of_subset if row.label == label]
+            result[subset][label] = {
+                "images": len(of_label),
+                "units": len({row.unit for row in of_label}),
+                "persons": len({row.person for row in of_label if row.person}),
             }
-            for label in LABELS
-        }
-        for subset in (TRAIN, VALIDATION, HOLDOUT, TEST)
-    }
+    return result

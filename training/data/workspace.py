@@ -7,9 +7,8 @@ from pathlib import Path
 
 from brainmri.errors import DatasetError
 from brainmri.model.bundle import file_sha256
-from training.data.arrays import Arrays, build_arrays
-from training.data.dataset import find_dataset
 from training.data.origin import Origin
+from training.data.slices import Slices, decode_split
 from training.data.split import SplitRow, read_split
 
 
@@ -56,8 +55,6 @@ class Workspace:
             raise DatasetError(f"{self.data / 'split.csv'} was altered. Run `python -m training split` again.")
         return Origin(data_sha256=facts["manifest_sha256"], split_sha256=facts["sha256"])
 
-    def arrays(self, data: Path, track: Callable[[list[SplitRow]], Iterable[SplitRow]] = iter) -> Arrays:
+    def slices(self, data: Path, track: Callable[[list[SplitRow]], Iterable[SplitRow]] = iter) -> Slices:
         """Returns the decoded images of the split, decoding them from `data` on the first call."""
-        return build_arrays(
-            find_dataset(data), read_split(self.data), self.origin().split_sha256, self.data / "arrays", track
-        )
+        return decode_split(data, read_split(self.data), self.origin().split_sha256, self.data / "slices", track)

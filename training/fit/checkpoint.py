@@ -33,7 +33,7 @@ class Progress:
         max_steps: Steps an epoch was cut to; 0 for whole epochs. Another value may not resume.
         epoch: Epochs done, over all phases.
         phase: Number of the phase that the last epoch belonged to.
-        best: Best group-weighted validation accuracy so far in the current phase.
+        best: Best validation score so far in the current phase.
         best_epoch: When it was reached.
         stopped: The current phase ended early.
         adopted: Tag of the bundle whose weights stand for the first phases; empty for a run trained from its start.
@@ -125,13 +125,13 @@ def restore_optimizer(folder: Path, model: keras.Model) -> None:
         variable.assign(value)
 
 
-def save_best(folder: Path, phase: int, weights: list[NDArray[np.floating]]) -> None:
-    """Saves the weights of a phase's best epoch; those of earlier phases stay."""
+def save_averaged(folder: Path, phase: int, weights: list[NDArray[np.floating]]) -> None:
+    """Saves the averaged weights after a phase's last epoch so far; those of earlier phases stay."""
     _save(_best_path(folder, phase), {f"weight{i:04d}": value for i, value in enumerate(weights)})
 
 
-def load_best(folder: Path, phase: int) -> list[NDArray[np.floating]]:
-    """Returns the weights of the best epoch of a phase, counted from 0.
+def load_averaged(folder: Path, phase: int) -> list[NDArray[np.floating]]:
+    """Returns the averaged weights after the last epoch of a phase, counted from 0.
 
     Raises:
         DatasetError: The phase has not been trained.
@@ -147,6 +147,7 @@ def _as_bytes(progress: Progress) -> NDArray[np.uint8]:
 
 
 def _best_path(folder: Path, phase: int) -> Path:
+    # Named so since the first release, whose runs kept the best epoch.
     return folder / f"best-{phase + 1}.npz"
 
 

@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.errors import DatasetError
-from training.data.arrays import Arrays
 from training.data.origin import Origin, code_revision
-from training.data.split import TRAIN, VALIDATION
+from training.data.slices import Slices
+from training.data.sources import TRAIN
 from training.data.tables import write_atomically
 from training.fit import checkpoint
-from training.fit.batches import EvaluationBatches, TrainBatches
+from training.fit.balanced import BalancedBatches
 from training.fit.checkpoint import Progress
-from training.fit.distillation import DistillationLoss, TaughtBatches, accuracy, load_teacher
+from training.fit.located import learning_model
 from training.fit.model import build_model, set_trainable, use_fast_layout
 from training.fit.normalisation import adapt_normalisation
 from training.fit.precision import computing_in, dtype_policy
 from training.fit.recipe import Phase, Recipe
+from training.fit.validation import Validation
 from training.plots import plot_history
 
 _NORMALISED_ON = 32
@@ -38,7 +39,7 @@ class _Run:
     """What every phase of a run shares; `progress` moves on with each epoch."""
 
     recipe: Recipe
-    arrays: Arrays
+    slices: Slices
     folder: Path
     progress: Progress
     max_steps: int
@@ -47,7 +48,7 @@ class _Run:
 
 def fit(
     recipe: Recipe,
-    arrays: Arrays,
+    slices: Slices,
     origin: Origin,
     folder: Path,
     *,
@@ -59,8 +60,8 @@ def fit(
 
     Args:
         recipe: What to train.
-        arrays: The decoded dataset.
-        origin: Hashes of the data and of the split that `arrays` follows.
+        slices: The decoded sources.
+        origin: Hashes of the data and of the split that `slices` follows.
         folder: Receives `state.npz`, a `best-PHASE.npz` for each phase, `history.csv` and `history.png`.
         resume: Continue from `folder`'s last epoch, as if the run had never been interrupted.
         max_steps: Ends every epoch after so many steps, for trials; 0 trains whole epochs.
@@ -85,12 +86,12 @@ def fit(
     if not resume:
         checkpoint.discard(folder)
     progress = _saved_progress(folder, fresh, recipe) if resume else fresh
-    run = _Run(recipe, arrays, folder, progress, max_steps, weights_file)
+    run = _Run(recipe, slices, folder, progress, max_steps, weights_file)
     done = 0
     for number, phase in enumerate(recipe.phases):
         if number > progress.phase or (number == progress.phase and not progress.stopped):
             _run_phase(run, number, done)
-        done += phase.epochs
+        done += phase.length
     return progress
 
 
@@ -110,63 +111,38 @@ def _saved_progress(folder: Path, fresh: Progress, recipe: Recipe) -> Progress:
 def _run_phase(run: _Run, number: int, first_epoch: int) -> None:
     phase, progress = run.recipe.phases[number], run.progress
     recipe = run.recipe.within(phase)
-    last_epoch = first_epoch + phase.epochs
+    last_epoch = first_epoch + phase.length
     start = max(progress.epoch, first_epoch)
     if start >= last_epoch:
         return
     progress.recipe_sha256 = run.recipe.shortened(number + 1).sha256
     keras.config.set_dtype_policy(dtype_policy(recipe.precision))
-    train = _train_batches(run, phase, start)
+    train = BalancedBatches(run.slices, recipe, phase.batch_size, epoch=start)
     steps = min(len(train), run.max_steps) if run.max_steps else len(train)
     weights = (run.weights_file or recipe.weights) if number == 0 and progress.epoch == 0 else "none"
     model = build_model(recipe.architecture, phase.downsample, weights, recipe.seed)
     if weights != "none":
-        adapt_normalisation(model, run.arrays.one_of_each_group(TRAIN, _NORMALISED_ON, recipe.seed))
+        adapt_normalisation(model, run.slices.one_of_each_group(TRAIN, _NORMALISED_ON, recipe.seed))
     set_trainable(model, phase.trainable)
-    _compile(model, recipe, phase, steps)
+    learner = learning_model(model, recipe.label_smoothing, recipe.localisation)
+    learner.compile(optimizer=_optimizer(recipe, phase, steps))
     if start > first_epoch:
-        checkpoint.restore_weights(run.folder, model)
-        checkpoint.restore_optimizer(run.folder, model)
+        checkpoint.restore_weights(run.folder, learner)
+        checkpoint.restore_optimizer(run.folder, learner)
     elif number > 0:
-        model.set_weights(checkpoint.load_best(run.folder, number - 1))
+        model.set_weights(checkpoint.load_averaged(run.folder, number - 1))
     _log.info("phase %d: epochs %d to %d, %d steps each", number + 1, start + 1, last_epoch, steps)
-    callbacks: list[keras.callbacks.Callback] = [_EpochEnd(recipe, number, first_epoch, run.folder, progress)]
-    if recipe.ema:
-        callbacks.insert(0, keras.callbacks.SwapEMAWeights())
+    validation = Validation(run.slices, phase.batch_size)
     with computing_in(recipe.precision):
-        model.fit(
+        learner.fit(
             train,
-            validation_data=EvaluationBatches(run.arrays, run.arrays.subset(VALIDATION), phase.batch_size),
             epochs=last_epoch,
             initial_epoch=start,
             steps_per_epoch=steps if run.max_steps else None,
             shuffle=False,
-            callbacks=callbacks,
+            verbose=2,
+            callbacks=[_EpochEnd(recipe, number, first_epoch, run.folder, progress, model, validation)],
         )
-
-
-def _train_batches(run: _Run, phase: Phase, epoch: int) -> TrainBatches | TaughtBatches:
-    recipe = run.recipe.within(phase)
-    batches = TrainBatches(run.arrays, run.arrays.subset(TRAIN), recipe, phase.batch_size, epoch=epoch)
-    if phase.distillation is None:
-        return batches
-    teacher = load_teacher(run.folder.parent / phase.distillation.teacher, run.progress.split_sha256)
-    return TaughtBatches(batches, teacher, recipe.precision)
-
-
-def _compile(model: keras.Model, recipe: Recipe, phase: Phase, steps_per_epoch: int) -> None:
-    model.compile(
-        optimizer=_optimizer(recipe, phase, steps_per_epoch),
-        loss=_loss(recipe, phase),
-        weighted_metrics=[accuracy()],
-    )
-
-
-def _loss(recipe: Recipe, phase: Phase) -> keras.losses.Loss:
-    how = phase.distillation
-    if how is None:
-        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
-    return DistillationLoss(how.weight, how.temperature, recipe.label_smoothing)
 
 
 def _optimizer(recipe: Recipe, phase: Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -191,12 +167,22 @@ def _optimizer(recipe: Recipe, phase: Phase, steps_per_epoch: int) -> keras.opti
 
 
 class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Seeds dropout before an epoch; after it writes history and checkpoint, keeps the best, stops early."""
+    """Seeds dropout before an epoch; after it writes history and checkpoint, stops early."""
 
-    def __init__(self, recipe: Recipe, phase: int, first_epoch: int, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        phase: int,
+        first_epoch: int,
+        folder: Path,
+        progress: Progress,
+        network: keras.Model,
+        validation: Validation,
+    ) -> None:
         super().__init__()
         self._recipe, self._phase, self._first_epoch = recipe, phase, first_epoch
         self._folder, self._progress = folder, progress
+        self._network, self._validation = network, validation
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -213,22 +199,24 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no
         if progress.phase != self._phase or epoch == self._first_epoch:
             progress.phase, progress.best, progress.stopped = self._phase, -1.0, False
         progress.epoch = epoch + 1
+        averages, current = _averaged_weights(self.model), self.model.get_weights()
+        self.model.set_weights(averages)
+        figures |= self._validation.figures(self._network)
+        averaged = self._network.get_weights()
+        self.model.set_weights(current)
         seconds = time.monotonic() - self._started
         progress.history.append({"epoch": epoch + 1, "phase": self._phase + 1, "seconds": round(seconds, 1)} | figures)
-        accuracy = _validation_accuracy(progress.history[-1])
-        if accuracy > progress.best:
-            progress.best, progress.best_epoch = accuracy, epoch + 1
-            checkpoint.save_best(self._folder, self._phase, _averaged_weights(self.model))
+        _log.info("%s", progress.history[-1])
+        if figures["val_score"] > progress.best:
+            progress.best, progress.best_epoch = figures["val_score"], epoch + 1
+        # Always the last: few validation images make the score jump, and the rate falls to zero.
+        checkpoint.save_averaged(self._folder, self._phase, averaged)
         patience = self._recipe.patience
         if patience and progress.epoch - progress.best_epoch >= patience:
             progress.stopped = True
             self.model.stop_training = True
         checkpoint.save_state(self._folder, self.model, progress)
         write_history(self._folder, progress)
-
-
-def _validation_accuracy(figures: dict[str, float]) -> float:
-    return figures["val_accuracy"]
 
 
 def _averaged_weights(model: keras.Model) -> list[NDArray[np.floating]]:

@@ -9,26 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brainmri.errors import DatasetError
 from training.fit.augment import Augmentation
+from training.fit.framing import Framing
+from training.fit.styles import Styles
+from training.fit.transplant import Transplants
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
+_OF_A_PHASE = ("precision", "label_smoothing", "augmentation", "shares", "localisation")
+"""What a phase may set instead of the recipe."""
+
 Precision = Literal["float32", "autocast_bfloat16", "mixed_bfloat16", "mixed_float16"]
-
-
-class Distillation(BaseModel):
-    """Learning from a teacher besides the labels; see `training.fit.distillation`.
-
-    Attributes:
-        teacher: Name of the recipe whose finished run, beside the student's, teaches.
-        weight: Share of the teacher in the loss; the labels have the rest.
-        temperature: Divides the logits of both before they are compared.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    teacher: str
-    weight: float = Field(default=0.7, gt=0, le=1)
-    temperature: float = Field(default=2.0, gt=0)
 
 
 class Phase(BaseModel):
@@ -36,32 +26,39 @@ class Phase(BaseModel):
 
     Attributes:
         epochs: Epochs of this phase.
+        stop_after: Ends the phase after so many of them, while the rate is still high; 0 runs them all.
         downsample: Side of the average pooling at the model's input: the network sees 299 // downsample pixels.
             A falling sequence over the phases is progressive image size.
         trainable: `head` freezes the convolutional body, `all` trains everything.
         batch_size: Images a step.
         peak_learning_rate: Reached after the warm-up; a cosine then falls to zero at the end of the phase.
         warmup_steps: Steps of linear rise from zero.
-        distillation: A teacher; none by default.
         precision: Instead of the recipe's, if given.
-        mixup: Instead of the recipe's, if given.
         label_smoothing: Instead of the recipe's, if given.
         augmentation: Instead of the recipe's, if given.
+        shares: Instead of the recipe's, if given.
+        localisation: Instead of the recipe's, if given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(ge=1)
+    stop_after: int = Field(default=0, ge=0)
     downsample: int = Field(default=1, ge=1, le=4)
     trainable: Literal["head", "all"] = "all"
     batch_size: int = Field(default=32, ge=1)
     peak_learning_rate: float = Field(default=1.5e-3, gt=0)
     warmup_steps: int = Field(default=200, ge=0)
-    distillation: Distillation | None = None
     precision: Precision | None = None
-    mixup: float | None = Field(default=None, ge=0)
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     augmentation: Augmentation | None = None
+    shares: dict[str, float] | None = None
+    localisation: float | None = Field(default=None, ge=0)
+
+    @property
+    def length(self) -> int:
+        """Epochs that are run."""
+        return min(self.stop_after or self.epochs, self.epochs)
 
 
 class Recipe(BaseModel):
@@ -70,19 +67,22 @@ class Recipe(BaseModel):
     Attributes:
         name: Also the folder of the run.
         seed: Seeds initialisation, sampling, augmentation and dropout.
-        architecture: `xception`; `mobilenet_v2` for teachers; `tiny_xception` for tests.
+        architecture: `xception`; `mobilenet_v2`; `tiny_xception` for tests.
         weights: `none`, `imagenet` (downloaded by Keras), or a path of a weights file without top.
         precision: Keras dtype policy; or `autocast_bfloat16`, which lets PyTorch compute in bfloat16 what it can, and
-            is float32 on other back ends (`training.fit.precision`).
+            is float32 on other back ends (`training.precision`).
         optimizer: `adamw` or `sgd` (Nesterov momentum 0.9).
         weight_decay: Decoupled; biases and normalisation are exempt.
         label_smoothing: Share of probability spread over all labels.
-        mixup: Alpha of the Beta distribution of mixup (Zhang 2018, arXiv:1710.09412); 0 switches it off.
         ema: Decay of the exponential moving average of the weights; 0 switches it off.
-        sampling: `group` draws one image of each near-duplicate group an epoch, `image` takes all.
-        balance: Weight each label by the inverse of its number of groups (or images, by `sampling`).
-        patience: Epochs without a better validation accuracy before a phase stops; 0 never stops early.
-        augmentation: How inputs vary.
+        patience: Epochs without a better validation score before a phase stops; 0 never stops early.
+        steps: Batches an epoch.
+        shares: Of each label in a batch; `tumour` is one of unnamed kind, and labels left out are not trained on.
+        framing: How slices lie in their frame.
+        styles: How often and how the look of slices is changed.
+        transplants: How often tumours are taken out of slices or put into others.
+        augmentation: How sharpness, tone and noise vary.
+        localisation: Weight of the loss for evidence outside the tumours' boxes; 0 switches it off.
         phases: In order.
     """
 
@@ -96,12 +96,15 @@ class Recipe(BaseModel):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = Field(default=0.05, ge=0)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
-    mixup: float = Field(default=0.2, ge=0)
     ema: float = Field(default=0.995, ge=0, lt=1)
-    sampling: Literal["group", "image"] = "group"
-    balance: bool = True
     patience: int = Field(default=0, ge=0)
     augmentation: Augmentation = Augmentation()
+    steps: int = Field(default=100, ge=1)
+    shares: dict[str, float] = {"glioma": 0.2, "meningioma": 0.22, "notumor": 0.3, "pituitary": 0.16, "tumour": 0.12}
+    framing: Framing = Framing()
+    styles: Styles = Styles()
+    transplants: Transplants = Transplants()
+    localisation: float = Field(default=0.0, ge=0)
     phases: tuple[Phase, ...] = Field(min_length=1)
 
     @property
@@ -109,14 +112,9 @@ class Recipe(BaseModel):
         """Hash of everything the recipe says."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
-    @property
-    def teachers(self) -> tuple[str, ...]:
-        """Names of the recipes that have to be trained before this one."""
-        return tuple(dict.fromkeys(phase.distillation.teacher for phase in self.phases if phase.distillation))
-
     def within(self, phase: Phase) -> "Recipe":
         """Returns this recipe with what `phase` sets instead."""
-        own = {name: getattr(phase, name) for name in ("precision", "mixup", "label_smoothing", "augmentation")}
+        own = {name: getattr(phase, name) for name in _OF_A_PHASE}
         return self.model_copy(update={name: value for name, value in own.items() if value is not None})
 
     def shortened(self, phases: int) -> "Recipe":

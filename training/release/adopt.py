@@ -46,13 +46,13 @@ def adopt(recipe: Recipe, bundle: Bundle, phases: int, space: Workspace) -> Prog
         code_revision=made.code_revision,
         keras_backend=made.keras_backend,
         keras_version=made.keras_version,
-        epoch=sum(phase.epochs for phase in part.phases),
+        epoch=sum(phase.length for phase in part.phases),
         phase=phases - 1,
         stopped=True,
         adopted=bundle.contract.tag,
     )
     model = _network(recipe, bundle, phases)
-    checkpoint.save_best(run, phases - 1, model.get_weights())
+    checkpoint.save_averaged(run, phases - 1, model.get_weights())
     checkpoint.save_adopted(run, progress)
     if (curves := bundle.folder / "figures" / checkpoint.HISTORY).is_file():
         shutil.copyfile(curves, run / checkpoint.HISTORY)

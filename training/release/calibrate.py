@@ -9,20 +9,19 @@ from numpy.typing import NDArray
 from brainmri.model.calibration import probabilities
 from brainmri.model.contract import Calibration
 from training import metrics
-from training.data.arrays import Arrays
-from training.data.split import VALIDATION
-from training.fit.batches import group_weights
+from training.data.slices import Slices
+from training.data.sources import VALIDATION
 from training.release.outputs import Outputs, RuntimeChoice
 
 COVERAGE = 0.95
 """Share of the validation slices that get an answer; the least confident others are `unsure`."""
 
 
-def calibrate(outputs: Outputs, choice: RuntimeChoice, arrays: Arrays) -> Calibration:
+def calibrate(outputs: Outputs, choice: RuntimeChoice, slices: Slices) -> Calibration:
     """Returns the calibration of one runtime of a bundle, still without a novelty detector."""
-    rows = arrays.subset(VALIDATION)
-    logits = outputs.of(choice, arrays.pixels, rows).logits
-    temperature = metrics.fit_temperature(logits, arrays.labels[rows], group_weights(arrays.groups[rows]))
+    rows = slices.subset(VALIDATION)
+    logits = outputs.of(choice, slices.pixels, rows).logits
+    temperature = metrics.fit_temperature(logits, slices.labels[rows], metrics.group_weights(slices.groups[rows]))
     confidence = probabilities(logits, temperature).max(axis=1)
     limit = lowest_confidence(confidence, COVERAGE)
     return Calibration(

@@ -1,5 +1,6 @@
 """The model card, written from the contract and the measured figures (Mitchell 2019, arXiv:1810.03993; CLAIM 2020)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from brainmri.model.contract import LABELS, Contract
@@ -8,40 +9,57 @@ from training.release import card_results
 from training.release.export_figures import table
 
 
-def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any], adopted: str = "") -> str:
+@dataclass(frozen=True)
+class Made:
+    """How a release came about.
+
+    Attributes:
+        adopted: Tag of the release whose weights stood for the recipe's first phases, if any did.
+        missed: A sentence for each figure below what a release has to reach, of one that was released all the same.
+    """
+
+    adopted: str = ""
+    missed: tuple[str, ...] = ()
+
+
+def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any], made: Made) -> str:
     """Returns `card.md`.
 
     Args:
         contract: Of the bundle.
         recipe: That trained the model.
         metrics: The content of `metrics.json`.
-        adopted: Tag of the release whose weights stood for the recipe's first phases, if any did.
+        made: How it came about.
     """
+    person = metrics["person"]
     sections = [
         f"# {contract.name} {contract.version}",
         f"**{contract.notice}**",
         _description(contract, recipe),
         "## Intended use\n\n" + contract.intended_use,
         "Out of scope: images that are not single slices of a brain MRI (the novelty detector refuses most, not all),"
-        " other questions than these four labels, where a tumour is or how large, and any decision about a person.",
+        " other questions than these four labels, how large a tumour is, and any decision about a person.",
         card_results.results(metrics),
-        card_results.classes(metrics["grouped"]),
-        card_results.sources(metrics["per_source"]),
-        card_results.calibration(metrics["grouped"], contract.temperature),
+        _missed(made.missed),
+        card_results.classes(person),
+        card_results.calibration(person),
         card_results.novelty(metrics.get("novelty", {})),
-        card_results.sharper(metrics["sharper_input"]),
+        card_results.localisation(metrics.get("localisation", {})),
         f"## Runtimes\n\n{table(contract, contract.measurements)}\n\nMeasured on {_processors(contract)}.",
         _failures(metrics),
         _limits(contract, metrics),
-        _training(contract, recipe, adopted),
-        f"## Licence\n\nWeights: {contract.licence}. Data: CC0 1.0, see `data_card.md`.",
+        _training(contract, recipe, made.adopted),
+        _withdrawn(),
+        f"## Licence\n\nWeights: {contract.licence}. Data and their licences: see `data_card.md`. The images that the"
+        " network was trained on come from figshare (Cheng 2017, CC BY 4.0), Nickparvar (CC0 1.0) and Br35H, whose"
+        " licence is not stated where it is published.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _description(contract: Contract, recipe: Recipe) -> str:
     phases = ", then ".join(
-        f"{phase.epochs} epoch{'s' * (phase.epochs > 1)} at {contract.input.width // phase.downsample} pixels"
+        f"{phase.length} epoch{'s' * (phase.length > 1)} at {contract.input.width // phase.downsample} pixels"
         for phase in recipe.phases
     )
     pooled = (
@@ -64,7 +82,7 @@ def _origin(recipe: Recipe) -> str:
 
 
 def _failures(metrics: dict[str, Any]) -> str:
-    figures = metrics["grouped"]
+    figures = metrics["person"]
     pairs = [
         (count, LABELS[true], LABELS[predicted])
         for true, row in enumerate(figures["confusion"])
@@ -77,9 +95,9 @@ def _failures(metrics: dict[str, Any]) -> str:
     )
     text = (
         "## Failure cases\n\n"
-        f"On the grouped hold-out: {worst or 'none'}. `figures/mistakes_grouped.png` lists the most confident mistakes"
-        " by file name with all four probabilities, `figures/features_grouped.png` shows what the novelty detector"
-        " sees; `predictions.csv` holds the answer to every held-out image. Pictures of the dataset are not shown."
+        f"By person: {worst or 'none'}. `figures/mistakes_person.png` lists the most confident mistakes by file name"
+        " with all four probabilities, `figures/features_person.png` shows what the novelty detector sees;"
+        " `predictions.csv` holds the answer to every held-out image. Pictures of the datasets are not shown."
     )
     if "novelty" in metrics:
         kinds = sorted(metrics["novelty"]["near"]["per_kind"].items(), key=lambda item: -item[1]["passed"])
@@ -89,17 +107,36 @@ def _failures(metrics: dict[str, Any]) -> str:
 
 
 def _limits(contract: Contract, metrics: dict[str, Any]) -> str:
-    weakest = min(LABELS, key=lambda label: metrics["grouped"]["per_class"][label]["recall"])
-    recall = metrics["grouped"]["per_class"][weakest]["recall"]
-    small = metrics["leak_free"]["per_class"]["notumor"]["support"]
+    recall = metrics["person"]["recall"]
+    weakest = min(LABELS, key=lambda label: recall[label])
+    lines = [
+        "## What it is worth, and limits\n",
+        f"- Weakest class: {weakest}; it misses {1 - recall[weakest]:.1%} of those of held-out persons.",
+        "- The kind of a tumour is known from one source only (figshare: T1-weighted with contrast, two hospitals)."
+        " On other scanners and sequences only the question whether there is a tumour has been tested, on one source.",
+        "- Tumours that are hardly visible on a single slice, other diseases, children, and images after surgery are"
+        " not represented.",
+        "- A heat map tells where evidence for an answer lies, not where a tumour ends.",
+    ]
+    if contract.network_side < contract.input.width:
+        lines.append(f"- The network sees {contract.network_side} of 299 pixels a side: fine detail is lost.")
+    return "\n".join(lines)
+
+
+def _missed(missed: tuple[str, ...]) -> str:
+    if not missed:
+        return ""
+    lines = "\n".join(f"- {line}" for line in missed)
+    return f"## Below the bar\n\nReleased although figures are below what a release has to reach:\n\n{lines}"
+
+
+def _withdrawn() -> str:
     return (
-        "## What it is worth, and limits\n\n"
-        f"- Weakest class: {weakest}; it misses {1 - recall:.1%} of the hold-out's.\n"
-        f"- The leak-free split holds only {small} images without a tumour; judge that class on the grouped hold-out.\n"
-        "- Slices with and without a tumour come from different sources, which may be part of what tells them apart.\n"
-        "- Near-duplicate groups stand in for patients, and other slices of one patient may be on both sides.\n"
-        "- Other scanners, sequences, ages and tumour types than the dataset's are untested; so are other hospitals.\n"
-        f"- Trained on images 224 pixels wide, seen by the network at {contract.network_side}: fine detail is lost."
+        "## Withdrawn figures\n\n"
+        "Figures of releases up to 0.2.2 are withdrawn: half of the dataset's tumour slices stand in it twice, once"
+        " mirrored, and every patient of Testing is in Training too, so their hold-outs had been seen in training; and"
+        " those networks told the source of a slice rather than the tumour, for they found 15 % of the tumours of"
+        " another source."
     )
 
 
@@ -113,10 +150,11 @@ def _training(contract: Contract, recipe: Recipe, adopted: str) -> str:
     )
     return (
         "## Training\n\n"
-        f"Brain Tumor MRI Dataset, described in `data_card.md`; split `{made.split_sha256[:12]}` of data"
+        f"Three datasets, described in `data_card.md`; split `{made.split_sha256[:12]}` of data"
         f" `{made.data_sha256[:12]}`. {recipe.optimizer}, weight decay {recipe.weight_decay}, label smoothing"
-        f" {recipe.label_smoothing}, mixup {recipe.mixup}, averaged weights {recipe.ema}, one image of each"
-        f" near-duplicate group an epoch ({recipe.sampling}); seed {recipe.seed}.{_exceptions(recipe)} Code"
+        f" {recipe.label_smoothing}, averaged weights {recipe.ema}, {recipe.steps} batches an epoch, balanced by label"
+        f" and source; seed {recipe.seed}. Looks, frames and tumours are varied as the recipe says; evidence outside"
+        f" the boxes of tumours costs {recipe.localisation:g} of the loss.{_exceptions(recipe)} Code"
         f" {_commit(made.code_revision)}, Keras {made.keras_version} on {made.keras_backend}. Again:"
         f" `python -m training reproduce {recipe.name}`. Curves: `figures/history.png`.{resumed}"
     )
@@ -130,11 +168,11 @@ def _commit(revision: str) -> str:
 def _exceptions(recipe: Recipe) -> str:
     sentences = []
     for number, phase in enumerate(recipe.phases, 1):
-        own = {"label smoothing": phase.label_smoothing, "mixup": phase.mixup, "precision": phase.precision}
+        own = {"label smoothing": phase.label_smoothing, "precision": phase.precision}
         parts = [f"{name} {value}" for name, value in own.items() if value is not None]
         parts += ["an augmentation of its own"] * (phase.augmentation is not None)
-        if phase.distillation is not None:
-            parts.append(f"distillation from the recipe `{phase.distillation.teacher}`")
+        if phase.shares is not None:
+            parts.append("shares of labels " + ", ".join(f"{label} {share:g}" for label, share in phase.shares.items()))
         if parts:
             sentences.append(f" Phase {number}: {', '.join(parts)}.")
     return "".join(sentences)

@@ -4,35 +4,62 @@ from typing import Any
 
 from brainmri.model.contract import LABELS
 
-_SPLITS = {
-    "given": "given (all of Testing; leaks, for comparison with others only)",
-    "leak_free": "leak-free (Testing without near-duplicates of Training)",
-    "grouped": "grouped hold-out (groups of Training never trained on)",
+_EXTERNAL = {
+    "br35h": "tumours of another source, held-out groups",
+    "br35h_unseen": "tumours of another source, by a network that saw none of it",
+}
+_OUTCOMES = {
+    "found": "found",
+    "called_notumor": "verdict `notumor`",
+    "refused": "refused as no brain MRI",
+    "unsure": "verdict `unsure`",
+}
+_MAPS = {
+    "person": "held-out persons",
+    "br35h": "tumours of another source",
+    "centre": "the image's centre, held-out persons",
+    "random": "random weights, held-out persons",
 }
 
 
 def results(metrics: dict[str, Any]) -> str:
-    """Returns the headline of every split."""
+    """Returns the headlines: by person, tumours of another source, normal slices, and the baseline."""
+    person = metrics["person"]
     lines = [
         "## Results",
         "",
-        "| split | images | accuracy (95 % Wilson) | macro-F1 (95 % bootstrap over groups) |",
-        "|---|---|---|---|",
+        "| what | images | figure (95 % interval, bootstrap over persons and groups) |",
+        "|---|---|---|",
+        f"| by person: macro-F1 | {person['images']} | {person['macro_f1']:.4f}"
+        f" ({interval(person['macro_f1_ci95'])}) |",
+        f"| by person: accuracy | {person['images']} | {person['accuracy']:.4f}"
+        f" ({interval(person['accuracy_ci95'])}) |",
     ]
-    for key, title in _SPLITS.items():
-        figures = metrics[key]
-        lines.append(
-            f"| {title} | {figures['images']} | {figures['accuracy']:.4f} ({_interval(figures['accuracy_ci95'])})"
-            f" | {figures['macro_f1']:.4f} ({_interval(figures['macro_f1_ci95'])}) |"
-        )
-    lines += ["", "Served runtime: " + metrics["runtime"] + ". Figures: `figures/`; every number: `metrics.json`."]
+    for name, external in metrics.get("external", {}).items():
+        lines += [
+            f"| {_EXTERNAL[name]}: {_OUTCOMES[figure]} | {external['images']} | {external[figure]:.3f}"
+            f" ({interval(external[f'{figure}_ci95'])}) |"
+            for figure in _OUTCOMES
+            if figure in external
+        ]
+    normal = metrics["normal"]
+    lines += [
+        f"| normal slices, one of each group: verdict `notumor` | {normal['images']} | {normal['called_notumor']:.3f}"
+        f" ({interval(normal['called_notumor_ci95'])}) |",
+        f"| baseline without anatomy, by person: macro-F1 | {person['images']} |"
+        f" {metrics['baseline']['person']['macro_f1']:.3f} |",
+        "",
+        "By person: slices of people of whom no slice was trained on. Served runtime: "
+        + metrics["runtime"]
+        + ". Figures: `figures/`; every number: `metrics.json`.",
+    ]
     return "\n".join(lines)
 
 
 def classes(figures: dict[str, Any]) -> str:
-    """Returns one row for each class of a split."""
+    """Returns one row for each class, by person."""
     lines = [
-        "## By class, grouped hold-out",
+        "## By class, by person",
         "",
         "| class | precision | recall (95 % Wilson) | F1 | images |",
         "|---|---|---|---|---|",
@@ -40,49 +67,47 @@ def classes(figures: dict[str, Any]) -> str:
     for label in LABELS:
         row = figures["per_class"][label]
         lines.append(
-            f"| {label} | {row['precision']:.3f} | {row['recall']:.3f} ({_interval(row['recall_ci95'])})"
+            f"| {label} | {row['precision']:.3f} | {row['recall']:.3f} ({interval(row['recall_ci95'])})"
             f" | {row['f1']:.3f} | {row['support']} |"
         )
     return "\n".join(lines)
 
 
-def sources(per_source: dict[str, Any]) -> str:
-    """Returns accuracy and recall by source."""
-    lines = [
-        "## By source",
-        "",
-        "The source shows in the file name only: `sartaj` for `*Tr_*` names, `merged` for all others.",
-        "",
-        "| split | source | images | accuracy (95 % Wilson) | recall by class (images) |",
-        "|---|---|---|---|---|",
-    ]
-    for split, sources in per_source.items():
-        for source, row in sources.items():
-            recalls = ", ".join(
-                f"{label} {of['recall']:.3f} ({of['images']})"
-                for label, of in row["per_class"].items()
-                if of["recall"] is not None
-            )
-            lines.append(
-                f"| {split} | {source} | {row['images']} | {row['accuracy']:.4f} ({_interval(row['accuracy_ci95'])})"
-                f" | {recalls} |"
-            )
-    return "\n".join(lines)
-
-
-def calibration(figures: dict[str, Any], temperature: float) -> str:
+def calibration(figures: dict[str, Any]) -> str:
     """Returns how far probabilities can be trusted, and what withholding the least confident answers brings."""
     kept = ", ".join(f"{float(share):.0%}: {value:.4f}" for share, value in figures["accuracy_at_coverage"].items())
-    unsure = figures["unsure"]
     return (
-        "## Calibration and abstention, grouped hold-out\n\n"
-        f"Temperature {temperature:.3f}, fitted on validation. ECE (15 equal-mass bins, {figures['images']} images):"
-        f" {figures['ece_before']:.4f} before, {figures['ece']:.4f} after ({_interval(figures['ece_ci95'])});"
-        f" a perfectly calibrated model would show {figures['ece_if_calibrated']:.4f} on so few images."
-        f" Brier {figures['brier']:.4f}, log loss {figures['log_loss']:.4f}, AUGRC {figures['augrc']:.4f}.\n\n"
-        f"Accuracy of the share with the largest calibrated probabilities: {kept}. Below {unsure['below']:.3f} the"
-        f" verdict is `unsure`, a limit that 95 % of validation reach; on the hold-out {unsure['share']:.1%} do not."
+        "## Calibration and abstention, by person\n\n"
+        f"Temperature {figures['temperature']:.3f}, fitted on validation. ECE (15 equal-mass bins,"
+        f" {figures['images']} images): {figures['ece_before']:.4f} before, {figures['ece']:.4f} after"
+        f" ({interval(figures['ece_ci95'])}); a perfectly calibrated model would show"
+        f" {figures['ece_if_calibrated']:.4f} on so few images. Brier {figures['brier']:.4f}, log loss"
+        f" {figures['log_loss']:.4f}, AUGRC {figures['augrc']:.4f}.\n\n"
+        f"Accuracy of the share with the largest calibrated probabilities: {kept}. Below"
+        f" {figures['unsure_below']:.3f} the verdict is `unsure`: {figures['unsure']:.1%} of the images."
     )
+
+
+def localisation(figures: dict[str, Any]) -> str:
+    """Returns where the evidence lies, beside the image's centre and a network of random weights."""
+    if not figures:
+        return ""
+    lines = [
+        "## Where it looks",
+        "",
+        "The heat map's maximum inside the tumour's box grown by 15 of 299 pixels, strictly inside it, and the share of"
+        " the map's energy inside it.",
+        "",
+        "| map | images | inside the grown box | strictly inside | energy inside |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in figures.items():
+        energy = "" if row.get("energy") is None else f"{row['energy']:.3f}"
+        lines.append(
+            f"| {_MAPS.get(name, name)} | {row.get('images', '')} | {row['pointing']:.3f} |"
+            f" {row['pointing_strict']:.3f} | {energy} |"
+        )
+    return "\n".join(lines)
 
 
 def novelty(novelty: dict[str, Any]) -> str:
@@ -94,9 +119,8 @@ def novelty(novelty: dict[str, Any]) -> str:
         "## Images that are no slices",
         "",
         f"Novel above {novelty['threshold']:.3f} (1 is the median validation slice); this keeps"
-        f" {novelty['validation_kept']:.1%} of validation, {slices['kept']:.1%} of the {slices['images']} hold-out"
-        f" slices and {slices['leak_free_kept']:.1%} of leak-free Testing. Slices are the positive class; AUPR depends"
-        " on how many images there are of each.",
+        f" {novelty['validation_kept']:.1%} of validation and {slices['kept']:.1%} of the {slices['images']} test"
+        " slices. Slices are the positive class; AUPR depends on how many images there are of each.",
         "",
         "| images | origin | count | AUROC | FPR at 95 % TPR | AUPR | pass the threshold |",
         "|---|---|---|---|---|---|---|",
@@ -115,16 +139,6 @@ def _detected(name: str, origin: str, row: dict[str, Any]) -> str:
     )
 
 
-def sharper(row: dict[str, Any]) -> str:
-    """Returns what enlarging and sharpening change."""
-    return (
-        "## Sharper inputs\n\n"
-        f"Training has seen copies 224 pixels wide. Enlarged to 512 pixels, {row['enlarged']['label_flips']:.2%} of"
-        f" {row['images']} hold-out slices change their label; sharpened as well,"
-        f" {row['enlarged_and_sharpened']['label_flips']:.2%} (accuracy {row['accuracy']:.4f},"
-        f" {row['enlarged']['accuracy']:.4f} and {row['enlarged_and_sharpened']['accuracy']:.4f})."
-    )
-
-
-def _interval(ends: list[float]) -> str:
+def interval(ends: list[float]) -> str:
+    """Returns the ends of an interval in words."""
     return f"{ends[0]:.3f} to {ends[1]:.3f}"

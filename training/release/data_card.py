@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from brainmri.model.contract import LABELS
-from training.data.split import HOLDOUT, TEST, TRAIN, VALIDATION
+from training.data.sources import TEST, TRAIN, VALIDATION
+from training.data.split import EXTERNAL, EXTERNAL_VALIDATION
 
 _USE = {
     TRAIN: "trained on",
     VALIDATION: "stopping, choosing, calibrating, the novelty threshold",
-    HOLDOUT: "looked at once a release: the headline figures",
-    TEST: "looked at once a release: `given` is all of it, `leak_free` leaves out leaks",
+    TEST: "looked at once a release: the figures by person",
+    EXTERNAL_VALIDATION: "choosing",
+    EXTERNAL: "looked at once a release: the external figures",
 }
 
 
@@ -23,66 +24,77 @@ def write_data_card(audit: dict[str, Any], split: dict[str, Any], novelty: dict[
     """
     sections = [
         "# Data of brain_mri_xception",
-        "Brain Tumor MRI Dataset, M. Nickparvar, Kaggle, CC0 1.0"
-        " (`masoudnickparvar/brain-tumor-mri-dataset`). No image of it is in this bundle or its repository.",
-        "## Where it comes from\n\n"
-        "It merges three public sets: figshare (Cheng 2017: T1-weighted, contrast-enhanced slices of 233 patients at"
-        " two hospitals in China), SARTAJ and Br35H. Labels are those of the sources; how SARTAJ and Br35H were"
-        " labelled is not documented. There are no patient ids, ages, sexes, scanners or sequences, so that results"
-        " cannot be broken down by them. Whether consent was asked is not documented. Slices without a tumour come from"
-        " other sources than those with one: a network may learn the source instead of the anatomy.",
+        "No image of these datasets is in this bundle or its repository.\n\n"
+        "| source | what | licence and attribution |\n|---|---|---|\n"
+        '| figshare | J. Cheng, "brain tumor dataset", figshare, 2017, doi:10.6084/m9.figshare.1512427: 3,064'
+        " T1-weighted, contrast-enhanced slices of 233 patients with tumour masks | CC BY 4.0 |\n"
+        '| nickparvar | M. Nickparvar, "Brain Tumor MRI Dataset", Kaggle'
+        " (`masoudnickparvar/brain-tumor-mri-dataset`): a merge of figshare's slices with others | CC0 1.0 |\n"
+        '| br35h | A. Hamada, "Br35H :: Brain Tumor Detection 2020", Kaggle: slices with and without a tumour'
+        " | not stated where it is published |",
+        "## What the merge really is\n\n"
+        "Of Nickparvar's tumour slices 4,451 of 4,723 at hand are one of 2,988 slices of figshare; 1,445 of these stand"
+        " in it twice, once mirrored left to right. The others (253 meningioma, 19 pituitary) cannot be assigned to a"
+        " person: they are trained on and never evaluated on. Its slices without a tumour are those of Br35H and of"
+        " other origin, in groups of copies. Every tumour with a name comes from one source and every normal slice from"
+        " others, so that a network may learn the source instead of the tumour; tumours of another source show whether"
+        " it has. There are no ages, sexes, scanners or sequences. Whether consent was asked is not documented.",
         _measured(audit),
         _split(split),
         "## How it is prepared\n\n"
         "Decoding and resizing are those of serving. Near-duplicates are images whose 255-bit DCT hashes differ in at"
-        " most 10 bits or whose 32-pixel thumbnails correlate by at least 0.995; their connected components are groups,"
-        " and no group is cut by the split. Unreadable files are left out. Nothing else is removed or corrected.",
+        " most 10 bits or whose 32-pixel thumbnails correlate by at least 0.995, upright, mirrored or turned by"
+        " quarters. Which image shows which slice and person was found by correlating thumbnails (at least 0.98) and"
+        " ships with the training code (`training/data/published/`). Patient ids that differ in a final letter only are"
+        " one person. Unreadable files are left out. Nothing else is removed or corrected.",
         _outliers(novelty),
         "## What it is not good for\n\n"
-        "It is no sample of any clinic's patients: seven slices in ten show a tumour of one of three kinds, chosen"
-        " for being visible. Prevalence, other tumours, other diseases, children, low field strengths and artefacts are"
-        " not represented. Groups stand in for patients: different slices of one patient may still lie on both sides of"
-        " the split.",
+        "It is no sample of any clinic's patients: tumours of three kinds, chosen for being visible. Prevalence, other"
+        " tumours, other diseases, children, low field strengths and artefacts are not represented.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def _measured(audit: dict[str, Any]) -> str:
+    given = audit["given"]
+    turned = ", ".join(f"{count} of {source}" for source, count in audit["found_only_mirrored_or_turned"].items())
+    sizes = ", ".join(f"{count} of {size}" for size, count in list(audit["sizes"].items())[:5])
     lines = [
         f"## What was measured on the {audit['images']} images at hand",
         "",
-        "| | " + " | ".join(LABELS) + " |",
-        "|---|" + "---|" * len(LABELS),
-    ]
-    for part, counts in audit["per_part_and_label"].items():
-        lines.append(f"| {part} | " + " | ".join(str(counts[label]) for label in LABELS) + " |")
-    for key, title in (
-        ("groups_per_label", "near-duplicate groups"),
-        ("testing_near_leaks_per_label", "Testing images with a near-duplicate in Training"),
-        ("testing_leak_free_per_label", "Testing images without one"),
-    ):
-        lines.append(f"| {title} | " + " | ".join(str(audit[key][label]) for label in LABELS) + " |")
-    sizes = ", ".join(f"{count} of {size}" for size, count in list(audit["sizes"].items())[:5])
-    lines += [
+        "| source and label | images |",
+        "|---|---|",
+        *(f"| {name} | {count} |" for name, count in audit["per_source_and_label"].items()),
         "",
-        f"Pixels: {sizes}. Exact duplicates: {audit['exact_duplicates']}. Groups with two labels:"
-        f" {audit['groups_with_two_labels']}. Unreadable files: {len(audit['unreadable'])}.",
+        f"Persons: {audit['persons']}. Boxes around tumours: {audit['boxes']}. Pixels: {sizes}. Exact duplicates:"
+        f" {audit['exact_duplicates']}. Images whose only near-duplicates are mirrored or turned: {turned or 'none'}."
+        f" Unreadable files: {len(audit['unreadable'])}.",
+        "",
+        f"Nickparvar's own split leaks: of its {given['testing_images']} Testing images at hand"
+        f" {given['exact_copies']} are exact copies of one in Training, {given['near_duplicates']} near-duplicates,"
+        f" {given['near_duplicates_in_any_position']} with mirrored and turned ones,"
+        f" {given['with_a_person_of_training']} show a person of Training; {given['leaking']} leak in one way or"
+        " another.",
     ]
     return "\n".join(lines)
 
 
 def _split(split: dict[str, Any]) -> str:
+    labels = list(next(iter(split["counts"].values())))
     lines = [
         "## Split",
         "",
-        f"By near-duplicate group, stratified by class, seed {split['seed']}; SHA-256 `{split['sha256']}`, of the"
-        f" manifest `{split['manifest_sha256']}`.",
+        "By person, and by group of near-duplicates where no person is known; as published in"
+        f" `training/data/published/parts.csv`. SHA-256 `{split['sha256']}`, of the manifest"
+        f" `{split['manifest_sha256']}`.",
         "",
-        "| subset | " + " | ".join(f"{label}: images (groups)" for label in LABELS) + " | use |",
-        "|---|" + "---|" * (len(LABELS) + 1),
+        "| subset | " + " | ".join(f"{label}: images (units, persons)" for label in labels) + " | use |",
+        "|---|" + "---|" * (len(labels) + 1),
     ]
     for subset, counts in split["counts"].items():
-        cells = " | ".join(f"{counts[label]['images']} ({counts[label]['groups']})" for label in LABELS)
+        cells = " | ".join(
+            f"{counts[label]['images']} ({counts[label]['units']}, {counts[label]['persons']})" for label in labels
+        )
         lines.append(f"| {subset} | {cells} | {_USE[subset]} |")
     return "\n".join(lines)
 

@@ -8,9 +8,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from brainmri.model.bundle import Bundle
 from brainmri.model.novelty import NoveltyDetector, open_detector
-from training.data.arrays import Arrays
 from training.data.outliers import Outliers
-from training.data.split import HOLDOUT, TEST
+from training.data.slices import Slices
+from training.data.sources import TEST
 from training.release.outputs import REFERENCE, SERVING, Outputs, RuntimeChoice
 
 Scores = NDArray[np.floating[Any]]
@@ -36,73 +36,67 @@ def detection(slices: Scores, others: Scores, threshold: float) -> dict[str, flo
     }
 
 
-def describe_novelty(outputs: Outputs, arrays: Arrays, outliers: Outliers) -> dict[str, Any]:
+def describe_novelty(outputs: Outputs, slices: Slices, outliers: Outliers) -> dict[str, Any]:
     """Returns the figures of the served runtime's detector, with those of the reference beside them.
 
-    Empty for a bundle without a detector. Slices are the grouped hold-out; photographs and the near set were never
-    fitted on.
+    Empty for a bundle without a detector. Slices are those of the test persons and groups; photographs and the near set
+    were never fitted on.
     """
     detector = open_detector(outputs.bundle, outputs.name(SERVING))
     if detector is None:
         return {}
     spec = _spec(outputs.bundle, outputs.name(SERVING))
-    slices = score_rows(detector, outputs, SERVING, arrays, HOLDOUT)
-    testing = score_rows(detector, outputs, SERVING, arrays, TEST)
-    leak_free = arrays.leak_free(arrays.subset(TEST))
+    known = score_rows(detector, outputs, SERVING, slices, TEST)
     result: dict[str, Any] = {
         "threshold": spec.threshold,
         "validation_kept": spec.keeps,
-        "slices": {
-            "images": len(slices),
-            "kept": float((slices <= spec.threshold).mean()),
-            "leak_free_kept": float((testing[leak_free] <= spec.threshold).mean()),
-        },
+        "slices": {"images": len(known), "kept": float((known <= spec.threshold).mean())},
     }
-    result |= _against(detector, outputs, SERVING, slices, outliers, spec.threshold)
+    result |= _against(detector, outputs, SERVING, known, outliers, spec.threshold)
     reference = open_detector(outputs.bundle, outputs.name(REFERENCE))
     if reference is not None:
-        result["reference"] = _reference(reference, outputs, arrays, outliers)
+        result["reference"] = _reference(reference, outputs, slices, outliers)
     return result
 
 
 def score_rows(
-    detector: NoveltyDetector, outputs: Outputs, choice: RuntimeChoice, arrays: Arrays, subset: str
+    detector: NoveltyDetector, outputs: Outputs, choice: RuntimeChoice, slices: Slices, subset: str
 ) -> Scores:
     """Returns the novelty of a subset's images `[N]`."""
-    return detector.score(outputs.of(choice, arrays.pixels, arrays.subset(subset)).features)
+    return detector.score(outputs.of(choice, slices.pixels, slices.subset(subset)).features)
 
 
 def _against(
     detector: NoveltyDetector,
     outputs: Outputs,
     choice: RuntimeChoice,
-    slices: Scores,
+    known: Scores,
     outliers: Outliers,
     threshold: float,
 ) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if len(outliers.far):
         far = detector.score(outputs.of(choice, outliers.far).features)
-        result["far"] = detection(slices, far, threshold) | {"sha256": outliers.far_sha256}
+        result["far"] = detection(known, far, threshold) | {"sha256": outliers.far_sha256}
     near = detector.score(outputs.of(choice, outliers.near).features)
     kinds = np.array([image.kind for image in outliers.near_set.images])
     origin_of = {image.kind: image.origin for image in outliers.near_set.images}
-    result["near"] = detection(slices, near, threshold) | {
+    result["near"] = detection(known, near, threshold) | {
         "manifest_sha256": outliers.near_set.manifest_sha256,
         "missing": outliers.near_set.missing,
         "differing": outliers.near_set.differing,
         "per_kind": {
-            kind: {"origin": origin} | detection(slices, near[kinds == kind], threshold)
+            kind: {"origin": origin} | detection(known, near[kinds == kind], threshold)
             for kind, origin in origin_of.items()
         },
     }
     return result
 
 
-def _reference(detector: NoveltyDetector, outputs: Outputs, arrays: Arrays, outliers: Outliers) -> dict[str, Any]:
+def _reference(detector: NoveltyDetector, outputs: Outputs, slices: Slices, outliers: Outliers) -> dict[str, Any]:
     spec = _spec(outputs.bundle, outputs.name(REFERENCE))
-    slices = score_rows(detector, outputs, REFERENCE, arrays, HOLDOUT)
-    figures = _against(detector, outputs, REFERENCE, slices, outliers, spec.threshold)
+    known = score_rows(detector, outputs, REFERENCE, slices, TEST)
+    figures = _against(detector, outputs, REFERENCE, known, outliers, spec.threshold)
     del figures["near"]["per_kind"]
     return {"runtime": outputs.name(REFERENCE), "threshold": spec.threshold} | figures
 

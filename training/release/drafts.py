@@ -7,7 +7,7 @@ from pathlib import Path
 from brainmri.errors import DatasetError
 from brainmri.model.bundle import Bundle, file_sha256, write_bundle
 from brainmri.model.contract import Calibration, Explanation
-from training.data.arrays import Arrays
+from training.data.slices import Slices
 from training.data.tables import write_atomically
 from training.data.workspace import Workspace
 from training.fit.checkpoint import Progress, load_progress, require_same
@@ -43,7 +43,7 @@ def trained_run(recipe: Recipe, space: Workspace) -> Progress:
     return progress
 
 
-def plain_draft(recipe: Recipe, space: Workspace, arrays: Arrays) -> Bundle:
+def plain_draft(recipe: Recipe, space: Workspace, slices: Slices) -> Bundle:
     """Returns the draft without calibration; exports the run unless the same weights have been exported already.
 
     Raises:
@@ -55,7 +55,7 @@ def plain_draft(recipe: Recipe, space: Workspace, arrays: Arrays) -> Bundle:
     path = run / "artefacts" / _EXPORTED
     if not (path.is_file() and json.loads(path.read_text())["made_from"] == stamp):
         path.unlink(missing_ok=True)
-        exported = export(recipe, run, arrays)
+        exported = export(recipe, run, slices)
         facts = {
             "made_from": stamp,
             "feature_size": exported.feature_size,
@@ -66,15 +66,15 @@ def plain_draft(recipe: Recipe, space: Workspace, arrays: Arrays) -> Bundle:
     return _write(recipe, space, {}, {})
 
 
-def calibrate_draft(recipe: Recipe, space: Workspace, arrays: Arrays, threads: int) -> Bundle:
+def calibrate_draft(recipe: Recipe, space: Workspace, slices: Slices, threads: int) -> Bundle:
     """Returns the draft with a temperature, a lowest confidence and a novelty detector for each runtime."""
-    outputs = Outputs(plain_draft(recipe, space, arrays), threads, space.outputs)
+    outputs = Outputs(plain_draft(recipe, space, slices), threads, space.outputs)
     calibrations, detectors = {}, {}
     for choice in (SERVING, REFERENCE):
         name = outputs.name(choice)
         detectors[name] = space.run(recipe.name) / "novelty" / f"{name}.npz"
-        novelty = fit_novelty(outputs, choice, arrays, detectors[name])
-        calibrations[name] = calibrate(outputs, choice, arrays).model_copy(update={"novelty": novelty})
+        novelty = fit_novelty(outputs, choice, slices, detectors[name])
+        calibrations[name] = calibrate(outputs, choice, slices).model_copy(update={"novelty": novelty})
     return _write(recipe, space, calibrations, detectors)
 
 

@@ -1,7 +1,6 @@
-"""Evaluates a bundle as it is served: every split, calibration, novelty and sharper inputs."""
+"""Evaluates a bundle as it is served: by person, on tumours of another source, on normal slices, novelty, baseline."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,50 +8,19 @@ from numpy.typing import NDArray
 
 from brainmri.model.calibration import probabilities
 from brainmri.model.contract import LABELS
-from brainmri.model.novelty import open_detector
 from training import metrics
-from training.data.arrays import Arrays
 from training.data.origin import code_revision
 from training.data.outliers import Outliers
-from training.data.split import HOLDOUT, TEST, VALIDATION
+from training.data.slices import NOTUMOR, Slices
+from training.data.sources import TEST, VALIDATION
+from training.data.split import EXTERNAL
+from training.release.answers import REFUSED, UNSURE, Answers, answer
+from training.release.baseline import describe_baseline
 from training.release.detection import describe_novelty
 from training.release.outputs import SERVING, Outputs
-from training.release.sharpness import describe_sharper
 
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the served runtime says about one split.
-
-    Attributes:
-        rows: Row numbers `[N]` of the arrays.
-        logits: float32 `[N, 4]`.
-        features: float32 `[N, D]`.
-        likely: Calibrated probabilities, float32 `[N, 4]`.
-        labels: True labels `[N]`.
-        novelty: Scores `[N]`; None without a detector.
-    """
-
-    rows: NDArray[np.intp]
-    logits: NDArray[np.float32]
-    features: NDArray[np.float32]
-    likely: NDArray[np.float32]
-    labels: NDArray[np.intp]
-    novelty: NDArray[np.float32] | None
-
-    def part(self, chosen: NDArray[np.bool_]) -> "Answers":
-        """Returns the answers that a mask `[N]` chooses."""
-        novelty = None if self.novelty is None else self.novelty[chosen]
-        return Answers(
-            self.rows[chosen],
-            self.logits[chosen],
-            self.features[chosen],
-            self.likely[chosen],
-            self.labels[chosen],
-            novelty,
-        )
+PERSON = "person"
 
 
 @dataclass(frozen=True)
@@ -61,92 +29,97 @@ class Evaluation:
 
     Attributes:
         metrics: The content of `metrics.json`.
-        splits: The answers to `validation`, `given`, `leak_free` and `grouped`, for figures and tables.
+        subsets: The answers to `validation`, `test` and `external`, for figures and tables.
     """
 
     metrics: dict[str, Any]
-    splits: dict[str, Answers]
+    subsets: dict[str, Answers]
 
 
-def evaluate(outputs: Outputs, arrays: Arrays, dataset: Path, outliers: Outliers) -> Evaluation:
-    """Runs the artefacts of a bundle over the held-out subsets; nothing is fitted here.
-
-    Args:
-        outputs: Of a bundle with an OpenVINO and a Keras artefact.
-        arrays: The decoded dataset with its split.
-        dataset: Folder that holds `Training/` and `Testing/`.
-        outliers: Images that are no slices.
+def evaluate(outputs: Outputs, slices: Slices, outliers: Outliers) -> Evaluation:
+    """Runs the served artefact of a bundle over the held-out subsets; nothing is fitted to them here.
 
     Raises:
         RuntimeUnavailable: An artefact or its package is missing.
     """
     calibration = outputs.bundle.contract.calibration(outputs.name(SERVING))
-    splits = answer_splits(outputs, arrays)
+    subsets = {name: answer(outputs, slices, name) for name in (VALIDATION, TEST, EXTERNAL) if len(slices.subset(name))}
+    test = subsets[TEST]
     result: dict[str, Any] = {
         "evaluated": {"code_revision": code_revision()},
         "temperature": calibration.temperature,
         "runtime": outputs.name(SERVING),
+        PERSON: describe(test, heads(slices, test.rows), calibration.temperature, calibration.min_confidence),
+        "normal": describe_normal(test.part(test.labels == NOTUMOR)),
     }
-    for name, answers in splits.items():
-        result[name] = describe(
-            answers.logits, answers.labels, arrays.groups[answers.rows], calibration.temperature
-        ) | _unsure(answers, calibration.min_confidence)
-    result["per_source"] = {name: _per_source(arrays, splits[name]) for name in ("given", "leak_free", "grouped")}
-    if novelty := describe_novelty(outputs, arrays, outliers):
+    if EXTERNAL in subsets:
+        external = subsets[EXTERNAL]
+        result["external"] = {"br35h": describe_tumours(external, slices.groups[external.rows])}
+    if novelty := describe_novelty(outputs, slices, outliers):
         result["novelty"] = novelty
-    result["sharper_input"] = describe_sharper(outputs, arrays, dataset)
-    return Evaluation(metrics=result, splits=splits)
+    result["baseline"] = {PERSON: describe_baseline(slices)}
+    return Evaluation(metrics=result, subsets=subsets)
 
 
-def answer_splits(outputs: Outputs, arrays: Arrays) -> dict[str, Answers]:
-    """Returns the served runtime's answers to every held-out split."""
-    temperature = outputs.bundle.contract.calibration(outputs.name(SERVING)).temperature
-    detector = open_detector(outputs.bundle, outputs.name(SERVING))
-
-    def answer(subset: str) -> Answers:
-        rows = arrays.subset(subset)
-        output = outputs.of(SERVING, arrays.pixels, rows)
-        return Answers(
-            rows=rows,
-            logits=output.logits,
-            features=output.features,
-            likely=probabilities(output.logits, temperature),
-            labels=arrays.labels[rows],
-            novelty=None if detector is None else detector.score(output.features),
-        )
-
-    given = answer(TEST)
-    return {
-        "validation": answer(VALIDATION),
-        "given": given,
-        "leak_free": given.part(arrays.leak_free(given.rows)),
-        "grouped": answer(HOLDOUT),
-    }
+def heads(slices: Slices, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Returns a number for each row `[N]`, the same for all rows of a person, or of a group where nobody is known."""
+    names = [slices.images[row].person or slices.images[row].unit for row in rows]
+    return np.asarray(np.unique(names, return_inverse=True)[1], dtype=np.intp)
 
 
-def describe(
-    logits: NDArray[np.float32], labels: NDArray[np.intp], groups: NDArray[np.intp], temperature: float
-) -> dict[str, Any]:
-    """Returns all figures of one split; intervals of macro-F1 and ECE come from a bootstrap over groups."""
-    before, after = probabilities(logits, 1.0), probabilities(logits, temperature)
-    predicted = after.argmax(axis=1)
-    return metrics.classification(after, labels) | {
-        "groups": len(np.unique(groups)),
-        "macro_f1_ci95": metrics.bootstrap_interval(lambda i: metrics.macro_f1(predicted[i], labels[i]), groups),
+def describe(answers: Answers, persons: NDArray[np.intp], temperature: float, min_confidence: float) -> dict[str, Any]:
+    """Returns all figures of a subset with four labels; intervals come from a bootstrap over `persons` `[N]`."""
+    likely, labels, predicted = answers.likely, answers.labels, answers.predicted
+    before = probabilities(answers.logits, 1.0)
+    correct, sure = predicted == labels, likely.max(axis=1) >= min_confidence
+    figures = metrics.classification(likely, labels)
+    return figures | {
+        "persons": len(np.unique(persons)),
+        "recall": {label: figures["per_class"][label]["recall"] for label in LABELS},
+        "accuracy_ci95": metrics.bootstrap_interval(lambda i: float(correct[i].mean()), persons),
+        "macro_f1_ci95": metrics.bootstrap_interval(lambda i: metrics.macro_f1(predicted[i], labels[i]), persons),
+        "temperature": temperature,
         "log_loss_before": metrics.log_loss(before, labels),
         "ece_before": metrics.ece(before, labels),
-        "ece": metrics.ece(after, labels),
-        "ece_ci95": _ece_interval(after, labels, groups),
-        "ece_if_calibrated": metrics.ece_if_calibrated(after),
+        "ece": metrics.ece(likely, labels),
+        "ece_ci95": _ece_interval(likely, labels, persons),
+        "ece_if_calibrated": metrics.ece_if_calibrated(likely),
+        "accuracy_at_coverage": {
+            str(coverage): metrics.accuracy_at_coverage(likely, labels, coverage) for coverage in COVERAGES
+        },
+        "unsure_below": min_confidence,
+        "unsure": float((answers.verdicts == UNSURE).mean()),
+        "refused": float((answers.verdicts == REFUSED).mean()),
+        "accuracy_when_sure": float(correct[sure].mean()) if sure.any() else None,
     }
 
 
-def _ece_interval(likely: NDArray[np.float32], labels: NDArray[np.intp], groups: NDArray[np.intp]) -> list[float]:
-    # Resampling adds noise, and noise adds to an absolute gap: the percentile interval lies too high. The basic
-    # bootstrap mirrors it at the estimate (Davison and Hinkley 1997, section 5.2).
-    estimate = metrics.ece(likely, labels)
-    low, high = metrics.bootstrap_interval(lambda i: metrics.ece(likely[i], labels[i]), groups)
-    return [max(0.0, 2 * estimate - high), max(0.0, 2 * estimate - low)]
+def describe_tumours(answers: Answers, groups: NDArray[np.intp]) -> dict[str, Any]:
+    """Returns what becomes of tumours whose kind is not known; intervals come from a bootstrap over `groups` `[N]`."""
+    outcomes = {
+        "found": answers.finds_tumour,
+        "called_notumor": answers.verdicts == NOTUMOR,
+        "refused": answers.verdicts == REFUSED,
+        "unsure": answers.verdicts == UNSURE,
+    }
+    result: dict[str, Any] = {"images": len(answers.rows), "groups": len(np.unique(groups))}
+    for name, happened in outcomes.items():
+        result[name] = float(happened.mean())
+        result[f"{name}_ci95"] = share_interval(happened, groups)
+    return result
+
+
+def describe_normal(answers: Answers) -> dict[str, Any]:
+    """Returns what becomes of slices without a tumour, one of each group."""
+    called = answers.verdicts == NOTUMOR
+    return {
+        "images": len(called),
+        "called_notumor": float(called.mean()),
+        "called_notumor_ci95": metrics.wilson(int(called.sum()), len(called)),
+        "refused": float((answers.verdicts == REFUSED).mean()),
+        "unsure": float((answers.verdicts == UNSURE).mean()),
+        "taken_for_a_tumour": float((answers.verdicts >= 0).mean() - called.mean()),
+    }
 
 
 def compare(
@@ -163,35 +136,14 @@ def compare(
     }
 
 
-def _unsure(answers: Answers, min_confidence: float) -> dict[str, Any]:
-    confidence = answers.likely.max(axis=1)
-    sure, correct = confidence >= min_confidence, answers.likely.argmax(axis=1) == answers.labels
-    return {
-        "accuracy_at_coverage": {
-            str(coverage): metrics.accuracy_at_coverage(answers.likely, answers.labels, coverage)
-            for coverage in COVERAGES
-        },
-        "unsure": {
-            "below": min_confidence,
-            "share": float((~sure).mean()),
-            "accuracy_of_the_others": float(correct[sure].mean()) if sure.any() else None,
-        },
-    }
+def share_interval(happened: NDArray[np.bool_], groups: NDArray[np.intp]) -> list[float]:
+    """Returns the 95 % interval of a share when whole groups are drawn with replacement."""
+    return metrics.bootstrap_interval(lambda i: float(happened[i].mean()), groups)
 
 
-def _per_source(arrays: Arrays, answers: Answers) -> dict[str, Any]:
-    sources = np.array([arrays.rows[number].source for number in answers.rows])
-    correct = answers.likely.argmax(axis=1) == answers.labels
-    result = {}
-    for source in sorted(set(sources.tolist())):
-        inside = sources == source
-        result[source] = {
-            "images": int(inside.sum()),
-            "accuracy": float(correct[inside].mean()),
-            "accuracy_ci95": metrics.wilson(int(correct[inside].sum()), int(inside.sum())),
-            "per_class": {
-                label: {"images": int(of.sum()), "recall": float(correct[of].mean()) if of.any() else None}
-                for label, of in ((name, inside & (answers.labels == i)) for i, name in enumerate(LABELS))
-            },
-        }
-    return result
+def _ece_interval(likely: NDArray[np.float32], labels: NDArray[np.intp], groups: NDArray[np.intp]) -> list[float]:
+    # Resampling adds noise, and noise adds to an absolute gap: the percentile interval lies too high. The basic
+    # bootstrap mirrors it at the estimate (Davison and Hinkley 1997, section 5.2).
+    estimate = metrics.ece(likely, labels)
+    low, high = metrics.bootstrap_interval(lambda i: metrics.ece(likely[i], labels[i]), groups)
+    return [max(0.0, 2 * estimate - high), max(0.0, 2 * estimate - low)]

@@ -13,9 +13,9 @@ import openvino
 from numpy.typing import NDArray
 
 from brainmri.model.contract import LABELS, Explanation
-from training.data.arrays import Arrays
-from training.data.split import TRAIN, VALIDATION
-from training.fit.checkpoint import load_best
+from training.data.slices import Slices
+from training.data.sources import TRAIN, VALIDATION
+from training.fit.checkpoint import load_averaged
 from training.fit.model import (
     FEATURE_MAP,
     FEATURES,
@@ -57,7 +57,7 @@ def trained_network(recipe: Recipe, run: Path) -> keras.Model:
     keras.config.set_dtype_policy("float32")
     use_serving_layout()
     model = build_model(recipe.architecture, recipe.phases[-1].downsample)
-    model.set_weights(load_best(run, len(recipe.phases) - 1))
+    model.set_weights(load_averaged(run, len(recipe.phases) - 1))
     return model
 
 
@@ -66,13 +66,13 @@ def trained_model(recipe: Recipe, run: Path) -> keras.Model:
     return with_features(trained_network(recipe, run))
 
 
-def export(recipe: Recipe, run: Path, arrays: Arrays) -> Exported:
+def export(recipe: Recipe, run: Path, slices: Slices) -> Exported:
     """Writes every artefact of a trained run.
 
     Args:
         recipe: What was trained.
         run: The run's folder; artefacts go below `artefacts/`.
-        arrays: The dataset, for the quantiser's calibration images.
+        slices: The dataset, for the quantiser's calibration images.
 
     Raises:
         DatasetError: The run has no trained weights.
@@ -83,8 +83,8 @@ def export(recipe: Recipe, run: Path, arrays: Arrays) -> Exported:
         folder.mkdir(parents=True, exist_ok=True)
     write_keras(model, folders[KERAS])
     network = to_openvino(model, run / "artefacts" / "saved_model")
-    judged = np.asarray(arrays.pixels[arrays.subset(VALIDATION)])
-    write_int8(network, calibration_images(arrays, recipe.seed), judged, folders[OPENVINO_INT8])
+    judged = np.asarray(slices.pixels[slices.subset(VALIDATION)])
+    write_int8(network, calibration_images(slices, recipe.seed), judged, folders[OPENVINO_INT8])
     explanation = export_head(model, head_of(run))
     return Exported(folders, model.get_layer(NOVELTY_FEATURES).output.shape[-1], explanation)
 
@@ -117,9 +117,9 @@ def _output_name(shape: openvino.PartialShape) -> str:
     return LOGITS if shape[1].get_length() == len(LABELS) else FEATURES
 
 
-def calibration_images(arrays: Arrays, seed: int, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:
+def calibration_images(slices: Slices, seed: int, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:
     """Returns up to `count` training images `[N, 299, 299, 3]`, one of each of as many near-duplicate groups."""
-    rows = arrays.subset(TRAIN)
-    _, first = np.unique(arrays.groups[rows], return_index=True)
+    rows = slices.subset(TRAIN)
+    _, first = np.unique(slices.groups[rows], return_index=True)
     chosen = np.random.default_rng(seed).permutation(rows[first])[:count]
-    return np.asarray(arrays.pixels[np.sort(chosen)])
+    return np.asarray(slices.pixels[np.sort(chosen)])

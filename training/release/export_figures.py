@@ -8,9 +8,9 @@ import numpy as np
 from brainmri.model.contract import Contract, Measurement
 from brainmri.model.novelty import open_detector
 from brainmri.settings import RuntimeChoice
-from training.data.arrays import Arrays
 from training.data.outliers import Outliers
-from training.data.split import HOLDOUT, TEST, VALIDATION
+from training.data.slices import Slices
+from training.data.sources import TEST, VALIDATION
 from training.release.detection import detection
 from training.release.evaluate import compare
 from training.release.export_int8 import MOST_FLIPS
@@ -26,16 +26,16 @@ class Held:
     """What runtimes are compared on.
 
     Attributes:
-        arrays: The decoded dataset.
+        slices: The decoded sources.
         outliers: Images that are no slices.
     """
 
-    arrays: Arrays
+    slices: Slices
     outliers: Outliers
 
 
 def measure(outputs: Outputs, choice: RuntimeChoice, held: Held, processor: str, threads: int) -> Measurement:
-    """Compares one runtime with the reference, on validation and the leak-free part of Testing.
+    """Compares one runtime with the reference, on validation and test.
 
     Raises:
         RuntimeUnavailable: The artefact or the package is missing.
@@ -43,11 +43,10 @@ def measure(outputs: Outputs, choice: RuntimeChoice, held: Held, processor: str,
     contract, name = outputs.bundle.contract, outputs.name(choice)
     served, reference, labels = [], [], []
     for subset in (VALIDATION, TEST):
-        rows = held.arrays.subset(subset)
-        chosen = held.arrays.leak_free(rows) | (subset != TEST)
-        served.append(outputs.of(choice, held.arrays.pixels, rows).logits[chosen])
-        reference.append(outputs.of(REFERENCE, held.arrays.pixels, rows).logits[chosen])
-        labels.append(held.arrays.labels[rows][chosen])
+        rows = held.slices.subset(subset)
+        served.append(outputs.of(choice, held.slices.pixels, rows).logits)
+        reference.append(outputs.of(REFERENCE, held.slices.pixels, rows).logits)
+        labels.append(held.slices.labels[rows])
     found = compare(
         np.concatenate(served),
         np.concatenate(reference),
@@ -111,15 +110,15 @@ def _auroc_difference(outputs: Outputs, choice: RuntimeChoice, held: Held) -> fl
 
 
 def _auroc(outputs: Outputs, choice: RuntimeChoice, held: Held) -> float | None:
-    """Returns the AUROC of the grouped hold-out against photographs and the near set together."""
+    """Returns the AUROC of the test slices against photographs and the near set together."""
     detector = open_detector(outputs.bundle, outputs.name(choice))
     if detector is None:
         return None
-    arrays = held.arrays
-    slices = detector.score(outputs.of(choice, arrays.pixels, arrays.subset(HOLDOUT)).features)
+    slices = held.slices
+    known = detector.score(outputs.of(choice, slices.pixels, slices.subset(TEST)).features)
     sets = [pixels for pixels in (held.outliers.far, held.outliers.near) if len(pixels)]
     others = np.concatenate([detector.score(outputs.of(choice, pixels).features) for pixels in sets])
-    return float(detection(slices, others, threshold=1.0)["auroc"])
+    return float(detection(known, others, threshold=1.0)["auroc"])
 
 
 def _weights_hash(files: dict[str, str]) -> str:

@@ -19,8 +19,8 @@ from brainmri.model.bundle import Bundle, write_bundle
 from brainmri.model.contract import Calibration, Contract, Measurement
 from brainmri.model.runtimes.tensorflow import read_weights
 from brainmri.settings import RuntimeChoice
-from training.data.arrays import Arrays
-from training.data.split import VALIDATION
+from training.data.slices import Slices
+from training.data.sources import VALIDATION
 from training.release.calibrate import calibrate
 from training.release.export import KERAS, OPENVINO_INT8, calibration_images, to_openvino
 from training.release.export_figures import Held, measure, table
@@ -84,12 +84,12 @@ def export_runtimes(job: Job, held: Held, processor: str, say: Say) -> tuple[Bun
     network = reference_network(job.source)
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        images = calibration_images(held.arrays, job.seed, job.images)
+        images = calibration_images(held.slices, job.seed, job.images)
         folders = {KERAS: job.source.folder / KERAS}
         for choice in job.wanted:
             say(f"exporting {choice}")
             folders[choice] = scratch / choice
-            _write(job, network, choice, images, folders, held.arrays)
+            _write(job, network, choice, images, folders, held.slices)
         plain = write_bundle(scratch / "plain", _contract(job.source, (), ()), folders, {}, "", head=_head(job.source))
         calibrated = _calibrated(job, plain, folders, held, scratch, say)
         measurements = _measured(job, calibrated, held, processor, say)
@@ -126,7 +126,7 @@ def _write(
     choice: RuntimeChoice,
     images: NDArray[np.uint8],
     folders: dict[str, Path],
-    arrays: Arrays,
+    slices: Slices,
 ) -> None:
     folder = folders[choice]
     folder.mkdir(parents=True)
@@ -135,7 +135,7 @@ def _write(
         for file in released.files:
             shutil.copy(job.source.folder / file, folder)
     elif choice == OPENVINO_INT8:
-        judged = arrays.pixels[arrays.subset(VALIDATION)]
+        judged = slices.pixels[slices.subset(VALIDATION)]
         write_int8(to_openvino(network, folder.parent / "saved_model"), images, judged, folder)
     elif choice == "openvino-f32":
         openvino.save_model(to_openvino(network, folder.parent / "saved_model"), folder / "model.xml")
@@ -172,8 +172,8 @@ def _calibrated(job: Job, plain: Bundle, folders: dict[str, Path], held: Held, s
             calibrations.append(_renamed(calibrations[0], name))
         else:
             say(f"calibrating {choice}")
-            novelty = fit_novelty(outputs, choice, held.arrays, detectors[name])
-            calibrations.append(calibrate(outputs, choice, held.arrays).model_copy(update={"novelty": novelty}))
+            novelty = fit_novelty(outputs, choice, held.slices, detectors[name])
+            calibrations.append(calibrate(outputs, choice, held.slices).model_copy(update={"novelty": novelty}))
     contract = _contract(job.source, calibrations, ())
     return write_bundle(scratch / "calibrated", contract, folders, {}, "", detectors=detectors, head=_head(job.source))
 

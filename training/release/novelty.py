@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from brainmri.model.bundle import file_sha256
 from brainmri.model.contract import Novelty
 from brainmri.model.novelty import NoveltyDetector
-from training.data.arrays import Arrays
-from training.data.split import TRAIN, VALIDATION
+from training.data.slices import Slices
+from training.data.sources import TRAIN, VALIDATION
 from training.data.tables import write_atomically
 from training.release.outputs import Outputs, RuntimeChoice
 
@@ -26,14 +26,14 @@ METHOD = (
 )
 
 
-def fit_novelty(outputs: Outputs, choice: RuntimeChoice, arrays: Arrays, path: Path) -> Novelty:
+def fit_novelty(outputs: Outputs, choice: RuntimeChoice, slices: Slices, path: Path) -> Novelty:
     """Writes the detector of one runtime to `path` and returns what the contract says of it.
 
     Near-duplicate groups give one training slice each, so that 27 copies of one do not shape the distance.
     """
-    train = one_of_each_group(arrays, TRAIN)
-    parameters = fit_parameters(outputs.of(choice, arrays.pixels, train).features, COMPONENTS)
-    validation = outputs.of(choice, arrays.pixels, arrays.subset(VALIDATION)).features
+    train = one_of_each_group(slices, TRAIN)
+    parameters = fit_parameters(outputs.of(choice, slices.pixels, train).features, COMPONENTS)
+    validation = outputs.of(choice, slices.pixels, slices.subset(VALIDATION)).features
     unit = float(np.median(_write(path, parameters, 1.0).score(validation)))
     scores = _write(path, parameters, unit).score(validation)
     threshold = float(np.quantile(scores, KEEPS, method="higher"))
@@ -48,10 +48,10 @@ def fit_novelty(outputs: Outputs, choice: RuntimeChoice, arrays: Arrays, path: P
     )
 
 
-def one_of_each_group(arrays: Arrays, subset: str) -> NDArray[np.intp]:
+def one_of_each_group(slices: Slices, subset: str) -> NDArray[np.intp]:
     """Returns the first row of every near-duplicate group of a subset."""
-    rows = arrays.subset(subset)
-    _, first = np.unique(arrays.groups[rows], return_index=True)
+    rows = slices.subset(subset)
+    _, first = np.unique(slices.groups[rows], return_index=True)
     return rows[np.sort(first)]
 
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from brainmri.model.contract import LABELS
-from training.data.arrays import Arrays
+from training.data.slices import NOTUMOR, Slices
+from training.data.sources import TEST
+from training.data.split import EXTERNAL
 from training.data.tables import read_table, write_table
-from training.release.evaluate import Answers
+from training.release.answers import REFUSED, UNSURE, Answers
 
 PREDICTIONS = "predictions.csv"
 _DIGITS = 4
+_VERDICTS = {UNSURE: "unsure", REFUSED: "not_a_brain_mri"}
 
 
 @dataclass(frozen=True)
@@ -18,40 +21,48 @@ class PredictionRow:
     """One held-out image.
 
     Attributes:
-        name: Path below the dataset folder.
-        split: `grouped` or `given`.
-        leak: A `given` image with a near-duplicate in Training.
-        group: Number of its near-duplicate group.
-        label: True label.
+        name: Path below the data folder.
+        subset: `test` or `external`.
+        person: Whose head it is; empty where unknown.
+        group: Of near-duplicates; empty where there is none.
+        label: True label, or `tumour`.
         predicted: The most probable label.
-        confidence: Its calibrated probability.
+        verdict: What the service answers: a label, `unsure` or `not_a_brain_mri`.
+        confidence: Calibrated probability of the most probable label.
+        p_notumor: Calibrated probability of `notumor`.
         novelty: Score of the novelty detector; -1 without one.
     """
 
     name: str
-    split: str
-    leak: bool
-    group: int
+    subset: str
+    person: str
+    group: str
     label: str
     predicted: str
+    verdict: str
     confidence: float
+    p_notumor: float
     novelty: float
 
 
-def prediction_rows(splits: dict[str, Answers], arrays: Arrays) -> Iterable[PredictionRow]:
-    """Yields one row for each image of the hold-out and of Testing."""
-    for split in ("grouped", "given"):
-        answers = splits[split]
-        for i, number in enumerate(answers.rows):
-            row = arrays.rows[number]
+def prediction_rows(subsets: dict[str, Answers], slices: Slices) -> Iterable[PredictionRow]:
+    """Yields one row for each image of the test parts."""
+    for subset in (TEST, EXTERNAL):
+        if subset not in subsets:
+            continue
+        answers = subsets[subset]
+        for i, number in enumerate(answers.rows.tolist()):
+            image = slices.images[number]
             yield PredictionRow(
-                name=row.name,
-                split=split,
-                leak=row.leak,
-                group=row.group,
-                label=row.label,
-                predicted=LABELS[int(answers.likely[i].argmax())],
+                name=image.name,
+                subset=subset,
+                person=image.person,
+                group="" if image.person else image.unit,
+                label=image.label,
+                predicted=LABELS[int(answers.predicted[i])],
+                verdict=_VERDICTS.get(int(answers.verdicts[i])) or LABELS[int(answers.verdicts[i])],
                 confidence=round(float(answers.likely[i].max()), _DIGITS),
+                p_notumor=round(float(answers.likely[i, NOTUMOR]), _DIGITS),
                 novelty=-1.0 if answers.novelty is None else round(float(answers.novelty[i]), _DIGITS),
             )
 

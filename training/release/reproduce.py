@@ -7,20 +7,20 @@ from typing import Any
 
 from brainmri.errors import DatasetError
 from brainmri.model.bundle import METRICS, file_sha256, load_bundle
-from training.data.arrays import Arrays
 from training.data.audit import audit, read_manifest, write_manifest
-from training.data.dataset import SliceFile, list_slices
+from training.data.slices import Slices
+from training.data.sources import SourceImage, read_sources
 from training.data.split import SplitRule, split, write_split
 from training.data.workspace import Workspace
 from training.fit.checkpoint import load_progress
-from training.fit.recipe import Phase, Recipe, load_recipe
+from training.fit.recipe import Phase, Recipe
 from training.release.pipeline import evaluate_run, register_run
 from training.release.register import MODEL_NAME
 
 SMOKE_VERSION = "0.0.0-smoke"
 _SMOKE_STEPS = 4
-_SMOKE_SLICES = 40
-"""Of each label in Training and in Testing."""
+_SMOKE_SLICES = 12
+"""Of each source, label and part."""
 
 
 @dataclass(frozen=True)
@@ -71,51 +71,46 @@ def reproduce(job: Job, say: Callable[[str], None], track: Callable[..., Iterabl
         DatasetError: The dataset, recipe or an earlier run in `job.work` cannot be used.
     """
     # Imported late: Keras takes seconds, and a wrong folder should be told at once.
-    slices = _slices(job)
+    images = _images(job)
     from training.fit.fit import fit  # noqa: PLC0415
 
     recipe = shrink(job.recipe) if job.smoke else job.recipe
     space = Workspace(job.work)
-    say(_prepare(space, slices, track))
-    arrays: Arrays = space.arrays(job.data, track)
-    for taken in (*map(load_recipe, recipe.teachers), recipe):
-        run = space.run(taken.name)
-        progress = load_progress(run)
-        say(
-            f"train: recipe {taken.name}, "
-            + ("from the start" if progress is None else f"after epoch {progress.epoch}")
-        )
-        steps = _SMOKE_STEPS if job.smoke else 0
-        fit(taken, arrays, space.origin(), run, resume=True, max_steps=steps)
-    say("evaluate: export, calibration, novelty, every split")
-    metrics = evaluate_run(recipe, space, job.data, arrays, job.threads)
+    say(_prepare(space, job.data, images, track))
+    slices: Slices = space.slices(job.data, track)
+    run = space.run(recipe.name)
+    progress = load_progress(run)
+    say(f"train: recipe {recipe.name}, " + ("from the start" if progress is None else f"after epoch {progress.epoch}"))
+    fit(recipe, slices, space.origin(), run, resume=True, max_steps=_SMOKE_STEPS if job.smoke else 0)
+    say("evaluate: export, calibration, novelty, every figure")
+    metrics = evaluate_run(recipe, space, job.data, slices, job.threads)
     if job.version is None:
         return Reproduction(metrics, None)
     return Reproduction(metrics, _register(recipe, space, job, say))
 
 
 def shrink(recipe: Recipe) -> Recipe:
-    """Returns the recipe with one phase of one epoch at 74 pixels and 8 images a step, untaught, under another name."""
-    small = {"epochs": 1, "downsample": 4, "batch_size": 8, "warmup_steps": 1, "distillation": None}
+    """Returns the recipe with one phase of one epoch at 74 pixels and 8 images a step, under another name."""
+    small = {"epochs": 1, "downsample": 4, "batch_size": 8, "warmup_steps": 1}
     phase = Phase(**recipe.phases[0].model_dump() | small)
     return recipe.model_copy(update={"name": f"{recipe.name}-smoke", "weights": "none", "phases": (phase,)})
 
 
-def _slices(job: Job) -> list[SliceFile]:
-    slices = list_slices(job.data)
+def _images(job: Job) -> list[SourceImage]:
+    images = read_sources(job.data)
     if not job.smoke:
-        return slices
-    taken: dict[tuple[str, str], list[SliceFile]] = {}
-    for item in slices:
-        taken.setdefault((item.part, item.label), []).append(item)
-    return sorted((item for items in taken.values() for item in items[:_SMOKE_SLICES]), key=lambda item: item.name)
+        return images
+    taken: dict[tuple[str, ...], list[SourceImage]] = {}
+    for image in images:
+        taken.setdefault((image.source, image.label, image.part), []).append(image)
+    return sorted((image for each in taken.values() for image in each[:_SMOKE_SLICES]), key=lambda image: image.name)
 
 
-def _prepare(space: Workspace, slices: list[SliceFile], track: Callable[..., Iterable[Any]]) -> str:
+def _prepare(space: Workspace, data: Path, images: list[SourceImage], track: Callable[..., Iterable[Any]]) -> str:
     if not space.manifest.is_file():
-        write_manifest(space.manifest, audit(slices, track))
+        write_manifest(space.manifest, audit(data, images, track))
     rows = read_manifest(space.manifest)
-    if [row.name for row in rows] != [item.name for item in slices]:
+    if [row.name for row in rows] != [image.name for image in images]:
         raise DatasetError(
             f"{space.manifest} was made from other files than those at hand. Choose another --work, or remove it."
         )
@@ -130,6 +125,6 @@ def _register(recipe: Recipe, space: Workspace, job: Job, say: Callable[[str], N
     if (folder / METRICS).is_file() and not job.smoke and load_bundle(folder).contract.version == version:
         say(f"register: {folder} is {version} already; compare with `python -m training evaluate-bundle {folder}`")
         return folder
-    bundle, tag, _ = register_run(recipe, space, version, job.models)
+    bundle, tag, _ = register_run(recipe, space, version, job.models, below_the_bar=job.smoke)
     say(f"register: {tag} in {bundle.folder}")
     return bundle.folder

@@ -4,71 +4,68 @@ from pathlib import Path
 import pytest
 
 from brainmri.errors import DatasetError
-from training.data.audit import ManifestRow, audit, read_manifest, report, summarise, write_manifest
-from training.data.dataset import SliceFile, list_slices
-
-
-@pytest.fixture(scope="module")
-def rows(dataset: Path) -> list[ManifestRow]:
-    return audit(list_slices(dataset))
+from training.data.audit import ManifestRow, audit, leaking_names, read_manifest, report, summarise, write_manifest
+from training.data.sources import SourceImage, read_sources
 
 
 def by_name(rows: list[ManifestRow]) -> dict[str, ManifestRow]:
-    return {row.name: row for row in rows}
+    return {row.name.removeprefix("brain-mri/"): row for row in rows}
 
 
-def test_an_exact_copy_in_testing_is_an_exact_leak(rows: list[ManifestRow]) -> None:
-    row = by_name(rows)["Testing/glioma/exact.png"]
-    assert row.exact_leak
-    assert row.leak
+def test_only_the_planted_leaks_into_testing_are_found(manifest: list[ManifestRow]) -> None:
+    assert leaking_names(manifest) == {"brain-mri/Testing/glioma/exact.png", "brain-mri/Testing/notumor/near.jpg"}
 
 
-def test_a_resaved_copy_in_testing_is_a_near_leak_only(rows: list[ManifestRow]) -> None:
-    row = by_name(rows)["Testing/notumor/near.jpg"]
-    assert not row.exact_leak
-    assert row.leak
+def test_near_duplicates_share_a_number(manifest: list[ManifestRow]) -> None:
+    names = by_name(manifest)
+    blurred, original = names["Training/glioma/Tr-glTr_9999.jpg"], names["Training/glioma/Tr-gl_0000.png"]
+    assert blurred.duplicates == original.duplicates
+    assert blurred.upright_duplicates == original.upright_duplicates
 
 
-def test_only_the_planted_leaks_are_found(rows: list[ManifestRow]) -> None:
-    assert [row.name for row in rows if row.leak] == ["Testing/glioma/exact.png", "Testing/notumor/near.jpg"]
+def test_a_mirrored_copy_is_a_near_duplicate_that_no_upright_comparison_finds(manifest: list[ManifestRow]) -> None:
+    names = by_name(manifest)
+    mirrored, original = names["Training/meningioma/mirrored.png"], names["Training/meningioma/Tr-me_0002.png"]
+    assert mirrored.duplicates == original.duplicates
+    assert mirrored.upright_duplicates != original.upright_duplicates
 
 
-def test_near_duplicates_share_a_group(rows: list[ManifestRow]) -> None:
-    names = by_name(rows)
-    assert names["Training/glioma/Tr-glTr_0000.jpg"].group == names["Training/glioma/Tr-gl_0000.png"].group
-
-
-def test_an_unreadable_file_is_listed_with_its_reason_and_has_no_group(rows: list[ManifestRow]) -> None:
-    row = by_name(rows)["Training/pituitary/broken.jpg"]
+def test_an_unreadable_file_is_listed_with_its_reason_and_has_no_number(manifest: list[ManifestRow]) -> None:
+    row = by_name(manifest)["Training/pituitary/broken.jpg"]
     assert row.error
-    assert (row.group, row.width, row.height) == (-1, 0, 0)
+    assert (row.duplicates, row.width, row.height) == (-1, 0, 0)
 
 
 def test_a_file_that_cannot_be_opened_is_a_row_too(tmp_path: Path) -> None:
-    path = tmp_path / "gone.jpg"
-    (row,) = audit([SliceFile(path, "Training/glioma/gone.jpg", "Training", "glioma", "merged")])
+    gone = SourceImage("gone.jpg", "br35h", "notumor", "", "1", "", False, "train", "", None)
+    (row,) = audit(tmp_path, [gone])
     assert "No such file" in row.error
-    assert (row.sha256, row.bytes, row.group) == ("", 0, -1)
+    assert (row.sha256, row.bytes, row.duplicates) == ("", 0, -1)
 
 
-def test_the_summary_counts_what_was_planted(rows: list[ManifestRow]) -> None:
-    summary = summarise(rows)
-    assert summary["images"] == 84
-    assert summary["testing_exact_leaks"] == 1
-    assert summary["testing_near_leaks"] == 2
-    assert summary["testing_near_leaks_per_label"] == {"glioma": 1, "meningioma": 0, "notumor": 1, "pituitary": 0}
-    assert summary["groups"] == 80
-    assert summary["groups_with_two_labels"] == 0
-    assert summary["sizes"] == {"96x96": 83}
-    assert list(summary["unreadable"]) == ["Training/pituitary/broken.jpg"]  # type: ignore[call-overload]
+def test_the_summary_counts_what_was_planted(manifest: list[ManifestRow]) -> None:
+    summary = summarise(manifest)
+    assert summary["images"] == 85 + 36 + 24
+    assert summary["persons"] == 18
+    assert summary["boxes"] == 36 + 8
+    assert summary["found_only_mirrored_or_turned"] == {"br35h": 16, "nickparvar": 2}
+    assert summary["given"] == {
+        "testing_images": 18,
+        "exact_copies": 1,
+        "near_duplicates": 2,
+        "near_duplicates_in_any_position": 2,
+        "with_a_person_of_training": 0,
+        "leaking": 2,
+    }
+    assert list(summary["unreadable"]) == ["brain-mri/Training/pituitary/broken.jpg"]
     assert "broken.jpg" in report(summary)
 
 
-def test_a_manifest_is_read_as_it_was_written_and_hashed(rows: list[ManifestRow], tmp_path: Path) -> None:
+def test_a_manifest_is_read_as_it_was_written_and_hashed(manifest: list[ManifestRow], tmp_path: Path) -> None:
     path = tmp_path / "deep" / "manifest.csv"
-    sha256 = write_manifest(path, rows)
+    sha256 = write_manifest(path, manifest)
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert read_manifest(path) == rows
+    assert read_manifest(path) == manifest
 
 
 def test_a_missing_or_foreign_manifest_names_the_remedy(tmp_path: Path) -> None:
@@ -80,10 +77,14 @@ def test_a_missing_or_foreign_manifest_names_the_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_the_real_dataset_leaks_as_published(brain_mri_data: Path) -> None:
-    summary = summarise(audit(list_slices(brain_mri_data)))
-    assert summary["images"] == 6617
-    assert summary["testing_exact_leaks"] == 216
-    assert abs(int(str(summary["testing_near_leaks"])) - 477) <= 5
-    assert summary["groups_with_two_labels"] == 0
-    assert summary["unreadable"] == {}
+def test_every_image_of_the_real_sources_is_known_with_its_person_or_group(brain_mri_data: Path) -> None:
+    images = read_sources(brain_mri_data)
+    assert {source: sum(i.source == source for i in images) for source in ("figshare", "nickparvar", "br35h")} == {
+        "figshare": 3064,
+        "nickparvar": 6617,
+        "br35h": 1753,
+    }
+    assert len({image.person for image in images if image.person}) == 209
+    assert sum(image.mirrored for image in images) > 1400
+    assert sum(image.part == "none" for image in images) == 272
+    assert all(image.part != "unlisted" for image in images)

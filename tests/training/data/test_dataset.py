@@ -34,8 +34,8 @@ def write_layout(root: Path, folders: list[str]) -> None:
 
 def test_slices_carry_name_part_label_and_source(dataset: Path) -> None:
     slices = {item.name: item for item in list_slices(dataset)}
-    assert len(slices) == 84
-    assert slices["Training/glioma/Tr-glTr_0000.jpg"].source == "sartaj"
+    assert len(slices) == 85
+    assert slices["Training/glioma/Tr-glTr_9999.jpg"].source == "sartaj"
     assert slices["Testing/notumor/near.jpg"].label == "notumor"
     assert slices["Testing/notumor/near.jpg"].part == "Testing"
     assert list(slices) == sorted(slices)

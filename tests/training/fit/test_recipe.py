@@ -11,6 +11,10 @@ def test_every_recipe_of_the_repository_is_valid_and_named_after_its_file(path: 
     assert load_recipe(path.stem).name == path.stem
 
 
+def test_the_released_recipe_is_among_them() -> None:
+    assert "released" in {path.stem for path in RECIPES.glob("*.yaml")}
+
+
 def test_a_bad_value_is_quoted_with_its_field(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("name: r\nlabel_smoothing: 1.5\nphases: [{epochs: 1, downsample: 9}]\n")

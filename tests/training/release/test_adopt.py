@@ -8,8 +8,8 @@ import pytest
 
 from brainmri.errors import DatasetError
 from brainmri.model.bundle import Bundle, write_bundle
-from training.data.arrays import Arrays
 from training.data.origin import Origin
+from training.data.slices import Slices
 from training.data.workspace import Workspace
 from training.fit import checkpoint
 from training.fit.fit import fit
@@ -20,28 +20,34 @@ from training.release.register import make_contract
 
 ORIGIN = Origin("a" * 64, "b" * 64)
 PHASE = Phase(epochs=1, downsample=4, batch_size=8, peak_learning_rate=0.01, warmup_steps=1)
-RECIPE = Recipe(name="t", architecture="tiny_xception", ema=0.9, phases=(PHASE, PHASE.model_copy(update={"epochs": 2})))
+RECIPE = Recipe(
+    name="t",
+    architecture="tiny_xception",
+    ema=0.9,
+    steps=2,
+    phases=(PHASE, PHASE.model_copy(update={"epochs": 2})),
+)
 
 
 @pytest.fixture(scope="module")
-def bundle(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(slices: Slices, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """What the first phase made, released."""
     folder, first = tmp_path_factory.mktemp("first"), RECIPE.shortened(1)
-    progress = fit(first, arrays, ORIGIN, folder / "t")
+    progress = fit(first, slices, ORIGIN, folder / "t")
     (folder / KERAS).mkdir()
     write_keras(trained_model(first, folder / "t"), folder / KERAS)
     contract = make_contract(first, progress, 16, "0.0.1", [])
     return write_bundle(folder / "bundle", contract, {KERAS: folder / KERAS}, {}, "")
 
 
-def test_training_goes_on_from_the_bundles_weights(bundle: Bundle, arrays: Arrays, tmp_path: Path) -> None:
+def test_training_goes_on_from_the_bundles_weights(bundle: Bundle, slices: Slices, tmp_path: Path) -> None:
     space = Workspace(tmp_path)
     assert adopt(RECIPE, bundle, 1, space).epoch == 1
-    adopted = checkpoint.load_best(space.run("t"), 0)
-    trained = checkpoint.load_best(bundle.folder.parent / "t", 0)
+    adopted = checkpoint.load_averaged(space.run("t"), 0)
+    trained = checkpoint.load_averaged(bundle.folder.parent / "t", 0)
     for ours, theirs in zip(adopted, trained, strict=True):
         np.testing.assert_array_equal(ours, theirs.astype(np.float16).astype(np.float32))
-    progress = fit(RECIPE, arrays, ORIGIN, space.run("t"), resume=True)
+    progress = fit(RECIPE, slices, ORIGIN, space.run("t"), resume=True)
     assert [(row["epoch"], row["phase"]) for row in progress.history] == [(2, 2), (3, 2)]
 
 

@@ -3,8 +3,8 @@ import pytest
 
 from brainmri.model.runtimes.protocol import Output
 from training import metrics
-from training.data.arrays import Arrays
-from training.data.split import VALIDATION
+from training.data.slices import Slices
+from training.data.sources import VALIDATION
 from training.release.calibrate import COVERAGE, calibrate, lowest_confidence
 from training.release.outputs import SERVING, Outputs
 
@@ -47,9 +47,9 @@ class Known(Outputs):
         return Output(self._logits, np.zeros((len(rows), 2), np.float32))
 
 
-def test_calibration_is_fitted_on_validation_alone(arrays: Arrays) -> None:
-    rows = arrays.subset(VALIDATION)
-    calibration = calibrate(Known(arrays.labels[rows]), SERVING, arrays)
+def test_calibration_is_fitted_on_validation_alone(slices: Slices) -> None:
+    rows = slices.subset(VALIDATION)
+    calibration = calibrate(Known(slices.labels[rows]), SERVING, slices)
     assert calibration.runtime == "openvino-int8"
     assert calibration.coverage >= COVERAGE
     # All but one answer are right: more confidence is due than the logits show.

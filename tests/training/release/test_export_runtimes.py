@@ -14,7 +14,7 @@ from brainmri.model.runtimes.open import open_runtime
 from brainmri.model.runtimes.protocol import Output
 from brainmri.settings import RuntimeChoice
 from tests.tiny import contract_parts
-from training.data.arrays import Arrays
+from training.data.slices import Slices
 from training.fit.model import FEATURES, build_model, with_features
 from training.release import export_int8
 from training.release.export import KERAS, to_openvino, write_keras
@@ -35,7 +35,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def exported(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def exported(slices: Slices, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A tiny network with every artefact."""
     folder = tmp_path_factory.mktemp("exports")
     names = (
@@ -53,7 +53,7 @@ def exported(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> Bundle
         one.mkdir()
     keras.config.set_image_data_format("channels_last")
     network = with_features(build_model("tiny_xception", downsample=4, seed=1))
-    images = np.asarray(arrays.pixels[:16])
+    images = np.asarray(slices.pixels[:16])
     write_keras(network, folders[KERAS])
     head = folder / "head.npz"
     explanation = export_head(network, head).model_dump()
@@ -70,13 +70,13 @@ def exported(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     return write_bundle(folder / "bundle", contract, folders, {}, "", head=head)
 
 
-def answer(bundle: Bundle, choice: RuntimeChoice, arrays: Arrays) -> Output:
-    return open_runtime(bundle, ModelOptions(runtime=choice)).infer(np.asarray(arrays.pixels[:5]))
+def answer(bundle: Bundle, choice: RuntimeChoice, slices: Slices) -> Output:
+    return open_runtime(bundle, ModelOptions(runtime=choice)).infer(np.asarray(slices.pixels[:5]))
 
 
 @pytest.mark.parametrize("choice", ["openvino-f32", "onnx-f32", "litert-f32"])
-def test_a_float_artefact_gives_the_references_numbers(exported: Bundle, arrays: Arrays, choice: RuntimeChoice) -> None:
-    ours, reference = answer(exported, choice, arrays), answer(exported, "tensorflow", arrays)
+def test_a_float_artefact_gives_the_references_numbers(exported: Bundle, slices: Slices, choice: RuntimeChoice) -> None:
+    ours, reference = answer(exported, choice, slices), answer(exported, "tensorflow", slices)
     # Weights were rounded to float16 for the reference, and are not rounded again.
     np.testing.assert_allclose(ours.logits, reference.logits, atol=2e-3)
     np.testing.assert_allclose(ours.features, reference.features, atol=2e-3)
@@ -86,10 +86,10 @@ def test_a_float_artefact_gives_the_references_numbers(exported: Bundle, arrays:
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_heat_maps_are_grad_cam_as_tensorflow_differentiates_it(arrays: Arrays, tmp_path: Path, label: str) -> None:
+def test_heat_maps_are_grad_cam_as_tensorflow_differentiates_it(slices: Slices, tmp_path: Path, label: str) -> None:
     model = build_model("tiny_xception", downsample=4, seed=1)
     export_head(with_features(model), tmp_path / "head.npz")
-    images, index = np.asarray(arrays.pixels[:2]), LABELS.index(label)
+    images, index = np.asarray(slices.pixels[:2]), LABELS.index(label)
     to_map = keras.Model(model.input, model.get_layer(FEATURES).input)
     after = model.layers[model.layers.index(model.get_layer(FEATURES)) :]
     with tensorflow.GradientTape() as tape:
@@ -111,9 +111,9 @@ def test_heat_maps_are_grad_cam_as_tensorflow_differentiates_it(arrays: Arrays, 
 
 @pytest.mark.parametrize("choice", ["openvino-int8", "onnx-int8", "litert-int8", "litert-dynamic"])
 def test_a_quantised_artefact_stays_near_and_is_smaller(
-    exported: Bundle, arrays: Arrays, choice: RuntimeChoice
+    exported: Bundle, slices: Slices, choice: RuntimeChoice
 ) -> None:
-    ours, reference = answer(exported, choice, arrays), answer(exported, "tensorflow", arrays)
+    ours, reference = answer(exported, choice, slices), answer(exported, "tensorflow", slices)
     largest = float(np.abs(reference.logits).max())
     np.testing.assert_allclose(ours.logits, reference.logits, atol=0.15 * largest)
     assert ours.feature_map is not None
@@ -128,7 +128,7 @@ def test_a_quantised_artefact_stays_near_and_is_smaller(
 @pytest.mark.parametrize(("most_flips", "controlled"), [(1.0, []), (-1.0, ["control"])])
 def test_accuracy_control_begins_when_too_many_labels_differ(
     exported: Bundle,
-    arrays: Arrays,
+    slices: Slices,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     most_flips: float,
@@ -143,15 +143,15 @@ def test_accuracy_control_begins_when_too_many_labels_differ(
     monkeypatch.setattr(export_int8, "_quantise_with_control", control)
     monkeypatch.setattr(export_int8, "MOST_FLIPS", most_flips)
     network = openvino.Core().read_model(exported.folder / "openvino-f32" / "model.xml")
-    images = np.asarray(arrays.pixels[:6])
+    images = np.asarray(slices.pixels[:6])
     export_int8.write_int8(network, images, images, tmp_path)
     assert called == controlled
     assert (tmp_path / "model.bin").is_file()
 
 
-def test_accuracy_control_keeps_the_labels(exported: Bundle, arrays: Arrays, tmp_path: Path) -> None:
+def test_accuracy_control_keeps_the_labels(exported: Bundle, slices: Slices, tmp_path: Path) -> None:
     network = openvino.Core().read_model(exported.folder / "openvino-f32" / "model.xml")
-    images = np.asarray(arrays.pixels[:12])
+    images = np.asarray(slices.pixels[:12])
     wanted = export_int8.labels_of(network, images)
     quantised = export_int8._quantise_with_control(network, images, images, wanted)
     assert (export_int8.labels_of(quantised, images) != wanted).mean() <= export_int8.MOST_FLIPS

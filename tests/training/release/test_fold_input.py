@@ -6,7 +6,7 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
-from training.data.arrays import Arrays
+from training.data.slices import Slices
 from training.fit.model import build_model, with_features
 from training.release.export import to_openvino
 from training.release.export_int8 import write_int8
@@ -28,9 +28,9 @@ def logits(model: openvino.Model, images: NDArray[np.uint8]) -> NDArray[np.float
 
 
 @pytest.mark.parametrize("downsample", [1, 2, 3])
-def test_the_folded_network_answers_the_same(arrays: Arrays, tmp_path: Path, downsample: int) -> None:
+def test_the_folded_network_answers_the_same(slices: Slices, tmp_path: Path, downsample: int) -> None:
     model = network("tiny_xception", downsample, tmp_path)
-    images = np.asarray(arrays.pixels[:6])
+    images = np.asarray(slices.pixels[:6])
     before = logits(model, images)
     assert fold_input(model)
     np.testing.assert_allclose(logits(model, images), before, atol=1e-5 * np.abs(before).max())
@@ -49,8 +49,8 @@ def test_a_network_that_pads_its_input_stays_as_it_is(tmp_path: Path) -> None:
     assert kinds(converted) == before
 
 
-def test_int8_reads_every_grey_level_of_the_input(arrays: Arrays, tmp_path: Path) -> None:
-    images = np.asarray(arrays.pixels[:8]) // 2
+def test_int8_reads_every_grey_level_of_the_input(slices: Slices, tmp_path: Path) -> None:
+    images = np.asarray(slices.pixels[:8]) // 2
     written = write_int8(network("tiny_xception", 2, tmp_path / "saved"), images, images, tmp_path)
     first = next(node for node in written.get_ordered_ops() if node.get_type_name() == "FakeQuantize")
     limits = [first.input_value(i).get_node().get_data().item() for i in range(1, 5)]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,8 @@ import pytest
 from brainmri.model.bundle import file_sha256
 from brainmri.model.novelty import NoveltyDetector
 from brainmri.model.runtimes.protocol import Output
-from training.data.arrays import Arrays
-from training.data.split import TRAIN, VALIDATION
+from training.data.slices import Slices
+from training.data.sources import TRAIN, VALIDATION
 from training.release.novelty import KEEPS, fit_novelty, fit_parameters, one_of_each_group
 from training.release.outputs import SERVING, Outputs
 
@@ -78,11 +79,11 @@ class Fixed(Outputs):
 
 
 def test_the_threshold_keeps_the_stated_share_of_validation_and_the_median_slice_scores_one(
-    arrays: Arrays, tmp_path: Path
+    slices: Slices, tmp_path: Path
 ) -> None:
     outputs, path = Fixed(), tmp_path / "novelty" / "d.npz"
-    novelty = fit_novelty(outputs, SERVING, arrays, path)
-    validation = arrays.subset(VALIDATION)
+    novelty = fit_novelty(outputs, SERVING, slices, path)
+    validation = slices.subset(VALIDATION)
     scores = NoveltyDetector.read(path).score(cloud(len(validation), 2))
     assert np.median(scores) == pytest.approx(1, rel=1e-4)
     assert novelty.keeps == (scores <= novelty.threshold).mean() >= KEEPS
@@ -91,19 +92,19 @@ def test_the_threshold_keeps_the_stated_share_of_validation_and_the_median_slice
     assert novelty.file == "novelty/openvino-int8.npz"
 
 
-def test_only_training_groups_are_fitted_on_each_once(arrays: Arrays, tmp_path: Path) -> None:
+def test_only_training_groups_are_fitted_on_each_once(slices: Slices, tmp_path: Path) -> None:
     outputs = Fixed()
-    novelty = fit_novelty(outputs, SERVING, arrays, tmp_path / "d.npz")
+    novelty = fit_novelty(outputs, SERVING, slices, tmp_path / "d.npz")
     fitted, judged = outputs.asked
-    assert {arrays.rows[number].subset for number in fitted} == {TRAIN}
-    assert judged == arrays.subset(VALIDATION).tolist()
-    groups = arrays.groups[arrays.subset(TRAIN)]
+    assert {slices.images[number].subset for number in fitted} == {TRAIN}
+    assert judged == slices.subset(VALIDATION).tolist()
+    groups = slices.groups[slices.subset(TRAIN)]
     assert novelty.fitted_on == len(fitted) == len(np.unique(groups))
-    assert len(np.unique(arrays.groups[fitted])) == len(fitted)
+    assert len(np.unique(slices.groups[fitted])) == len(fitted)
 
 
-def test_one_row_of_each_group_is_taken(arrays: Arrays) -> None:
-    doubled = Arrays(arrays.pixels, arrays.labels, np.where(arrays.groups < 10, 0, arrays.groups), arrays.rows)
+def test_one_row_of_each_group_is_taken(slices: Slices) -> None:
+    doubled = replace(slices, groups=np.where(slices.groups < 10, 0, slices.groups))
     rows = one_of_each_group(doubled, TRAIN)
     assert len(np.unique(doubled.groups[rows])) == len(rows)
     assert sorted(rows.tolist()) == rows.tolist()

@@ -18,6 +18,7 @@ RECIPE = Recipe(
     name="tiny",
     architecture="tiny_xception",
     ema=0.5,
+    steps=2,
     phases=tuple(
         Phase(epochs=1, downsample=4, batch_size=8, peak_learning_rate=0.02, warmup_steps=1) for _ in range(2)
     ),
@@ -38,7 +39,12 @@ def reproduced(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             reproduce(job(dataset, folder, recipe=RECIPE.shortened(1)), lambda line: None)
     (folder / "before.json").write_text(json.dumps(load_progress(folder / "runs" / "tiny").history))  # type: ignore[union-attr]
     said: list[str] = []
-    reproduce(job(dataset, folder), said.append)
+    with pytest.raises(DatasetError) as refusal:
+        reproduce(job(dataset, folder), said.append)
+    (folder / "refused.txt").write_text(refusal.value.message)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.release.pipeline.read_bars", lambda: [])
+        reproduce(job(dataset, folder), said.append)
     (folder / "said.txt").write_text("\n".join(said))
     return folder
 
@@ -52,6 +58,12 @@ def test_an_interrupted_run_goes_on_where_it_was(reproduced: Path) -> None:
     assert "after epoch 1" in (reproduced / "said.txt").read_text()
 
 
+def test_what_is_below_the_bar_is_not_registered(reproduced: Path) -> None:
+    refusal = (reproduced / "refused.txt").read_text()
+    assert "tiny is below what a release has to reach" in refusal
+    assert "external.br35h_unseen.found was not measured; required: at least" in refusal
+
+
 def test_the_bundle_carries_the_figures_of_the_run(reproduced: Path) -> None:
     folder = reproduced / "models" / "brain_mri_xception"
     assert load_bundle(folder).contract.tag == "brain_mri_xception:0.0.3"
@@ -59,8 +71,8 @@ def test_the_bundle_carries_the_figures_of_the_run(reproduced: Path) -> None:
         json.loads(path.read_text())
         for path in (folder / "metrics.json", reproduced / "runs" / "tiny" / "metrics.json")
     )
-    for split_name in ("given", "leak_free", "grouped"):
-        assert figures[split_name] == run[split_name]
+    for figure in ("person", "normal", "external", "baseline", "localisation", "novelty"):
+        assert figures[figure] == run[figure]
 
 
 def test_a_finished_reproduction_trains_and_registers_nothing_again(reproduced: Path, dataset: Path) -> None:
@@ -87,7 +99,7 @@ def test_a_split_of_the_users_own_is_kept(reproduced: Path, dataset: Path, tmp_p
     space = Workspace(tmp_path / "runs")
     space.data.mkdir(parents=True)
     space.manifest.write_bytes((reproduced / "runs" / "data" / "manifest.csv").read_bytes())
-    rule = SplitRule(seed=5, validation=0.2, holdout=0.2)
+    rule = SplitRule(seed=5, validation=0.2, test=0.2)
     ours = write_split(space.data, split(read_manifest(space.manifest), rule), rule, "a" * 64)
     said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
@@ -113,7 +125,8 @@ def test_the_smoke_run_goes_through_with_xception_on_real_slices(brain_mri_data:
     recipe = Recipe(name="big", phases=(Phase(epochs=9, downsample=3),))
     smoke = job(brain_mri_data, tmp_path, recipe=recipe, version="0.0.0-smoke", smoke=True)
     result = reproduce(smoke, lambda line: None)
-    assert result.metrics["given"]["images"] == 160
+    assert result.metrics["person"]["images"] > 60
+    assert result.metrics["external"]["br35h"]["images"] == 12
     assert result.metrics["novelty"]["far"]["images"] > 0
     assert result.bundle is not None
     assert load_bundle(result.bundle).contract.provenance.recipe == "big-smoke"

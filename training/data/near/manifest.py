@@ -15,7 +15,8 @@ from training.data.near.altered import altered_images
 from training.data.near.drawn import drawn_images
 from training.data.near.image import NearImage
 from training.data.near.medical import medical_images
-from training.data.split import TEST, SplitRow
+from training.data.sources import NICKPARVAR, TEST
+from training.data.split import SplitRow
 from training.data.tables import read_table, write_table
 
 MANIFEST = Path(__file__).parent / "manifest.csv"
@@ -103,7 +104,8 @@ def _fixed() -> tuple[NearImage, ...]:
 
 
 def _choose_slices(rows: list[SplitRow], rng: np.random.Generator) -> Iterator[NearRow]:
-    pools = {label: [r.name for r in rows if r.subset == TEST and not r.leak and r.label == label] for label in LABELS}
+    ours = [row for row in rows if row.source == NICKPARVAR and row.part == TEST]
+    pools = {label: [row.name.partition("/")[2] for row in ours if row.label == label] for label in LABELS}
     for kind, count in _ALTERED_COUNTS.items():
         for number in range(count):
             label = LABELS[number % len(LABELS)]

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,14 @@ from training.data.tables import read_table
 
 def rows_of(dataset: Path) -> list[SplitRow]:
     folder = find_dataset(dataset)
-    return [
-        SplitRow(path.relative_to(folder).as_posix(), path.parent.name, number, "test", False, "merged")
-        for number, path in enumerate(sorted((folder / "Testing").rglob("*.png")))
-    ]
+    names = (path.relative_to(folder).as_posix() for path in sorted((folder / "Testing").rglob("*.png")))
+    return [of_testing(name) for name in names]
+
+
+def of_testing(name: str) -> SplitRow:
+    return SplitRow(
+        f"brain-mri/{name}", "nickparvar", name.split("/")[1], "", name, "test", "test", "Testing", False, 0, 0, 0, 0
+    )
 
 
 def test_what_packages_carry_and_code_draws_is_as_frozen(tmp_path: Path) -> None:
@@ -68,14 +73,17 @@ def test_freezing_again_changes_nothing(dataset: Path, tmp_path: Path) -> None:
     assert freeze(folder, rows_of(dataset), tmp_path / "b.csv") == first
 
 
-def test_altered_images_are_never_made_of_leaks_nor_of_training(dataset: Path, tmp_path: Path) -> None:
-    rows = rows_of(dataset)
-    marked = [
-        SplitRow(row.name, row.label, row.group, "test", number % 2 == 0, "merged") for number, row in enumerate(rows)
-    ]
-    freeze(find_dataset(dataset), marked * 3, tmp_path / "m.csv")
+def test_altered_images_are_never_made_of_other_parts_than_test_nor_of_other_sources(
+    dataset: Path, tmp_path: Path
+) -> None:
+    parts = ("test", "train", "test", "validation", "test", "none")
+    marked = [replace(row, part=parts[number % len(parts)]) for number, row in enumerate(rows_of(dataset))]
+    foreign = [replace(row, source="figshare") for row in marked]
+    freeze(find_dataset(dataset), [*marked * 3, *foreign], tmp_path / "m.csv")
     used = {n for row in read_table(tmp_path / "m.csv", NearRow, remedy="") for n in row.slices.split("|") if n}
-    assert used <= {row.name for row in marked if not row.leak}
+    allowed = {row.name.removeprefix("brain-mri/") for row in marked if row.part == "test"}
+    assert len(used) >= 4
+    assert used <= allowed
 
 
 def test_a_missing_manifest_is_told(tmp_path: Path) -> None:

@@ -1,1 +1,0 @@
-"""Measurements that decisions about training and novelty rest on."""
