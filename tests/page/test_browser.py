@@ -165,14 +165,21 @@ def test_a_file_that_is_no_image_gets_the_servers_reason(page: Page) -> None:
     expect(page.locator("#result .more")).to_contain_text("Send one of JPEG, PNG")
 
 
-def test_an_image_above_the_limit_is_not_sent(page: Page) -> None:
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (300_001, "It has 300001 bytes; an image may have at most 300000 bytes. Send a smaller file."),
+        (400_000, "It has 391 KiB; an image may have at most 293 KiB. Send a smaller file."),
+    ],
+)
+def test_an_image_above_the_limit_is_not_sent(page: Page, size: int, message: str) -> None:
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url) if request.url.endswith("/predict") else None)
-    give(page, {"name": "big.png", "mimeType": "image/png", "buffer": bytes(300_001)})
+    # The page asks for the limit when it has looked whether the server is ready.
+    expect(page.locator("#formats")).to_contain_text("up to 293 KiB each")
+    give(page, {"name": "big.png", "mimeType": "image/png", "buffer": bytes(size)})
     expect(page.locator("#result h2")).to_have_text("This image is too large.")
-    expect(page.locator("#result .more")).to_have_text(
-        "It has 293 KiB; an image may have at most 293 KiB. Send a smaller file."
-    )
+    expect(page.locator("#result .more")).to_have_text(message)
     assert sent == []
 
 
@@ -217,7 +224,7 @@ def test_many_images_are_sorted_and_filtered(page: Page) -> None:
     many(page)
     assert names(page) == ["a.png", "b.png", "c.png", "d.png", "e.png", "notes.txt"]
     expect(page.locator("#many .totals")).to_contain_text("Glioma: 2")
-    page.get_by_role("button", name="Meningioma").click()
+    page.locator("#many").get_by_role("button", name="Meningioma").click()
     assert names(page)[0] == "b.png"
     expect(page.get_by_role("columnheader", name="Meningioma")).to_have_attribute("aria-sort", "descending")
     page.get_by_label("Verdict").select_option("Not a brain MRI")

@@ -47,7 +47,6 @@ def port() -> Iterator[int]:
         ]
     )
     listener = socket.create_server(("127.0.0.1", 0))
-    serve_connections(Connections(LIMITS))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_keep_alive=30))
 
     def run() -> None:
@@ -55,10 +54,15 @@ def port() -> Iterator[int]:
             runner.run(server.serve([listener]))
 
     thread = threading.Thread(target=run)
-    thread.start()
-    yield int(listener.getsockname()[1])
-    server.should_exit = True
-    thread.join(WAIT_S)
+    protocols = uvicorn.config.HTTP_PROTOCOLS
+    with pytest.MonkeyPatch.context() as patch:
+        # Sets what stands here already, so that these few connections are not the limit of later tests' servers.
+        patch.setitem(protocols, "auto", protocols["auto"])
+        serve_connections(Connections(LIMITS))
+        thread.start()
+        yield int(listener.getsockname()[1])
+        server.should_exit = True
+        thread.join(WAIT_S)
     assert not thread.is_alive()
 
 

@@ -1,7 +1,7 @@
 /** The images of this tab and their way to the server: a bounded number at a time, with patience where it helps. */
 
 import { config, Failure, json, offers, upload } from "./api.js";
-import { size } from "./words.js";
+import { sizes } from "./words.js";
 
 export const MOST_IMAGES = 1000;
 const MOST_AT_A_TIME = 4;
@@ -173,7 +173,8 @@ function newItem(id, file) {
 function refuseEarly(item) {
   const most = config.limits.image_bytes;
   if (item.file.size > most) {
-    const message = `It has ${size(item.file.size)}; an image may have at most ${size(most)}. Send a smaller file.`;
+    const [has, may] = sizes(item.file.size, most);
+    const message = `It has ${has}; an image may have at most ${may}. Send a smaller file.`;
     Object.assign(item, { state: "failed", failure: { code: "image_too_large", message } });
   } else if (item.file.size === 0) {
     Object.assign(item, { state: "failed", failure: { code: "image_empty", message: "It has 0 bytes. Choose another file." } });

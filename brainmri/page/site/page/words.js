@@ -87,5 +87,12 @@ export function size(bytes) {
   return `${(bytes / 2 ** 20).toFixed(bytes % 2 ** 20 ? 1 : 0)} MiB`;
 }
 
+/**
+ * @param {number} bytes Above the limit. @param {number} most The limit.
+ * @returns {[string, string]} Both as sizes, or in bytes where rounding would make them alike.
+ */
+export const sizes = (bytes, most) =>
+  size(bytes) === size(most) ? [`${bytes} bytes`, `${most} bytes`] : [size(bytes), size(most)];
+
 /** @param {number} count @param {string} noun @returns {string} Such as "1 image" or "3 images". */
 export const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
