@@ -1,4 +1,4 @@
-"""The console script `brainmri`: serve, predict, score, models, keys, bench, page."""
+"""The console script `brainmri`: serve, predict, page, models, keys, score, bench."""
 
 import json
 import logging
@@ -60,7 +60,6 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
-app.command()(page)
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,6 +137,9 @@ def predict(
         _write_overlay(heatmap, rows[0][1], style)
     if any(isinstance(answer, BrainMRIError) for _, answer in rows):
         raise typer.Exit(1)
+
+
+app.command()(page)
 
 
 def _write_overlay(path: Path, answer: Prediction | BrainMRIError, style: Style) -> None:

@@ -243,6 +243,7 @@ def test_the_help_names_every_command(run: Run) -> None:
     assert re.findall(r"^│ ([a-z]+) +[A-Z]", out, flags=re.MULTILINE) == [
         "serve",
         "predict",
+        "page",
         "models",
         "keys",
         "score",

@@ -51,7 +51,7 @@ def test_one_page_is_one_frame() -> None:
 
 def test_a_fax_of_noise_is_refused_and_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     noise = np.random.default_rng(3).bytes(60_000)
-    tags = {256: [2500], 257: [20_000], 258: [1], 259: [3], 262: [0], 273: [-1], 277: [1], 278: [20_000]}
+    tags = {256: [2500], 257: [8_000], 258: [1], 259: [3], 262: [0], 273: [-1], 277: [1], 278: [8_000]}
     with pytest.raises(ImageUnreadable, match="damaged"):
         read_picture(tiff({**tags, 279: [len(noise)]}, noise))
     assert capfd.readouterr() == ("", "")

@@ -113,7 +113,7 @@ def test_after_a_spike_the_load_is_small_again(tmp_path: Path) -> None:
         ("http://127.0.0.1:9", ("--grpc-host", "10.1.2.3:3001"), "10.1.2.3:3001 is not on this machine."),
         ("http://127.0.0.1:9", ("--levels", "0"), "Levels and seconds must be greater than 0."),
         ("http://127.0.0.1:9", (), "http://127.0.0.1:9 does not serve as it should"),
-        ("http://127.0.0.1:9", ("--images", "brainmri"), "brainmri holds 0 JPEG and PNG files"),
+        ("http://127.0.0.1:9", ("--images", "docs/decisions"), "docs/decisions holds 0 JPEG and PNG files"),
     ],
 )
 def test_what_cannot_be_run_ends_at_once_and_says_why(

@@ -379,6 +379,7 @@ def test_calls_that_do_not_even_fit_beside_the_refused_are_not_read(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("brainmri.open_inference.server._MORE_RPCS", -1)
+    monkeypatch.setattr("brainmri.open_inference.server.MAX_STREAMS", 0)
     with serve(bundle, max_queue_images=1, max_batch_size=1) as server, connect(server) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         server.gates[0].hold()
