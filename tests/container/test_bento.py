@@ -40,7 +40,8 @@ def test_it_holds_what_serving_imports_and_nothing_else(bento: Path) -> None:
     source = bento / "src"
     assert {path.name for path in source.iterdir()} == {"LICENSE", "bentofile.yaml", "brainmri", "service.py"}
     held = {path.relative_to(source).as_posix() for path in (source / "brainmri").rglob("*") if path.is_file()}
-    ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "brainmri").rglob("*.py")}
+    files = (path for path in (ROOT / "brainmri").rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+    ours = {path.relative_to(ROOT).as_posix() for path in files}
     assert held == ours
 
 

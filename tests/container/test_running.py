@@ -125,4 +125,5 @@ def test_sigterm_under_load_loses_nothing(container: Container, slices: list[byt
         assert under_load[status] == sum(isinstance(result, list) for result in record.results())
     late = [result for result in http_record.results() if not isinstance(result, list)]
     assert late
-    assert all(isinstance(result, ConnectionError) for result in late), late
+    # While the server ends it answers that it does; after that nobody is there.
+    assert all(isinstance(result, ConnectionError) or "'not_ready'" in str(result) for result in late), late
