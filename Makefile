@@ -45,7 +45,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(UV) ## Install what development, tests and training need (.venv-dev)
-	@$(DEVELOPMENT) $(UV) sync --frozen $(DEVELOPMENT_GROUPS)
+	@$(DEVELOPMENT) $(UV) sync --frozen --compile-bytecode $(DEVELOPMENT_GROUPS)
 
 .venv/bin/python: $(UV)
 	@$(SERVING) $(UV) sync --frozen
