@@ -57,4 +57,5 @@ class Workspace:
 
     def slices(self, data: Path, track: Callable[[list[SplitRow]], Iterable[SplitRow]] = iter) -> Slices:
         """Returns the decoded images of the split, decoding them from `data` on the first call."""
-        return decode_split(data, read_split(self.data), self.origin().split_sha256, self.data / "slices", track)
+        split_sha256 = self.origin().split_sha256
+        return decode_split(data, read_split(self.data), split_sha256, self.data / "slices", track)
