@@ -119,7 +119,4 @@ def _output_name(shape: openvino.PartialShape) -> str:
 
 def calibration_images(slices: Slices, seed: int, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:
     """Returns up to `count` training images `[N, 299, 299, 3]`, one of each of as many near-duplicate groups."""
-    rows = slices.subset(TRAIN)
-    _, first = np.unique(slices.groups[rows], return_index=True)
-    chosen = np.random.default_rng(seed).permutation(rows[first])[:count]
-    return np.asarray(slices.pixels[np.sort(chosen)])
+    return slices.one_of_each_group(TRAIN, count, seed)
