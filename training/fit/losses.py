@@ -40,6 +40,9 @@ def label_weights(target: Any, logits: Any) -> Any:
 def evidence(feature_map: Any, pooled: Any, weights: Any, head: tuple[Any, Any, Any]) -> Any:
     """Returns Grad-CAM `[B, H, W]` of a head of two layers, worked out exactly (Selvaraju 2017, arXiv:1610.02391).
 
+    What is explained is a logit less the mean of all logits. Probabilities know logits only up to a constant, so a
+    network can make all of them negative, and the map of a bare logit is then empty.
+
     Args:
         feature_map: `[B, H, W, K]`, what is pooled.
         pooled: Its mean over the picture, `[B, K]`.
@@ -49,7 +52,8 @@ def evidence(feature_map: Any, pooled: Any, weights: Any, head: tuple[Any, Any, 
     ops = keras.ops
     kernel, bias, last = head
     active = ops.cast(ops.matmul(pooled, kernel) + bias > 0, pooled.dtype)
-    gradient = ops.matmul(ops.matmul(weights, ops.transpose(last)) * active, ops.transpose(kernel))
+    centred = last - ops.mean(last, axis=1, keepdims=True)
+    gradient = ops.matmul(ops.matmul(weights, ops.transpose(centred)) * active, ops.transpose(kernel))
     return ops.relu(ops.einsum("bhwk,bk->bhw", feature_map, gradient))
 
 
