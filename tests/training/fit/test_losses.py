@@ -70,9 +70,10 @@ def test_evidence_of_a_head_worked_out_by_hand() -> None:
     kernel = np.array([[1, -1], [2, 1]], np.float32)
     bias = np.array([0, 1], np.float32)
     last = np.array([[3, 0], [5, 7]], np.float32)
-    # Hidden: 3 + 2 = 5 and -3 + 1 + 1 = -1. Gradient of the first label: 3 * (1, 2) = (3, 6).
+    # Hidden: 3 + 2 = 5 and -3 + 1 + 1 = -1. The first unit adds 3 to one logit and 0 to the other, so 1.5 beyond their
+    # mean; the gradient of the first label is 1.5 * (1, 2) = (1.5, 3).
     heat = numbers(evidence(feature_map, pooled, np.array([[1, 0]], np.float32), (kernel, bias, last)))
-    np.testing.assert_allclose(heat, [[[6, 24]]])
+    np.testing.assert_allclose(heat, [[[3, 12]]])
 
 
 def test_evidence_is_the_gradient_that_tensorflow_takes() -> None:
@@ -84,13 +85,27 @@ def test_evidence_is_the_gradient_that_tensorflow_takes() -> None:
     with tensorflow.GradientTape() as tape:
         tape.watch(grid)
         hidden = tensorflow.nn.relu(tensorflow.reduce_mean(grid, axis=(1, 2)) @ kernel + bias)
-        weighted = tensorflow.reduce_sum(hidden @ last * weights)
+        logits = hidden @ last
+        beyond_mean = logits - tensorflow.reduce_mean(logits, axis=1, keepdims=True)
+        weighted = tensorflow.reduce_sum(beyond_mean * weights)
     # Every cell has the same gradient, a twentieth of that of the mean.
     gradient = tape.gradient(weighted, grid).numpy() * 20
     expected = np.maximum((feature_map * gradient).sum(axis=-1), 0)
     ours = numbers(evidence(feature_map, feature_map.mean(axis=(1, 2)), weights, (kernel, bias, last)))
     assert expected.max() > 0
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_constant_for_all_logits_changes_no_map() -> None:
+    rng = np.random.default_rng(1)
+    feature_map = rng.normal(size=(2, 3, 3, 4)).astype(np.float32)
+    kernel, bias, last = (rng.normal(size=shape).astype(np.float32) for shape in ((4, 5), (5,), (5, 4)))
+    weights, pooled = np.eye(4, dtype=np.float32)[:2], feature_map.mean(axis=(1, 2))
+    heat, lowered = (
+        numbers(evidence(feature_map, pooled, weights, (kernel, bias, last - shift))) for shift in (0, np.float32(9))
+    )
+    assert heat.max() > 0
+    np.testing.assert_allclose(lowered, heat, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
