@@ -3,7 +3,7 @@
 Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), worked out exactly in NumPy. The head is `logits = last @ relu(mean
 of the feature map)`, so the gradient of a logit with respect to a cell is the last kernel where the hidden layer is
 active, and zero elsewhere. The mean of such a map before its negative part is cut off is the logit, less the biases.
-Bundles carry the last kernel less its mean over the classes, so that it is the logit beyond the mean of all that counts.
+Bundles carry the last kernel less its mean over the classes: what counts is the logit beyond the mean of all four.
 """
 
 import zipfile

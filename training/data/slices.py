@@ -14,7 +14,7 @@ from brainmri.errors import DatasetError
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE, decode, to_tensor
 from brainmri.model.contract import LABELS
 from training.data.boxes import Box
-from training.data.sources import SOME_TUMOUR
+from training.data.sources import FIGSHARE, SOME_TUMOUR
 from training.data.split import SplitRow
 from training.data.tables import write_atomically
 
@@ -53,6 +53,14 @@ class Slices:
         _, first = np.unique(self.groups[rows], return_index=True)
         chosen = np.random.default_rng(seed).permutation(rows[first])[:count]
         return np.asarray(self.pixels[np.sort(chosen)])
+
+    def family(self, row: int) -> tuple[str, str]:
+        """Returns what the images that look like this one share: their label, and where they come from.
+
+        Figshare's slices and their copies in other sources are one family.
+        """
+        image = self.images[row]
+        return image.label, FIGSHARE if image.unit.startswith("slice ") else image.source
 
     def box(self, row: int) -> Box | None:
         """Returns the tumour's box of a row, in shares of the padded square."""

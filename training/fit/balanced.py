@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from brainmri.model.contract import LABELS
 from training.data.boxes import Box
 from training.data.slices import NOTUMOR, UNNAMED, Slices
-from training.data.sources import FIGSHARE, TRAIN
+from training.data.sources import TRAIN
 from training.fit import transplant
 from training.fit.augment import augment
 from training.fit.framing import reframe
@@ -170,9 +170,7 @@ def _strata(slices: Slices, shares: dict[str, float]) -> list[_Stratum]:
     """Returns the strata of the train subset; within a label, sources share by the root of their numbers of units."""
     members: dict[tuple[str, str], dict[int, list[int]]] = {}
     for row in slices.subset(TRAIN).tolist():
-        image = slices.images[row]
-        family = (image.label, _family(image.source, image.unit))
-        members.setdefault(family, {}).setdefault(int(slices.groups[row]), []).append(row)
+        members.setdefault(slices.family(row), {}).setdefault(int(slices.groups[row]), []).append(row)
     strata = []
     for label, share in shares.items():
         of_label = {family: units for family, units in members.items() if family[0] == label}
@@ -183,11 +181,6 @@ def _strata(slices: Slices, shares: dict[str, float]) -> list[_Stratum]:
         ]
     total = sum(stratum.share for stratum in strata)
     return [_Stratum(stratum.share / total, stratum.units) for stratum in strata]
-
-
-def _family(source: str, unit: str) -> str:
-    """Returns what looks alike: figshare's slices and their copies are one family."""
-    return FIGSHARE if unit.startswith("slice ") else source
 
 
 def _grey(pixels: NDArray[np.uint8]) -> Grey:

@@ -1,8 +1,8 @@
 """What the heat maps of a network need besides its feature map: the head's parameters, and their place in the contract.
 
 The serving network applies its hidden layer to each cell of the last map as well as to the mean (`with_features`), so
-that 128 numbers a cell leave the runtime instead of 2,048. The last kernel is written less its mean over the classes: the
-probabilities are the same, and the logits that are explained have a mean of zero.
+that 128 numbers a cell leave the runtime instead of 2,048. The last kernel is written less its mean over the classes:
+the probabilities are the same, and the logits that are explained have a mean of zero.
 """
 
 from pathlib import Path

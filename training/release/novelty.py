@@ -1,6 +1,11 @@
-"""Fits the novelty detector of a runtime on training slices, and its threshold on validation slices."""
+"""Fits the novelty detector of a runtime on training slices, and its threshold on validation slices.
+
+A scanner of which training has seen little is a brain MRI too. So each family of images (one label of one source)
+counts alike in the fit, and the threshold keeps its share of every family, the tumours of another source among them.
+"""
 
 import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,7 @@ from brainmri.model.contract import Novelty
 from brainmri.model.novelty import NoveltyDetector
 from training.data.slices import Slices
 from training.data.sources import TRAIN, VALIDATION
+from training.data.split import EXTERNAL_VALIDATION
 from training.data.tables import write_atomically
 from training.release.outputs import Outputs, RuntimeChoice
 
@@ -18,11 +24,15 @@ COMPONENTS = 256
 """Principal components that keep their own variance; decision 0007."""
 
 KEEPS = 0.975
-"""Share of the validation slices that the threshold keeps."""
+"""Share of the validation slices of every family that the threshold keeps."""
+
+_JUDGED = 10
+"""A family with fewer validation slices has no say in the threshold."""
 
 METHOD = (
-    "Mahalanobis distance of the square roots of the pooled features from the training slices, with one shared"
-    " variance outside their leading principal components; 1 is the median validation slice."
+    "Mahalanobis distance of the square roots of the pooled features from the training slices, every source and label"
+    " counting alike, with one shared variance outside their leading principal components; 1 is the median validation"
+    " slice."
 )
 
 
@@ -32,20 +42,45 @@ def fit_novelty(outputs: Outputs, choice: RuntimeChoice, slices: Slices, path: P
     Near-duplicate groups give one training slice each, so that 27 copies of one do not shape the distance.
     """
     train = one_of_each_group(slices, TRAIN)
-    parameters = fit_parameters(outputs.of(choice, slices.pixels, train).features, COMPONENTS)
-    validation = outputs.of(choice, slices.pixels, slices.subset(VALIDATION)).features
-    unit = float(np.median(_write(path, parameters, 1.0).score(validation)))
-    scores = _write(path, parameters, unit).score(validation)
-    threshold = float(np.quantile(scores, KEEPS, method="higher"))
+    features = outputs.of(choice, slices.pixels, train).features
+    parameters = fit_parameters(features, COMPONENTS, _equal_families(slices, train))
+    unit = float(np.median(_write(path, parameters, 1.0).score(_features(outputs, choice, slices, VALIDATION))))
+    detector = _write(path, parameters, unit)
+    families, scores = [], []
+    for subset in (VALIDATION, EXTERNAL_VALIDATION):
+        if len(rows := slices.subset(subset)):
+            families += [slices.family(row) for row in rows.tolist()]
+            scores.append(detector.score(_features(outputs, choice, slices, subset)))
+    judged = np.concatenate(scores)
+    threshold = _threshold(judged, families)
     return Novelty(
         method=METHOD,
         file=f"novelty/{outputs.name(choice)}.npz",
         sha256=file_sha256(path),
         bytes=path.stat().st_size,
         threshold=threshold,
-        keeps=float((scores <= threshold).mean()),
+        keeps=float((judged <= threshold).mean()),
         fitted_on=len(train),
     )
+
+
+def _features(outputs: Outputs, choice: RuntimeChoice, slices: Slices, subset: str) -> NDArray[np.float32]:
+    return outputs.of(choice, slices.pixels, slices.subset(subset)).features
+
+
+def _equal_families(slices: Slices, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Returns weights `[N]` with which every family of `rows` has the same sum."""
+    families = [slices.family(row) for row in rows.tolist()]
+    sizes = Counter(families)
+    return np.array([1 / sizes[family] for family in families])
+
+
+def _threshold(scores: NDArray[np.float32], families: list[tuple[str, str]]) -> float:
+    """Returns the least score that keeps the share `KEEPS` of all and of every family that is large enough."""
+    sizes = Counter(families)
+    chosen = [np.array([each == family for each in families]) for family, size in sizes.items() if size >= _JUDGED]
+    parts = [scores, *(scores[members] for members in chosen)]
+    return max(float(np.quantile(part, KEEPS, method="higher")) for part in parts)
 
 
 def one_of_each_group(slices: Slices, subset: str) -> NDArray[np.intp]:
@@ -55,17 +90,26 @@ def one_of_each_group(slices: Slices, subset: str) -> NDArray[np.intp]:
     return rows[np.sort(first)]
 
 
-def fit_parameters(features: NDArray[np.float32], components: int) -> dict[str, NDArray[np.floating]]:
+def fit_parameters(
+    features: NDArray[np.float32], components: int, weights: NDArray[np.float64] | None = None
+) -> dict[str, NDArray[np.floating]]:
     """Returns mean, scale, basis, weights and rest of a `NoveltyDetector` for training features `[N, D]`.
 
     Scales are bounded by that of the median feature: one that hardly ever fires in training must not decide alone.
+
+    Args:
+        features: Of the training slices.
+        components: Principal components that keep their own variance.
+        weights: How much each slice counts, `[N]`; all alike if None.
     """
     roots = np.sqrt(np.maximum(features.astype(np.float64), 0))
-    mean, deviation = roots.mean(axis=0), roots.std(axis=0)
+    share = np.full(len(roots), 1 / len(roots)) if weights is None else weights / weights.sum()
+    mean = share @ roots
+    deviation = np.sqrt(share @ (roots - mean) ** 2)
     floor = max(float(np.median(deviation)), 1e-6)
     scale = 1 / np.maximum(deviation, floor)
     centred = (roots - mean) * scale
-    variances, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+    variances, vectors = np.linalg.eigh((centred * share[:, None]).T @ centred)
     # A quarter of the slices and half of the features at most: what is left has to tell the shared variance.
     kept = max(1, min(components, len(features) // 4, features.shape[1] // 2))
     variances, vectors = np.maximum(variances[::-1], 1e-9), vectors[:, ::-1]

@@ -9,7 +9,8 @@ from brainmri.model.novelty import NoveltyDetector
 from brainmri.model.runtimes.protocol import Output
 from training.data.slices import Slices
 from training.data.sources import TRAIN, VALIDATION
-from training.release.novelty import KEEPS, fit_novelty, fit_parameters, one_of_each_group
+from training.data.split import EXTERNAL_VALIDATION
+from training.release.novelty import KEEPS, _threshold, fit_novelty, fit_parameters, one_of_each_group
 from training.release.outputs import SERVING, Outputs
 
 
@@ -74,8 +75,9 @@ class Fixed(Outputs):
 
     def of(self, choice: str, pixels: np.ndarray, rows: np.ndarray | None = None) -> Output:
         assert rows is not None
-        self.asked.append(rows.tolist())
-        return Output(np.zeros((len(rows), 4), np.float32), cloud(len(rows), len(self.asked)))
+        if rows.tolist() not in self.asked:
+            self.asked.append(rows.tolist())
+        return Output(np.zeros((len(rows), 4), np.float32), cloud(len(rows), self.asked.index(rows.tolist()) + 1))
 
 
 def test_the_threshold_keeps_the_stated_share_of_validation_and_the_median_slice_scores_one(
@@ -92,12 +94,30 @@ def test_the_threshold_keeps_the_stated_share_of_validation_and_the_median_slice
     assert novelty.file == "novelty/openvino-int8.npz"
 
 
+def test_every_family_counts_alike_in_the_fit() -> None:
+    many, few = cloud(1000, 0), cloud(50, 1) * np.float32(1.5)
+    alike = np.concatenate([np.full(1000, 1 / 1000), np.full(50, 1 / 50)])
+    features = np.concatenate([many, few])
+    weighted, plain = (fit_parameters(features, 3, weights) for weights in (alike, None))
+    middle = (np.sqrt(many).mean(axis=0) + np.sqrt(few).mean(axis=0)) / 2
+    np.testing.assert_allclose(weighted["mean"], middle, rtol=1e-5)
+    assert np.abs(plain["mean"] - np.sqrt(many).mean(axis=0)).max() < 0.1 * np.abs(middle - np.sqrt(many).mean(0)).max()
+
+
+def test_the_threshold_keeps_the_stated_share_of_a_family_that_lies_farther_out() -> None:
+    scores = np.concatenate([np.linspace(0.5, 1.5, 400), np.linspace(1.4, 2.4, 41)]).astype(np.float32)
+    families = [("notumor", "figshare")] * 400 + [("tumour", "br35h")] * 41
+    assert _threshold(scores, families) == pytest.approx(2.4 - 0.025, abs=1e-4)
+    # A family of nine has no say.
+    assert _threshold(scores[:409], families[:409]) == pytest.approx(np.quantile(scores[:409], 0.975, method="higher"))
+
+
 def test_only_training_groups_are_fitted_on_each_once(slices: Slices, tmp_path: Path) -> None:
     outputs = Fixed()
     novelty = fit_novelty(outputs, SERVING, slices, tmp_path / "d.npz")
-    fitted, judged = outputs.asked
+    fitted, *judged = outputs.asked
     assert {slices.images[number].subset for number in fitted} == {TRAIN}
-    assert judged == slices.subset(VALIDATION).tolist()
+    assert {slices.images[number].subset for rows in judged for number in rows} <= {VALIDATION, EXTERNAL_VALIDATION}
     groups = slices.groups[slices.subset(TRAIN)]
     assert novelty.fitted_on == len(fitted) == len(np.unique(groups))
     assert len(np.unique(slices.groups[fitted])) == len(fitted)
