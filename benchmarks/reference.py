@@ -74,7 +74,7 @@ class Reference:
 
     def tensors(self, images: Sequence[bytes]) -> list[NDArray[np.uint8]]:
         """Returns each file as the network takes it, uint8 `[299, 299, 3]`."""
-        return [self._predictor.read(image) for image in images]
+        return [self._predictor.read(image).tensor for image in images]
 
     def uploads(self, images: Sequence[bytes], seconds: float) -> Pace:
         """Decodes ahead in the pool while each lane runs the network on full batches."""

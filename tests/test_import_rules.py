@@ -79,6 +79,9 @@ VISITORS = {
     "brainmri.model.store": ("service", "brainmri.commands", "brainmri.lifecycle", "training"),
 }
 
+# Data of such a room, which all may name: what is asked of an image, and what is said about it.
+OPEN_TO_ALL = ("brainmri.imaging.picture", "brainmri.imaging.formats")
+
 # What a folder may import besides itself.
 MAY_IMPORT = {
     "service": ("brainmri",),
@@ -158,7 +161,8 @@ def _refusal(module: str, name: str) -> str | None:
     if top == folder and folder in FLOORS and not _downwards(module, name):
         return f"{name} is above {module} or has no floor"
     for room, visitors in VISITORS.items():
-        if within(name, room) and not any(within(module, one) for one in (room, *visitors)):
+        is_open = any(within(name, one) for one in OPEN_TO_ALL)
+        if within(name, room) and not is_open and not any(within(module, one) for one in (room, *visitors)):
             return f"only {', '.join(visitors)} may import {room}"
     return None
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from brainmri.batching.deadline import Deadline, Priority
+from brainmri.imaging import DEFAULT_OPTIONS, ReadOptions
 from brainmri.model.predictor import Predictor
 from brainmri.observe.request_record import RequestRecord
 
@@ -16,9 +17,11 @@ class Call:
         deadline: When the caller stops waiting, the upload included.
         priority: Whether it goes before or after other work.
         record: What is noted about the request; None for one that no client sent.
+        options: Which frame of each file, and whether another part of the body is answered for.
     """
 
     predictor: Predictor
     deadline: Deadline
     priority: Priority = Priority.INTERACTIVE
     record: RequestRecord | None = None
+    options: ReadOptions = DEFAULT_OPTIONS

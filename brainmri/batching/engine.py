@@ -20,6 +20,7 @@ from brainmri.batching.observer import Observer
 from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching
 from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady
+from brainmri.imaging import DEFAULT_OPTIONS, ReadOptions, SourceImage
 from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction, Predictor, sample_image, stage_timings
 from brainmri.model.served import Models
@@ -176,6 +177,7 @@ class Engine:
         predictor: Predictor | None = None,
         priority: Priority = Priority.INTERACTIVE,
         explain: Explain | None = None,
+        options: ReadOptions = DEFAULT_OPTIONS,
     ) -> Prediction:
         """Answers for one encoded image.
 
@@ -185,6 +187,7 @@ class Engine:
             predictor: Which model; the default one if None.
             priority: Interactive work goes before bulk work.
             explain: Asks for a heat map beside the prediction.
+            options: Which frame of the file, and whether another part of the body is answered for.
 
         Raises:
             NotReady: No model is loaded and warm, or the engine is draining.
@@ -195,7 +198,7 @@ class Engine:
             InferenceFailed: The network failed on this image.
         """
         predictor = self._answering(predictor, explain)
-        call = Call(predictor, deadline, priority)
+        call = Call(predictor, deadline, priority, options=options)
         with self._batcher.admit(call, 1) as reservation:
             return await self._predict(data, call, reservation, explain)
 
@@ -207,6 +210,7 @@ class Engine:
         predictor: Predictor | None = None,
         priority: Priority = Priority.INTERACTIVE,
         explain: Explain | None = None,
+        options: ReadOptions = DEFAULT_OPTIONS,
     ) -> list[Prediction | BrainMRIError]:
         """Answers for several encoded images, in order: each its own prediction, or its own error.
 
@@ -221,7 +225,7 @@ class Engine:
             return []
         self._check_count(len(data))
 
-        call = Call(predictor, deadline, priority)
+        call = Call(predictor, deadline, priority, options=options)
 
         async def one(item: bytes, reservation: Reservation) -> Prediction | BrainMRIError:
             try:
@@ -288,13 +292,15 @@ class Engine:
         start = time.perf_counter()
         decode_s = 0.0
         images = np.empty(0, np.uint8)
+        source: SourceImage | None = None
 
         def decode() -> NDArray[np.uint8]:
-            nonlocal decode_s, images
+            nonlocal decode_s, images, source
             begun = time.perf_counter()
             if deadline.remaining_s <= 0:
                 raise deadline.exceeded()
-            images = predictor.read(data)[np.newaxis]
+            image = predictor.read(data, call.options)
+            images, source = image.tensor[np.newaxis], image.source
             decode_s = time.perf_counter() - begun
             return images
 
@@ -306,7 +312,7 @@ class Engine:
                 answer = await reservation.infer(image)
             else:
                 answer = await reservation.decode_and_infer(decode, self._decoders)
-        return _predictions(predictor, answer, start, decode_s, images, explain)[0]
+        return _predictions(predictor, answer, start, decode_s, images, explain, source)[0]
 
     async def _warm_decoders(self) -> None:
         loop, image = asyncio.get_running_loop(), sample_image()
@@ -355,6 +361,7 @@ def _predictions(
     decode_s: float,
     images: NDArray[np.uint8],
     explain: Explain | None,
+    source: SourceImage | None = None,
 ) -> list[Prediction]:
     """Returns the calibrated answers.
 
@@ -365,10 +372,11 @@ def _predictions(
         decode_s: How long decoding took, in seconds; all other time before the network was waiting.
         images: What the network saw, uint8 `[B, 299, 299, 3]`.
         explain: Whether to add heat maps.
+        source: What the file held, for an answer of one image.
     """
     timings = stage_timings(start, start + decode_s, answer.begun, answer.done)
     try:
-        predictions = [predictor.answer(answer.output, row, timings) for row in range(len(images))]
+        predictions = [predictor.answer(answer.output, row, timings, source) for row in range(len(images))]
         if explain is None:
             return predictions
         return [

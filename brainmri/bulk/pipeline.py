@@ -175,7 +175,7 @@ class Pipeline:
             sha256 = hashlib.sha256(data).hexdigest()
             if position in shard.crashed:
                 raise ImageCrashed(shard.crashed[position])
-            return _Image(shard, position, sha256, self._predictor.read(data), None)
+            return _Image(shard, position, sha256, self._predictor.read(data).tensor, None)
         except BrainMRIError as error:
             return _Image(shard, position, sha256, None, error)
 

@@ -51,7 +51,12 @@ async def _explain(
     request: Request, engine: Engine, call: Call, data: bytes, wanted: Explain, style: Style
 ) -> tuple[Prediction, Response]:
     prediction = await engine.predict(
-        data, call.deadline, predictor=call.predictor, priority=call.priority, explain=wanted
+        data,
+        call.deadline,
+        predictor=call.predictor,
+        priority=call.priority,
+        explain=wanted,
+        options=call.options,
     )
     if _asks_for_a_picture(request):
         return prediction, await asyncio.to_thread(_picture, prediction, style)

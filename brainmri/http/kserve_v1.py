@@ -129,7 +129,12 @@ async def _answer(
     if not images:
         return []
     return await engine.predict_many(
-        images, call.deadline, predictor=call.predictor, priority=call.priority, explain=wanted
+        images,
+        call.deadline,
+        predictor=call.predictor,
+        priority=call.priority,
+        explain=wanted,
+        options=call.options,
     )
 
 

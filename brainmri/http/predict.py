@@ -24,7 +24,9 @@ def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
     async def predict(request: Request) -> Response:
         call = _call(request, engine, settings)
         data = await read_image(request, settings, call.deadline)
-        work = engine.predict(data, call.deadline, predictor=call.predictor, priority=call.priority)
+        work = engine.predict(
+            data, call.deadline, predictor=call.predictor, priority=call.priority, options=call.options
+        )
         prediction = await attend(request, call.deadline, work)
         metrics.observe_prediction(prediction, call.record)
         return json_response(prediction_body(prediction, request.state.request_id, call.predictor.contract.notice))
@@ -33,7 +35,9 @@ def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
         call = _call(request, engine, settings)
         uploads = await read_images(request, settings, call.deadline)
         images = [upload for upload in uploads if isinstance(upload, bytes)]
-        work = engine.predict_many(images, call.deadline, predictor=call.predictor, priority=call.priority)
+        work = engine.predict_many(
+            images, call.deadline, predictor=call.predictor, priority=call.priority, options=call.options
+        )
         answered = iter(await attend(request, call.deadline, work))
         answers = [next(answered) if isinstance(upload, bytes) else upload for upload in uploads]
         require_an_answer(answers)

@@ -6,6 +6,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmri.errors import MalformedRequest
+
+MAX_FRAME = 999_999
+"""Highest number of a frame that may be asked for."""
+
 Rule = Literal["as_stored", "declared", "bit_length", "unit", "value_range", "window", "lookup_table"]
 """How values became 8-bit greys; `docs/images.md` describes each rule."""
 
@@ -17,10 +22,21 @@ class ReadOptions:
     Attributes:
         frame: Which frame or page, from 0; None takes the middle frame of a DICOM object, the first page of others.
         force: Answer also for a DICOM object that says it is no MRI of a head.
+
+    Raises:
+        MalformedRequest: A frame below 0 or above `MAX_FRAME`.
     """
 
     frame: int | None = None
     force: bool = False
+
+    def __post_init__(self) -> None:
+        """Rejects numbers that no frame has."""
+        if self.frame is not None and not 0 <= self.frame <= MAX_FRAME:
+            raise MalformedRequest(
+                f"The parameter frame is {self.frame}. Send the number of a frame, counted from 0.",
+                limit=f"0 to {MAX_FRAME}",
+            )
 
 
 DEFAULT_OPTIONS = ReadOptions()

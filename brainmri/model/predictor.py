@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brainmri.errors import ImageUnreadable, InvalidBundle
-from brainmri.imaging import PREPROCESSING_VERSION, SIDE, DecodeLimits, decode, to_tensor
+from brainmri.imaging import (
+    DEFAULT_OPTIONS,
+    PREPROCESSING_VERSION,
+    SIDE,
+    DecodeLimits,
+    ReadOptions,
+    SourceImage,
+    decode,
+    read_picture,
+    to_tensor,
+)
 from brainmri.model.bundle import Bundle
 from brainmri.model.calibration import probabilities
 from brainmri.model.contract import Contract
@@ -56,6 +66,7 @@ class Prediction:
         model: Which model answered.
         timings_ms: Stage to milliseconds: `decode`, `queue`, `inference`, `total`.
         explanation: Where the network looked; None unless it was asked for.
+        image: What the file held; None for an image that came as a tensor.
     """
 
     label: str | None
@@ -67,6 +78,7 @@ class Prediction:
     model: ModelIdentity
     timings_ms: Mapping[str, float]
     explanation: Explanation | None = None
+    image: SourceImage | None = None
 
     @property
     def explained(self) -> Explanation:
@@ -74,6 +86,19 @@ class Prediction:
         if self.explanation is None:
             raise ValueError("No explanation was asked for.")
         return self.explanation
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One decoded image.
+
+    Attributes:
+        tensor: The model's input, uint8 `[299, 299, 3]`.
+        source: What the file held, and how its values became these.
+    """
+
+    tensor: NDArray[np.uint8]
+    source: SourceImage
 
 
 class Predictor:
@@ -150,19 +175,26 @@ class Predictor:
         """CPU threads of the runtime."""
         return self._runtime.info.threads
 
-    def read(self, data: bytes) -> NDArray[np.uint8]:
-        """Decodes an encoded image into the model's tensor, uint8 `[299, 299, 3]`.
+    def read(self, data: bytes, options: ReadOptions = DEFAULT_OPTIONS) -> Slice:
+        """Decodes an encoded image into the model's tensor.
+
+        Args:
+            data: The file's bytes.
+            options: Which frame, and whether another part of the body is answered for.
 
         Raises:
-            InvalidInput: The image is refused; see `brainmri.imaging.decode`.
+            InvalidInput: The image is refused; see `brainmri.imaging.read_picture`.
         """
-        return to_tensor(decode(data, self._limits))
+        picture = read_picture(data, self._limits, options)
+        return Slice(to_tensor(picture.pixels), picture.source)
 
     def infer(self, images: NDArray[np.uint8]) -> Output:
         """Runs the network on uint8 `[B, 299, 299, 3]`."""
         return self._runtime.infer(images)
 
-    def answer(self, output: Output, row_number: int, timings_ms: Mapping[str, float]) -> Prediction:
+    def answer(
+        self, output: Output, row_number: int, timings_ms: Mapping[str, float], image: SourceImage | None = None
+    ) -> Prediction:
         """Turns image `row_number` of the network's output into a calibrated answer."""
         only = slice(row_number, row_number + 1)
         row = probabilities(output.logits[only], self._calibration.temperature)[0]
@@ -183,6 +215,7 @@ class Predictor:
             in_distribution=in_distribution,
             model=self.model,
             timings_ms=timings_ms,
+            image=image,
         )
 
     def require_heat_maps(self, label: str | None = None) -> None:
@@ -235,12 +268,15 @@ class Predictor:
         """
         return replace(prediction, explanation=Explanation(self.heat_map(output, row_number, wanted.label), pixels))
 
-    def predict(self, data: bytes, explain: Explain | None = None) -> Prediction:
+    def predict(
+        self, data: bytes, explain: Explain | None = None, options: ReadOptions = DEFAULT_OPTIONS
+    ) -> Prediction:
         """Answers for one encoded image, in the calling thread.
 
         Args:
             data: The bytes of an image file.
             explain: Asks for a heat map.
+            options: Which frame of the file, and whether another part of the body is answered for.
 
         Raises:
             InvalidInput: The image is refused.
@@ -249,12 +285,12 @@ class Predictor:
         if explain is not None:
             self.require_heat_maps(explain.label)
         start = time.perf_counter()
-        tensor = self.read(data)
+        image = self.read(data, options)
         decoded = time.perf_counter()
-        output = self.infer(tensor[np.newaxis])
+        output = self.infer(image.tensor[np.newaxis])
         done = time.perf_counter()
-        prediction = self.answer(output, 0, stage_timings(start, decoded, decoded, done))
-        return prediction if explain is None else self.explain(prediction, output, 0, tensor, explain)
+        prediction = self.answer(output, 0, stage_timings(start, decoded, decoded, done), image.source)
+        return prediction if explain is None else self.explain(prediction, output, 0, image.tensor, explain)
 
     def warm_up(self) -> None:
         """Runs every stage once, so that the first request does not pay for lazy initialisation."""

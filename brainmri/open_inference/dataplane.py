@@ -10,6 +10,7 @@ from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Threads
 from brainmri.errors import BrainMRIError, MalformedRequest, Overloaded
+from brainmri.imaging.picture import DEFAULT_OPTIONS, ReadOptions
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.observe.request_record import RequestRecord
@@ -45,6 +46,7 @@ class InferRequest:
         outputs: What to answer; every output of the model if empty.
         timeout_us: Time that the client gives it, in microseconds; 0 for as long as the server allows.
         priority: Interactive or bulk work.
+        options: Which frame of each file, and whether another part of the body is answered for.
     """
 
     model: ServedModel
@@ -52,6 +54,7 @@ class InferRequest:
     outputs: Sequence[WantedOutput] = ()
     timeout_us: int = 0
     priority: Priority = Priority.INTERACTIVE
+    options: ReadOptions = DEFAULT_OPTIONS
 
 
 class DataPlane:
@@ -131,7 +134,12 @@ class DataPlane:
             return await self.engine.infer(images, deadline, predictor=model.predictor, priority=priority)
         encoded = files(tensor) if cheap else await self.threads.run(files, tensor)
         results = await self.engine.predict_many(
-            encoded, deadline, predictor=model.predictor, priority=priority, explain=explain_of(request.outputs)
+            encoded,
+            deadline,
+            predictor=model.predictor,
+            priority=priority,
+            explain=explain_of(request.outputs),
+            options=request.options,
         )
         return all_or_error(results, "Element {} of the input".format)
 

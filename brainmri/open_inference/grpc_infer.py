@@ -6,6 +6,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2
 
 from brainmri.errors import MalformedRequest
+from brainmri.imaging.picture import ReadOptions
 from brainmri.open_inference.dataplane import MAX_ID_CHARACTERS, InferRequest, priority_of
 from brainmri.open_inference.models import ServedModel
 from brainmri.open_inference.outputs import OutputTensor, WantedOutput
@@ -31,6 +32,7 @@ def to_request(message: Any, model: ServedModel) -> InferRequest:
         [_output(output) for output in message.outputs],
         _integer(parameters, "timeout"),
         priority_of(_integer(parameters, "priority")),
+        _options(parameters),
     )
 
 
@@ -88,6 +90,19 @@ def _text(parameters: Any, name: str) -> str | None:
     if parameters[name].WhichOneof("parameter_choice") != "string_param":
         raise MalformedRequest(f"The parameter {name} must be a text (string_param).")
     return str(parameters[name].string_param)
+
+
+def _options(parameters: Any) -> ReadOptions:
+    frame = _integer(parameters, "frame") if "frame" in parameters else None
+    return ReadOptions(frame, _boolean(parameters, "force"))
+
+
+def _boolean(parameters: Any, name: str) -> bool:
+    if name not in parameters:
+        return False
+    if parameters[name].WhichOneof("parameter_choice") != "bool_param":
+        raise MalformedRequest(f"The parameter {name} must be true or false (bool_param).", limit="true, false")
+    return bool(parameters[name].bool_param)
 
 
 def _integer(parameters: Any, name: str) -> int:

@@ -13,6 +13,7 @@ PROBABILITIES = "probabilities"
 LABEL = "label"
 NOVELTY = "novelty"
 HEAT_MAP = "heatmap"
+SOURCE = "source"
 
 _IMAGE_SUFFIX = "_image"
 
@@ -68,11 +69,14 @@ class ServedModel:
 
     @property
     def optional_outputs(self) -> tuple[TensorSpec, ...]:
-        """What is answered only when it is asked for: the heat maps of image files, in cells, where there are any."""
+        """What is answered only when it is asked for, of image files: how each was read, and heat maps in cells."""
         explanation = self.predictor.contract.explanation
-        if self.kind is Kind.TENSOR or explanation is None:
+        if self.kind is Kind.TENSOR:
             return ()
-        return (TensorSpec(HEAT_MAP, "FP32", (-1, explanation.rows, explanation.columns)),)
+        source = TensorSpec(SOURCE, "BYTES", (-1, 1))
+        if explanation is None:
+            return (source,)
+        return (source, TensorSpec(HEAT_MAP, "FP32", (-1, explanation.rows, explanation.columns)))
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:

@@ -11,7 +11,8 @@ from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction
 from brainmri.open_inference.binary import pack_elements
 from brainmri.open_inference.classification import classify
-from brainmri.open_inference.models import HEAT_MAP, LABEL, NOVELTY, PROBABILITIES, Kind, ServedModel
+from brainmri.open_inference.models import HEAT_MAP, LABEL, NOVELTY, PROBABILITIES, SOURCE, Kind, ServedModel
+from brainmri.web.schemas import image_body
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,16 @@ def make_output(wanted: WantedOutput, model: ServedModel, predictions: Sequence[
     if wanted.name == NOVELTY:
         scores = [np.nan if prediction.novelty is None else prediction.novelty for prediction in predictions]
         return OutputTensor(NOVELTY, np.array(scores, np.float32)[:, np.newaxis])
+    if wanted.name == SOURCE:
+        return OutputTensor(SOURCE, [[_source(prediction)] for prediction in predictions])
     if wanted.name == HEAT_MAP:
         return OutputTensor(HEAT_MAP, np.stack([prediction.explained.heat_map.cells for prediction in predictions]))
     rows = np.array([list(prediction.probabilities.values()) for prediction in predictions], np.float32)
     if wanted.classes is None:
         return OutputTensor(PROBABILITIES, rows)
     return OutputTensor(PROBABILITIES, classify(rows, model.predictor.contract.labels, wanted.classes))
+
+
+def _source(prediction: Prediction) -> bytes:
+    body = image_body(prediction.image)
+    return b"null" if body is None else body.model_dump_json().encode()

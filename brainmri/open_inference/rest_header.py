@@ -53,6 +53,8 @@ class Parameters(BaseModel):
     binary_data_output: StrictBool = False
     timeout: Int64 = 0
     priority: Int64 = 0
+    frame: Int64 | None = None
+    force: StrictBool = False
 
 
 class Header(BaseModel):

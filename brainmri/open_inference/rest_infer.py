@@ -9,6 +9,7 @@ from typing import Any
 
 from brainmri.blocking import Stop
 from brainmri.errors import MalformedRequest
+from brainmri.imaging.picture import ReadOptions
 from brainmri.open_inference.binary import split_tail
 from brainmri.open_inference.dataplane import InferRequest, priority_of
 from brainmri.open_inference.models import INPUT, Kind, ServedModel
@@ -64,7 +65,12 @@ def parse_request(model: ServedModel, body: bytes, header_length: int | None, st
     outputs = [_wanted(output) for output in header.outputs]
     parameters = header.parameters
     infer = InferRequest(
-        model, _inputs(header, numbers, view[length:]), outputs, parameters.timeout, priority_of(parameters.priority)
+        model,
+        _inputs(header, numbers, view[length:]),
+        outputs,
+        parameters.timeout,
+        priority_of(parameters.priority),
+        ReadOptions(parameters.frame, parameters.force),
     )
     return RestRequest(infer, header.id, _binary_outputs(model, header))
 

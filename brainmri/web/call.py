@@ -13,6 +13,7 @@ from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import MalformedRequest
+from brainmri.imaging.picture import MAX_FRAME, ReadOptions
 from brainmri.observe.request_record import RequestRecord
 from brainmri.settings import Settings
 
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 
 def call_of(request: Request, engine: Engine, settings: Settings, name: str = "", version: str = "") -> Call:
-    """Reads a request's headers, before any of its body is read; a request without a chance ends here.
+    """Reads a request's headers and query, before any of its body is read; a request without a chance ends here.
 
     Args:
         request: The request.
@@ -36,12 +37,13 @@ def call_of(request: Request, engine: Engine, settings: Settings, name: str = ""
         NotReady: No model is loaded and warm, or the engine is draining.
         Overloaded: The queue is full, or the predicted wait exceeds the deadline.
         ModelNotFound: No such model is served.
-        MalformedRequest: A header with a bad value.
+        MalformedRequest: A header or a parameter with a bad value.
     """
+    options = _options(request)
     predictor = engine.models.get(name, version)
     deadline, priority = Deadline.after(_timeout_s(request, settings.request_timeout_s)), _priority(request)
     engine.require_room(deadline, predictor=predictor, priority=priority)
-    return Call(predictor, deadline, priority, record_of(request))
+    return Call(predictor, deadline, priority, record_of(request), options)
 
 
 def record_of(request: Request) -> RequestRecord | None:
@@ -97,6 +99,18 @@ def _timeout_s(request: Request, most_s: float) -> float:
             limit=f"1 to {most_ms} ms",
         )
     return min(int(given) / 1e3, most_s)
+
+
+def _options(request: Request) -> ReadOptions:
+    frame, force = request.query_params.get("frame"), request.query_params.get("force")
+    if frame is not None and not re.fullmatch(r"[0-9]{1,6}", frame):
+        raise MalformedRequest(
+            f"The parameter frame is {frame[:40]!r}. Send the number of a frame, counted from 0.",
+            limit=f"0 to {MAX_FRAME}",
+        )
+    if force is not None and force not in ("true", "false"):
+        raise MalformedRequest(f"The parameter force is {force[:40]!r}. Send true or false.", limit="true, false")
+    return ReadOptions(None if frame is None else int(frame), force == "true")
 
 
 def _priority(request: Request) -> Priority:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from brainmri.errors import BrainMRIError
+from brainmri.imaging.picture import Rule, SourceImage
 from brainmri.model.contract import NOTICE, Contract
 from brainmri.model.explanation import Explanation
 from brainmri.model.heat_picture import grey_map
@@ -44,6 +45,34 @@ class TimingsBody(Body):
     """All of it, without the transfer of the request."""
 
 
+class ScalingBody(Body):
+    """Which stored values became black and white."""
+
+    rule: Rule
+    """`as_stored` (8 bits), `declared` by the file, `bit_length`, `unit` or `value_range` by the values, or the
+    `window` or `lookup_table` of a DICOM object; docs/images.md."""
+    low: float
+    """The value that became 0, in the file's own units."""
+    high: float
+    """The value that became 255; below `low` where the largest value is black."""
+
+
+class ImageBody(Body):
+    """What the file held, and how it was read."""
+
+    format: str
+    """Such as `PNG` or `DICOM`."""
+    mode: str
+    """Pillow's name of the stored pixels, such as `I;16`; for DICOM the photometric interpretation."""
+    bits: int
+    """Significant bits of one sample."""
+    frames: int | None
+    """Frames or pages; null where they cannot be counted."""
+    frame: int
+    """The one that was taken, from 0."""
+    scaling: ScalingBody
+
+
 class PredictionBody(Body):
     """One prediction."""
 
@@ -59,6 +88,8 @@ class PredictionBody(Body):
     """Whether the image looks like the slices of the training set; null when the model has no detector."""
     novelty: float | None
     """Distance from the training slices; the contract says from which value on an image is novel."""
+    image: ImageBody | None
+    """What the file held, and how it was read; null for an image that came as a tensor."""
     model: ModelBody
     request_id: str
     """Also in the header `X-Request-Id`, and in the server's log."""
@@ -202,6 +233,7 @@ def prediction_body(prediction: Prediction, request_id: str, notice: str = NOTIC
         verdict=prediction.verdict,
         in_distribution=prediction.in_distribution,
         novelty=prediction.novelty,
+        image=image_body(prediction.image),
         model=ModelBody(name=model.name, version=model.version, runtime=model.runtime),
         request_id=request_id,
         timings_ms=TimingsBody(**{stage: round(value, 3) for stage, value in prediction.timings_ms.items()}),
@@ -216,6 +248,21 @@ def explanation_body(explanation: Explanation) -> ExplanationBody:
         png=base64.b64encode(grey.png).decode(), width=grey.side, height=grey.side, min=0.0, max=grey.maximum
     )
     return ExplanationBody(explained_label=explanation.heat_map.label, heatmap=heat_map)
+
+
+def image_body(source: SourceImage | None) -> ImageBody | None:
+    """Returns the JSON body of what a file held; None for a tensor."""
+    if source is None:
+        return None
+    scaling = source.scaling
+    return ImageBody(
+        format=source.format,
+        mode=source.mode,
+        bits=source.bits,
+        frames=source.frames,
+        frame=source.frame,
+        scaling=ScalingBody(rule=scaling.rule, low=scaling.low, high=scaling.high),
+    )
 
 
 def batch_body(answers: Sequence[Prediction | BrainMRIError], request_id: str, notice: str = NOTICE) -> BatchBody:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from brainmri.commands import cli
@@ -19,6 +20,8 @@ from brainmri.model.contract import Contract
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import Style, overlay_png
 from brainmri.model.predictor import Predictor
+from tests.imaging.dicom_samples import dataset, twelve_bits
+from tests.imaging.dicom_samples import file as dicom_file
 from tests.tiny import contract_parts, write_openvino, write_tiny_bundle
 
 Run = Callable[..., tuple[int, str, str]]
@@ -97,6 +100,16 @@ def test_one_bad_file_is_a_row_and_exit_status_1(run: Run, tmp_path: Path, png: 
     assert (bad["file"], bad["error"]["code"]) == (str(tmp_path / "bad.png"), "image_unreadable")
     assert (red["label"], red["model"]["version"]) == ("glioma", "0.0.1")
     assert none["error"]["message"] == "The file cannot be read: No such file or directory."
+
+
+def test_predict_takes_a_frame_and_answers_for_other_modalities_when_forced(run: Run, tmp_path: Path) -> None:
+    object_of_ct = tmp_path / "ct"
+    object_of_ct.write_bytes(dicom_file(dataset(np.stack([twelve_bits()] * 3), Modality="CT")))
+    status, out, _ = run("predict", "--json", object_of_ct)
+    assert (status, json.loads(out)["error"]["code"]) == (1, "not_brain_mr")
+    status, out, _ = run("predict", "--json", "--force", "--frame", "2", object_of_ct)
+    image = json.loads(out)["image"]
+    assert (status, image["format"], image["frames"], image["frame"]) == (0, "DICOM", 3, 2)
 
 
 def test_models_are_imported_listed_and_exported(run: Run, tmp_path: Path) -> None:

@@ -96,7 +96,10 @@ def test_every_error_that_a_client_can_meet_has_an_example() -> None:
 def test_predict_takes_a_form_with_one_file_or_a_raw_image_and_predict_batch_a_form_of_files() -> None:
     one = DOCUMENT["paths"]["/predict"]["post"]["requestBody"]["content"]
     many = DOCUMENT["paths"]["/predict_batch"]["post"]["requestBody"]["content"]
-    assert (sorted(one), sorted(many)) == (["image/*", "multipart/form-data"], ["multipart/form-data"])
+    assert (sorted(one), sorted(many)) == (
+        ["application/dicom", "image/*", "multipart/form-data"],
+        ["multipart/form-data"],
+    )
     image = one["multipart/form-data"]["schema"]["properties"]["image"]
     images = many["multipart/form-data"]["schema"]["properties"]["images"]
     assert (image["format"], images["type"], images["items"]["format"]) == ("binary", "array", "binary")

@@ -116,7 +116,7 @@ def test_a_model_without_detector_says_so(predictor: Predictor, png: Callable[..
 
 def test_each_image_of_a_batch_gets_its_own_score(careful: Callable[..., Predictor], png: Callable[..., bytes]) -> None:
     model = careful()
-    output = model.infer(np.stack([model.read(png(colour)) for colour in (WHITE, RED)]))
+    output = model.infer(np.stack([model.read(png(colour)).tensor for colour in (WHITE, RED)]))
     assert [model.answer(output, row, {}).verdict == "not_a_brain_mri" for row in (0, 1)] == [False, True]
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import socket
 import threading
@@ -29,6 +30,8 @@ from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
 from brainmri.web.keys import edit_keys, new_key
+from tests.imaging.dicom_samples import dataset, twelve_bits
+from tests.imaging.dicom_samples import file as dicom_file
 from tests.open_inference.served import (
     COLOURS,
     SIDE,
@@ -117,6 +120,25 @@ def test_files_raw_or_typed(stub: Any, png: Png, typed: bool) -> None:
     assert floats(response) == pytest.approx(tiny_probabilities(*COLOURS.values()), abs=1e-6)
     assert unpack_elements(response.raw_output_contents[1], 4) == [label.encode() for label in COLOURS]
     assert np.isnan(floats(response, 2)).all()
+
+
+def test_the_source_of_a_file_and_the_parameters_that_choose_its_frame(stub: Any) -> None:
+    frames = dicom_file(dataset(np.stack([twelve_bits()] * 3), Modality="CT"))
+    fields: Any = {"outputs": [pb.ModelInferRequest.InferRequestedOutputTensor(name="source")]}
+    message = files_request(frames, **fields)
+    assert code_and_message(lambda: stub.ModelInfer(message))[0] == "INVALID_ARGUMENT"
+    message.parameters["force"].bool_param = True
+    message.parameters["frame"].int64_param = 2
+    (element,) = unpack_elements(stub.ModelInfer(message).raw_output_contents[0], 1)
+    source = json.loads(bytes(element))
+    assert (source["format"], source["frames"], source["frame"]) == ("DICOM", 3, 2)
+    message.parameters["frame"].int64_param = 3
+    assert code_and_message(lambda: stub.ModelInfer(message))[0] == "INVALID_ARGUMENT"
+    message.parameters["force"].string_param = "yes"
+    assert code_and_message(lambda: stub.ModelInfer(message)) == (
+        "INVALID_ARGUMENT",
+        "The parameter force must be true or false (bool_param).",
+    )
 
 
 def test_some_outputs_and_classes(stub: Any, png: Png) -> None:

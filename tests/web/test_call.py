@@ -14,6 +14,7 @@ from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import BrainMRIError, NotReady, Overloaded
 from brainmri.http.app import create_app
+from brainmri.imaging import DEFAULT_OPTIONS, ReadOptions
 from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction, Predictor
 from brainmri.observe.metrics import Metrics
@@ -44,6 +45,7 @@ class StubEngine(Engine):
         predictor: Predictor | None = None,
         priority: Priority = Priority.INTERACTIVE,
         explain: Explain | None = None,
+        options: ReadOptions = DEFAULT_OPTIONS,
     ) -> Prediction:
         self.asked.append((predictor, deadline, priority))
         self.begun.set()

@@ -15,13 +15,25 @@ from brainmri.http.openapi.parts import (
     operation,
     parameter,
 )
+from brainmri.imaging.formats import FORMATS
+from brainmri.imaging.picture import MAX_FRAME
 from brainmri.model.contract import LABELS, NOTICE
 from brainmri.model.heat_picture import PALETTES
-from brainmri.web.schemas import BatchBody, ErrorBody, ErrorDetail, ModelBody, PredictionBody, TimingsBody
+from brainmri.web.schemas import (
+    BatchBody,
+    ErrorBody,
+    ErrorDetail,
+    ImageBody,
+    ModelBody,
+    PredictionBody,
+    ScalingBody,
+    TimingsBody,
+)
 from brainmri.web.upload import FIELD, FIELD_OF_MANY
 
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 _TEXT = {"type": "string"}
+_ONE_FILE = f"One file: {', '.join(FORMATS)}."
 
 EXAMPLE_PREDICTION = PredictionBody(
     label="glioma",
@@ -30,6 +42,14 @@ EXAMPLE_PREDICTION = PredictionBody(
     verdict="glioma",
     in_distribution=True,
     novelty=0.12,
+    image=ImageBody(
+        format="PNG",
+        mode="I;16",
+        bits=12,
+        frames=1,
+        frame=0,
+        scaling=ScalingBody(rule="bit_length", low=0, high=4095),
+    ),
     model=ModelBody(name="brain_mri_xception", version="0.2.2", runtime="openvino-int8"),
     request_id=EXAMPLE_ID,
     timings_ms=TimingsBody(decode=2.1, queue=0.3, inference=24.0, total=26.4),
@@ -96,6 +116,26 @@ def choice(name: str) -> list[Node]:
     ]
 
 
+def frame_choice() -> list[Node]:
+    """Returns the parameters that say how a file of several frames, or of another part of the body, is taken."""
+    return [
+        parameter(
+            "frame",
+            "query",
+            "Frame of a DICOM object, or page of a TIFF, from 0; the middle frame, or the first page, if absent.",
+            {"type": "integer", "minimum": 0, "maximum": MAX_FRAME},
+            0,
+        ),
+        parameter(
+            "force",
+            "query",
+            "Answer also for a DICOM object that says it is no MRI of a head.",
+            {"type": "boolean", "default": False},
+            False,
+        ),
+    ]
+
+
 def image_paths() -> Node:
     """Returns the paths that take image files."""
     one = operation(
@@ -106,10 +146,11 @@ def image_paths() -> Node:
             "200": answer("The prediction.", "PredictionBody", EXAMPLE_PREDICTION.model_dump()),
             **errors(PREDICTING),
         },
-        parameters=[*choice("model"), *RUNNING],
+        parameters=[*choice("model"), *frame_choice(), *RUNNING],
         body={
-            **form_of(FIELD, {**_FILE, "description": "One JPEG, PNG, BMP, TIFF, WebP or GIF file."}),
+            **form_of(FIELD, {**_FILE, "description": _ONE_FILE}),
             "image/*": {"schema": _FILE},
+            "application/dicom": {"schema": _FILE},
         },
     )
     many = operation(
@@ -124,7 +165,7 @@ def image_paths() -> Node:
         " `error`. A file that cannot be answered changes nothing for the others, also when it exceeds the limit of one"
         " image. The request fails as a whole when it exceeds its own limits, and when nothing was answered for a"
         " reason that is not the files', such as overload.",
-        parameters=[*choice("model"), *RUNNING],
+        parameters=[*choice("model"), *frame_choice(), *RUNNING],
         body=form_of(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE}),
     )
     return {"/predict": {"post": one}, "/predict_batch": {"post": many}, "/explain": {"post": _explain()}}
@@ -141,10 +182,11 @@ def _explain() -> Node:
         description="The heat map covers the network's input: the slice, scaled to 299 pixels on its longer side and"
         " centred in a black square. With `Accept: image/png` the answer is the slice with the map over it, and the"
         " header `X-Explained-Label` names the class.",
-        parameters=[LABEL, *_STYLE, *choice("model"), *RUNNING],
+        parameters=[LABEL, *_STYLE, *choice("model"), *frame_choice(), *RUNNING],
         body={
-            **form_of(FIELD, {**_FILE, "description": "One JPEG, PNG, BMP, TIFF, WebP or GIF file."}),
+            **form_of(FIELD, {**_FILE, "description": _ONE_FILE}),
             "image/*": {"schema": _FILE},
+            "application/dicom": {"schema": _FILE},
         },
     )
 

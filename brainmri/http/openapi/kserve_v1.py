@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from brainmri.http.openapi.images import EXAMPLE_PREDICTION, LABEL
+from brainmri.http.openapi.images import EXAMPLE_PREDICTION, LABEL, frame_choice
 from brainmri.http.openapi.parts import (
     EXPLAINING,
     PREDICTING,
@@ -19,6 +19,7 @@ from brainmri.http.openapi.parts import (
 _TEXT = {"type": "string"}
 NAME = parameter("name", "path", "Serving name or bundle name.", _TEXT, "brain_mri")
 VERSION = parameter("version", "path", "Version.", _TEXT, "0.2.2")
+_RUNNING = [*frame_choice(), *RUNNING]
 
 _ENCODED = {
     "type": "object",
@@ -96,15 +97,14 @@ def _state(name: str, chosen: list[Node]) -> Node:
 def _predict(name: str, chosen: list[Node]) -> Node:
     example = {"predictions": [EXAMPLE_PREDICTION.model_dump()]}
     done = answer("One prediction for each instance, in order.", "V1Prediction", example)
-    return _of_instances(
-        name, "Classify instances.", {"200": done, **errors(PREDICTING, "ProtocolError")}, [*chosen, *RUNNING]
-    )
+    responses = {"200": done, **errors(PREDICTING, "ProtocolError")}
+    return _of_instances(name, "Classify instances.", responses, [*chosen, *_RUNNING])
 
 
 def _explain(name: str, chosen: list[Node]) -> Node:
     done = answer("One prediction and one heat map for each instance, in order.", "V1Explanation")
     responses = {"200": done, **errors(EXPLAINING, "ProtocolError")}
-    return _of_instances(name, "Classify instances and explain.", responses, [*chosen, LABEL, *RUNNING])
+    return _of_instances(name, "Classify instances and explain.", responses, [*chosen, LABEL, *_RUNNING])
 
 
 def _of_instances(name: str, summary: str, responses: Node, parameters: list[Node]) -> Node:
