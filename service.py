@@ -24,7 +24,9 @@ from brainmri.http.client_schema import ClientSchemaMiddleware
 from brainmri.http.documentation import swagger_routes
 from brainmri.imaging import SIDE
 from brainmri.lifecycle.rehearsal import rehearse
+from brainmri.lifecycle.state import ServerState
 from brainmri.lifecycle.worker import Worker, prepare_parent
+from brainmri.model import store
 from brainmri.observe import logs, tracing
 from brainmri.observe.metrics import process_metrics
 from brainmri.open_inference.dataplane import DataPlane
@@ -56,6 +58,7 @@ traffic.TimeoutMiddleware = lambda app, timeout: app  # type: ignore[assignment,
 # The event loop gets the interpreter back from a thread that decodes or infers after this long, in seconds. Python's
 # default of 5 ms cost a tenth of the goodput at five times the capacity.
 sys.setswitchinterval(0.0005)
+ServerState(store.home(), settings.http_port).share_metrics()
 metrics = process_metrics()
 engine = Engine(
     settings.decode_threads(),

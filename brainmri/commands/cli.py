@@ -84,6 +84,8 @@ def serve(
     # The store's latest need not be the one that was just announced.
     os.environ.update(BRAINMRI_MODELS=tags, BRAINMRI_ASKED_MODELS=",".join(settings.models))
     os.environ["BRAINMRI_BUNDLES"] = str(folder.absolute())
+    # Hosts are checked by the address, and the server's state lies by the port, that are really listened on.
+    os.environ.update(BRAINMRI_HTTP_HOST=where, BRAINMRI_HTTP_PORT=str(number))
     # Whatever BentoML takes a container for, it must replace a worker that has died.
     os.environ.pop("BENTOML_CONTAINERIZED", None)
     command += ["--host", where, "--port", str(number)]

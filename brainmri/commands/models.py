@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from brainmri.errors import InvalidSettings
-from brainmri.lifecycle.wanted import WantedFile
+from brainmri.lifecycle.state import ServerState, running_servers
 from brainmri.model import store
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
@@ -46,15 +46,15 @@ def export_model(
 
 
 @models.command("activate")
-def activate_model(tag: Annotated[str, typer.Argument(help="name:version or name:latest, of the store.")]) -> None:
-    """Make a model of the store the default of the running server, without losing a request."""
-    settings, file = load_settings(), WantedFile(store.home())
+def activate_model(
+    tag: Annotated[str, typer.Argument(help="name:version or name:latest, of the store.")],
+    port: Annotated[int | None, typer.Option(help="HTTP port of the server.", envvar="BRAINMRI_HTTP_PORT")] = None,
+) -> None:
+    """Make a model of the store the default of a running server, without losing a request."""
+    settings, file = load_settings(), _server(tag, port).wanted
     wanted = file.read()
     if wanted is None:
-        raise InvalidSettings(
-            f"No server was started with BENTOML_HOME={store.home()}. Start one with: brainmri serve; it serves what"
-            " BRAINMRI_MODELS says."
-        )
+        raise InvalidSettings("The server is starting and has not chosen its models yet. Try again in a few seconds.")
     bundle = store.resolve(tag)
     # Everything that a server will do with it, so that a fault is told here.
     options = replace(ModelOptions.of(settings), threads=1, streams=1, full_batch=0)
@@ -64,4 +64,26 @@ def activate_model(tag: Annotated[str, typer.Argument(help="name:version or name
         f"Workers load {bundle.contract.tag} now and keep answering with the old model until it is warm, in a few"
         " seconds. GET /model shows which one answers; a worker that cannot load it says so in its log. The next start"
         " serves what BRAINMRI_MODELS says."
+    )
+
+
+def _server(tag: str, port: int | None) -> ServerState:
+    """Returns the running server that is meant.
+
+    Raises:
+        InvalidSettings: There is none, or there are several and no port tells which.
+    """
+    running = running_servers(store.home())
+    meant = [server for server in running if port in (None, server.port)]
+    if len(meant) == 1:
+        return meant[0]
+    if not running:
+        raise InvalidSettings(
+            f"No server is running with BENTOML_HOME={store.home()}. Start one with: brainmri serve; it serves what"
+            " BRAINMRI_MODELS says."
+        )
+    problem = "Several servers are" if meant else f"No server of port {port} is"
+    raise InvalidSettings(
+        f"{problem} running with BENTOML_HOME={store.home()}. Those that run: {', '.join(map(str, running))}. Name one"
+        f" of them, such as: brainmri models activate {tag} --port {running[0].port}"
     )

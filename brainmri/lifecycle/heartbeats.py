@@ -4,7 +4,6 @@ The workers share the HTTP port, so a caller that is told "ready" by one of them
 """
 
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -19,25 +18,21 @@ class Heartbeats:
     """One file for each worker, touched every second; it holds a word once the worker is ready.
 
     Args:
-        home: BENTOML_HOME.
+        folder: Of the server's state.
         parent: Process id of the server, the workers' parent.
     """
 
-    def __init__(self, home: Path, parent: int) -> None:
-        self._folder = home / "brainmri" / "workers" / str(parent)
+    def __init__(self, folder: Path, parent: int) -> None:
+        self._folder = folder / "workers" / str(parent)
         self._own = self._folder / str(os.getpid())
         self._said_ready = False
         self._left = False
-
-    def reset(self) -> None:
-        """Forgets the workers of an earlier server with the same process id."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def join(self) -> None:
         """Announces this worker, and forgets those that it replaces: files of processes that are gone."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._folder.iterdir():
-            if not _runs(int(path.name)):
+            if not runs(int(path.name)):
                 path.unlink(missing_ok=True)
         self._own.write_text("")
         self._said_ready = False
@@ -61,7 +56,7 @@ class Heartbeats:
         self._left = True
         self._own.unlink(missing_ok=True)
         try:
-            return not any(_runs(int(path.name)) for path in self._folder.iterdir())
+            return not any(runs(int(path.name)) for path in self._folder.iterdir())
         except FileNotFoundError:
             return True
 
@@ -92,7 +87,8 @@ def _says_ready(path: Path) -> bool:
         return True
 
 
-def _runs(process_id: int) -> bool:
+def runs(process_id: int) -> bool:
+    """Tells whether there is such a process."""
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Which models the servers of one BENTOML_HOME are to serve: a small file that a command writes and workers follow."""
+"""Which models one server is to serve: a small file that a command writes and workers follow."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -40,11 +40,11 @@ class WantedFile:
     """The file; written as a whole, so that a reader sees the old or the new.
 
     Args:
-        home: BENTOML_HOME, which belongs to one server.
+        folder: Of the server's state.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._path = home / "brainmri" / "wanted.json"
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "wanted.json"
 
     def stamp(self) -> Stamp | None:
         """Returns what changes with every write; None without a file.

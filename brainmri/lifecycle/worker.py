@@ -24,12 +24,13 @@ import uvicorn
 from brainmri.batching.engine import Engine, Others
 from brainmri.errors import BrainMRIError
 from brainmri.lifecycle.follower import Follower, configure
-from brainmri.lifecycle.heartbeats import BEAT_S, Heartbeats
+from brainmri.lifecycle.heartbeats import BEAT_S
 from brainmri.lifecycle.http_end import end_http
 from brainmri.lifecycle.listener import Listener
 from brainmri.lifecycle.open_files import allow_open_files
 from brainmri.lifecycle.ports import require_free
-from brainmri.lifecycle.wanted import Wanted, WantedFile
+from brainmri.lifecycle.state import ServerState
+from brainmri.lifecycle.wanted import Wanted
 from brainmri.model import store
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
@@ -78,10 +79,11 @@ class Worker:
         self._connections = connections
         self._listener: Listener | None = None
         self._parent = os.getppid()
-        self._heartbeats = Heartbeats(store.home(), self._parent)
+        state = ServerState(store.home(), settings.http_port)
+        self._heartbeats = state.heartbeats(self._parent)
         if settings.workers > 1:
             engine.others = Others(lambda: self._heartbeats.all_ready(settings.workers), self._heartbeats.all_alive)
-        self._follower = Follower(engine, metrics, settings, WantedFile(store.home()))
+        self._follower = Follower(engine, metrics, settings, state.wanted)
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc_end: asyncio.Task[None] | None = None
         self._http_end: asyncio.Task[None] | None = None
@@ -231,15 +233,16 @@ def prepare_parent(settings: Settings) -> None:
     """Checks in the server's parent process, once, what can be checked there, and writes down what is to be served.
 
     Raises:
-        BrainMRIError: A model cannot be served, or the gRPC port is taken.
+        BrainMRIError: A model cannot be served, the gRPC port is taken, or another server has this one's state.
     """
     if settings.grpc_port:
         require_free(settings.grpc_host, settings.grpc_port, "BRAINMRI_GRPC_PORT")
     bundles = [store.resolve(tag) for tag in settings.models]
     for bundle in bundles:
         Predictor.check(bundle, settings.runtime)
-    Heartbeats(store.home(), os.getpid()).reset()
-    file = WantedFile(store.home())
+    state = ServerState(store.home(), settings.http_port)
+    state.claim()
+    file = state.wanted
     # What was activated before this start is gone: a start serves what the environment says.
     file.write(Wanted(tuple(bundle.contract.tag for bundle in bundles)))
     _on_parent_hangup(lambda: configure(settings, file))

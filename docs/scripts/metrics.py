@@ -9,8 +9,8 @@ _HEAD = """# Metrics
 Written by `python -m docs.scripts.metrics` from `brainmri/observe/metric_specs.py`; a test compares the two.
 
 `GET /metrics` shows the figures of all workers together, whichever of them answers; it needs no API key. Counters and
-histograms are sums, which workers that have died stay part of; gauges are of the workers that run. Each server needs a
-`BENTOML_HOME` of its own: BentoML keeps the files that the workers share there, and empties that folder at the start.
+histograms are sums, which workers that have died stay part of; gauges are of the workers that run. The workers of a
+server share them in `BENTOML_HOME/brainmri/servers/<HTTP port>/metrics`, which is emptied as the server starts.
 
 A histogram `x` has the series `x_bucket`, `x_count` and `x_sum`. Probes (`/livez`, `/readyz`, `/healthz`, `/metrics`,
 the health and readiness of the Open Inference Protocol and of gRPC) and unknown paths make no series.

@@ -13,6 +13,7 @@ import pytest
 
 from brainmri.commands import cli
 from brainmri.commands.cli import main
+from brainmri.lifecycle.state import ServerState
 from brainmri.lifecycle.wanted import Wanted, WantedFile
 from brainmri.model import store
 from brainmri.model.bundle import write_bundle
@@ -134,7 +135,9 @@ def wanted(run: Run, bentoml_home: Path, tmp_path: Path) -> Iterator[WantedFile]
     """What a running server serves: version 0.0.1; 0.0.2 is in the store too."""
     for version in ("0.0.1", "0.0.2"):
         store.import_bundle(write_tiny_bundle(tmp_path / version, tmp_path, version=version).folder)
-    file = WantedFile(bentoml_home)
+    state = ServerState(bentoml_home, int(os.environ["BRAINMRI_HTTP_PORT"]))
+    state.claim()
+    file = state.wanted
     file.write(Wanted(("brain_mri_xception:0.0.1",)))
     yield file
     shutil.rmtree(bentoml_home / "brainmri")
@@ -201,6 +204,35 @@ def test_a_model_that_is_not_in_the_store_is_not_activated(run: Run, wanted: Wan
     assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
 
 
+def test_of_several_servers_the_one_of_the_given_port_is_told(
+    run: Run, wanted: WantedFile, bentoml_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag, here = "brain_mri_xception:0.0.2", os.environ["BRAINMRI_HTTP_PORT"]
+    other = ServerState(bentoml_home, 1)
+    other.claim()
+    other.wanted.write(Wanted(("brain_mri_xception:0.0.1",)))
+    monkeypatch.delenv("BRAINMRI_HTTP_PORT")
+    status, out, err = run("models", "activate", tag)
+    assert (status, out) == (2, "")
+    assert err == (
+        f"brainmri: Several servers are running with BENTOML_HOME={bentoml_home}. Those that run: port 1 (process"
+        f" {os.getpid()}), port {here} (process {os.getpid()}). Name one of them, such as: brainmri models activate"
+        f" {tag} --port 1\n"
+    )
+    assert run("models", "activate", tag, "--port", here)[0] == 0
+    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",), tag)
+    assert other.wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+
+
+def test_a_port_on_which_no_server_runs_is_answered_with_those_that_run(run: Run, wanted: WantedFile) -> None:
+    here = os.environ["BRAINMRI_HTTP_PORT"]
+    status, _, err = run("models", "activate", "brain_mri_xception:0.0.2", "--port", "1")
+    assert status == 2
+    assert err.startswith("brainmri: No server of port 1 is running with BENTOML_HOME=")
+    assert f"Those that run: port {here} (process {os.getpid()})." in err
+    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+
+
 @pytest.fixture
 def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command line that `brainmri serve` would become."""
@@ -212,8 +244,9 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(runpy, "run_module", stop)
     # So that what the command changes is changed back.
-    for name in ("BRAINMRI_ASKED_MODELS", "BRAINMRI_BUNDLES", "BENTOML_CONTAINERIZED"):
+    for name in ("BRAINMRI_ASKED_MODELS", "BRAINMRI_BUNDLES", "BRAINMRI_HTTP_HOST", "BENTOML_CONTAINERIZED"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv("BRAINMRI_HTTP_HOST", "127.0.0.1")
     monkeypatch.setenv("BRAINMRI_MODELS", "brain_mri_xception:latest")
     return command
 

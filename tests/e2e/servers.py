@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from brainmri.lifecycle.state import ServerState
 from tests.tiny import write_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,9 +88,14 @@ class Server:
     def grpc_address(self) -> str:
         return f"127.0.0.1:{self.environ['BRAINMRI_GRPC_PORT']}"
 
+    @property
+    def state(self) -> ServerState:
+        """What it keeps in its home."""
+        return ServerState(self.folder / "home", int(self.environ["BRAINMRI_HTTP_PORT"]))
+
     def workers(self) -> set[int]:
         """Returns the process ids of the workers that have joined and not left."""
-        folder = self.folder / "home" / "brainmri" / "workers" / str(self.process.pid)
+        folder = self.state.folder / "workers" / str(self.process.pid)
         return {int(path.name) for path in folder.iterdir()}
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -38,18 +38,17 @@ def test_every_write_changes_the_stamp_even_if_it_says_the_same(tmp_path: Path) 
         file.write(Wanted(("a:1",)))
         stamps.append(file.stamp())
     assert len(set(stamps)) == 3
-    assert [path.name for path in (tmp_path / "brainmri").iterdir()] == ["wanted.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["wanted.json"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"configured": ["a:1"]}'])
 def test_a_file_that_nobody_of_this_project_wrote_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "brainmri").mkdir()
-    (tmp_path / "brainmri" / "wanted.json").write_text(text)
+    (tmp_path / "wanted.json").write_text(text)
     with pytest.raises(InvalidSettings, match=r"wanted\.json cannot be read"):
         WantedFile(tmp_path).read()
 
 
 def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    (tmp_path / "brainmri").write_text("a file in the way")
+    (tmp_path / "state").write_text("a file in the way")
     with pytest.raises(InvalidSettings, match="Set BENTOML_HOME to a folder that can be written"):
-        WantedFile(tmp_path).write(Wanted(("a:1",)))
+        WantedFile(tmp_path / "state").write(Wanted(("a:1",)))

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from brainmri.batching.engine import Engine
 from brainmri.lifecycle import worker as lifecycle
 from brainmri.lifecycle.heartbeats import Heartbeats
+from brainmri.lifecycle.state import ServerState
 from brainmri.lifecycle.worker import Worker
 from brainmri.model import store
 from brainmri.observe.metrics import Metrics
@@ -46,7 +47,7 @@ async def nothing() -> None:
 
 def folder() -> Path:
     """Returns where the workers of this test's server keep their signs of life."""
-    return store.home() / "brainmri" / "workers" / str(os.getppid())
+    return ServerState(store.home(), Settings().http_port).folder / "workers" / str(os.getppid())
 
 
 @asynccontextmanager
@@ -54,7 +55,7 @@ async def working(
     models: tuple[str, ...] = (TAG,), metrics: Metrics | None = None, **more: object
 ) -> AsyncIterator[tuple[Worker, Engine]]:
     settings = Settings.model_validate({"models": models, "threads": 1, "grpc_port": 0, "shutdown_delay_s": 0, **more})
-    Heartbeats(store.home(), os.getppid()).reset()
+    shutil.rmtree(folder(), ignore_errors=True)
     engine, metrics = Engine(decode_workers=1), metrics or Metrics(CollectorRegistry())
     grpc = GrpcServer(DataPlane(engine, settings, metrics), metrics)
     worker = Worker(engine, metrics, settings, grpc, Connections(settings), nothing)

@@ -1,0 +1,141 @@
+"""What a running server keeps in BENTOML_HOME, apart from every other server of the same home.
+
+The HTTP port names a server: `brainmri/servers/<port>/` holds which models it is to serve, its workers' signs of life
+and their metrics. Its parent process holds a lock there for as long as it runs, also against servers in other
+containers, whose process ids mean nothing here.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from pathlib import Path
+
+from brainmri.errors import InvalidSettings
+from brainmri.lifecycle.heartbeats import Heartbeats, runs
+from brainmri.lifecycle.wanted import WantedFile
+
+_SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the workers of a server write their metrics; `prometheus_client` reads it, and BentoML sets it."""
+
+_CLAIM_S = 1.0
+"""How long a server tries to lock its state: whoever asks if it runs locks it too, for an instant."""
+_RETRY_S = 0.02
+
+
+class ServerState:
+    """The state of one server.
+
+    Args:
+        home: BENTOML_HOME.
+        port: TCP port of its HTTP interface.
+
+    Attributes:
+        port: As given.
+        folder: Where the state lies.
+    """
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.port = port
+        self.folder = _servers(home) / str(port)
+        self._lock = self.folder / "lock"
+        self._home = home
+
+    @property
+    def wanted(self) -> WantedFile:
+        """Which models the server is to serve."""
+        return WantedFile(self.folder)
+
+    def heartbeats(self, parent: int) -> Heartbeats:
+        """Returns the signs of life of the workers of the process `parent`."""
+        return Heartbeats(self.folder, parent)
+
+    def claim(self) -> None:
+        """Makes the state this process's until it ends, and empties it; call it in the server's parent process, once.
+
+        Raises:
+            InvalidSettings: Another server has the same port and home, or the home cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Never closed: the lock ends with the process.
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+            if not _locked(descriptor, time.monotonic() + _CLAIM_S):
+                raise InvalidSettings(
+                    f"Another server, {self}, keeps its state in {self.folder}. End it, or set BRAINMRI_HTTP_PORT or"
+                    " BENTOML_HOME to another value."
+                )
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+            for name in ("workers", "metrics"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / "metrics").mkdir()
+            (self.folder / "wanted.json").unlink(missing_ok=True)
+            _forget_former_layout(self._home)
+        except OSError as error:
+            raise InvalidSettings(
+                f"{self.folder} cannot be used: {error.strerror}. Set BENTOML_HOME to a folder that can be written."
+            ) from error
+
+    def running(self) -> bool:
+        """Tells whether a server has claimed the state and has not ended."""
+        try:
+            descriptor = os.open(self._lock, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            return not _locked(descriptor, until=0)
+        finally:
+            os.close(descriptor)
+
+    def share_metrics(self) -> None:
+        """Has the workers' metrics written into the state; call it in a worker before there are any metrics.
+
+        BentoML's own folder for them is one for all servers of a home, which each of them empties as it starts.
+        """
+        if _SHARED_METRICS in os.environ:
+            os.environ[_SHARED_METRICS] = str(self.folder / "metrics")
+
+    def __str__(self) -> str:
+        """Returns how people tell the server from others."""
+        try:
+            return f"port {self.port} (process {self._lock.read_text()})"
+        except OSError:
+            return f"port {self.port}"
+
+
+def running_servers(home: Path) -> list[ServerState]:
+    """Returns the servers that run with this home, by port.
+
+    Args:
+        home: BENTOML_HOME.
+    """
+    ports = sorted(int(path.name) for path in _servers(home).glob("*") if path.name.isdecimal())
+    return [state for port in ports if (state := ServerState(home, port)).running()]
+
+
+def _servers(home: Path) -> Path:
+    return home / "brainmri" / "servers"
+
+
+def _locked(descriptor: int, until: float) -> bool:
+    """Tries to lock a file, again until an instant of `time.monotonic`."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_RETRY_S)
+        else:
+            return True
+
+
+def _forget_former_layout(home: Path) -> None:
+    """Removes what releases up to 0.2.2 kept for all servers together, unless one of them still runs."""
+    workers = home / "brainmri" / "workers"
+    servers = {int(path.name) for path in workers.glob("*")} - {os.getpid()}
+    if any(map(runs, servers)):
+        return
+    shutil.rmtree(workers, ignore_errors=True)
+    (home / "brainmri" / "wanted.json").unlink(missing_ok=True)
