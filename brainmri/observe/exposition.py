@@ -6,17 +6,29 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainmri.observe.metric_specs import CPU, MEMORY_LIMIT, MODEL, OLDEST, RESIDENT, THREADS
+from brainmri.observe.exemplars import Exemplars
+from brainmri.observe.metric_specs import (
+    CPU,
+    MEMORY_LIMIT,
+    MODEL,
+    OLDEST,
+    REQUEST_SECONDS,
+    RESIDENT,
+    STAGES,
+    THREADS,
+)
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
+    from prometheus_client.registry import Collector
     from prometheus_client.samples import Sample
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+WITH_EXEMPLARS = (REQUEST_SECONDS, STAGES)
+"""The histograms whose buckets show exemplars."""
 
 _PROC = Path("/proc")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -26,13 +38,20 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def exposition(registry: CollectorRegistry) -> bytes:
-    """Returns everything in Prometheus's text format.
+def content_type(accept: str) -> str:
+    """Returns the content type of what `exposition` returns for the header `Accept` of a scraper."""
+    return _encoder(accept)[1]
+
+
+def exposition(registry: CollectorRegistry, exemplars: Exemplars, accept: str = "") -> bytes:
+    """Returns everything in OpenMetrics with exemplars, if a scraper asks for it, or else in Prometheus's text format.
 
     Args:
         registry: The metrics of this process; not read where `PROMETHEUS_MULTIPROC_DIR` names the files of all workers.
+        exemplars: Of this process.
+        accept: The header `Accept` of the scraper.
     """
-    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 -- see brainmri/observe/metrics.py
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415 -- see brainmri/observe/metrics.py
     from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead  # noqa: PLC0415
 
     workers = [os.getpid()]
@@ -44,9 +63,24 @@ def exposition(registry: CollectorRegistry) -> bytes:
                 mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    families = [*map(_finish, registry.collect()), *_process_families(workers)]
+    traced = {spec.name: spec for spec in WITH_EXEMPLARS}
+    for family in families:
+        if family.name in traced:
+            # The text format leaves them out.
+            exemplars.add_to(family, traced[family.name])
     shown = CollectorRegistry()
-    shown.register(_Families([*map(_finish, registry.collect()), *_process_families(workers)]))
-    return generate_latest(shown)
+    shown.register(_Families(families))
+    return _encoder(accept)[0](shown)
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
+
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # A version that is no number.
+        return choose_encoder("")
 
 
 class _Families:

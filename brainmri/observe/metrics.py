@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, NotReady, Overloaded, Unauthenticated
 from brainmri.observe import metric_specs as specs
+from brainmri.observe.exemplars import Exemplars
 from brainmri.observe.exposition import exposition
 from brainmri.observe.request_record import RequestRecord, is_rpc_probe
 from brainmri.observe.subjects import AnsweredImage, LoadedModel
@@ -53,6 +54,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry  # noqa: PLC0415 -- see above
 
         self._registry = CollectorRegistry() if registry is None else registry
+        self._exemplars = Exemplars()
         self._requests = self._counter(specs.REQUESTS)
         self._request_seconds = self._histogram(specs.REQUEST_SECONDS)
         self._rpcs = self._counter(specs.RPCS)
@@ -75,7 +77,9 @@ class Metrics:
             # A series that began with the first failure would hide it: Prometheus sees only what increases.
             self._jobs.labels(state)
 
-    def count_request(self, route: str, protocol: str, status: int, seconds: float | None = None) -> None:
+    def count_request(
+        self, route: str, protocol: str, status: int, seconds: float | None = None, trace_id: str | None = None
+    ) -> None:
         """Counts one answered request.
 
         Args:
@@ -83,12 +87,14 @@ class Metrics:
             protocol: `http`, `open_inference_rest` or `grpc`.
             status: HTTP status.
             seconds: From its first byte to the end of the answer.
+            trace_id: Of its trace, if it has one.
         """
         self._requests.labels(route, protocol, f"{status // 100}xx").inc()
         if seconds is not None:
             self._request_seconds.labels(route, protocol).observe(seconds)
+            self._exemplars.note(specs.REQUEST_SECONDS, (route, protocol), seconds, trace_id)
 
-    def count_rpc(self, method: str, code: str, seconds: float) -> None:
+    def count_rpc(self, method: str, code: str, seconds: float, trace_id: str | None = None) -> None:
         """Counts one answered gRPC call, also among the requests; health, readiness and reflection are left out.
 
         Args:
@@ -96,13 +102,14 @@ class Metrics:
                 let callers make time series.
             code: Name of its `grpc.StatusCode`.
             seconds: From its arrival to its answer.
+            trace_id: Of its trace, if it has one.
         """
         method = method.lstrip("/")
         if is_rpc_probe(method):
             return
         self._rpcs.labels(method, code).inc()
         status = 200 if code == "OK" else 400 if code in _CALLERS_FAULT else 500
-        self.count_request(method, "grpc", status, seconds)
+        self.count_request(method, "grpc", status, seconds, trace_id)
 
     def observe_prediction(self, prediction: AnsweredImage, record: RequestRecord | None = None) -> None:
         """Counts one answered image, its scores and the time of each of its stages.
@@ -121,6 +128,8 @@ class Metrics:
             self._novelty.observe(prediction.novelty)
         for stage, elapsed_ms in prediction.timings_ms.items():
             self._stages.labels(stage).observe(elapsed_ms / 1e3)
+            if record is not None:
+                self._exemplars.note(specs.STAGES, (stage,), elapsed_ms / 1e3, record.trace_id)
 
     def observe_batch(self, images: int) -> None:
         """Counts one run of the network on so many images."""
@@ -170,9 +179,13 @@ class Metrics:
             self._model.labels(*identity, served.preprocessing_version).set(1)
             self._threads.labels(*identity).set(served.threads)
 
-    def exposition(self) -> bytes:
-        """Returns the metrics of all workers in Prometheus's text format; reads files, so call it in a thread."""
-        return exposition(self._registry)
+    def exposition(self, accept: str = "") -> bytes:
+        """Returns the metrics of all workers; reads files, so call it in a thread.
+
+        Args:
+            accept: The header `Accept` of the scraper, see `exposition.content_type`.
+        """
+        return exposition(self._registry, self._exemplars, accept)
 
     def _counter(self, spec: specs.Spec) -> Counter:
         from prometheus_client import Counter  # noqa: PLC0415

@@ -189,7 +189,7 @@ class RpcHandler:
             _logger.exception("Unexpected error")
             await _abort(rpc, record.error)
         finally:
-            self._around.metrics.count_rpc(self._name, code, record.elapsed_s)
+            self._around.metrics.count_rpc(self._name, code, record.elapsed_s, record.trace_id)
             record.close(code, failed=code in _SERVERS_FAULT)
         rpc.context.set_trailing_metadata(((REQUEST_ID, rpc.request_id),))
         return answer

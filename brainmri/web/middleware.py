@@ -93,7 +93,7 @@ class RequestMiddleware:
             record.error = error
             self._metrics.count_error(error)
         if record.route != UNMATCHED:
-            self._metrics.count_request(record.route, record.protocol, status, record.elapsed_s)
+            self._metrics.count_request(record.route, record.protocol, status, record.elapsed_s, record.trace_id)
         record.close(status, failed=status >= HTTPStatus.INTERNAL_SERVER_ERROR)
 
 

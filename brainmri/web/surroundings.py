@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from brainmri.blocking import Threads
-from brainmri.observe.exposition import CONTENT_TYPE
+from brainmri.observe.exposition import content_type
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyMiddleware, KeyRing
@@ -31,10 +31,11 @@ def metrics_route(metrics: Metrics) -> Route:
     """Returns the route that Prometheus asks; its thread is its own, as figures matter most when others are busy."""
     threads = Threads("metrics", 1)
 
-    async def show(_: Request) -> Response:
+    async def show(request: Request) -> Response:
+        accept = request.headers.get("accept", "")
         # It reads the files of all workers.
-        text = await threads.run(metrics.exposition)
-        return Response(text, media_type=CONTENT_TYPE)
+        text = await threads.run(metrics.exposition, accept)
+        return Response(text, headers={"Content-Type": content_type(accept), "Vary": "Accept"})
 
     return Route("/metrics", show, methods=["GET"])
 

@@ -12,6 +12,11 @@ Written by `python -m docs.scripts.metrics` from `brainmri/observe/metric_specs.
 histograms are sums, which workers that have died stay part of; gauges are of the workers that run. The workers of a
 server share them in `BENTOML_HOME/brainmri/servers/<HTTP port>/metrics`, which is emptied as the server starts.
 
+A scraper that asks for OpenMetrics (`Accept: application/openmetrics-text; version=1.0.0`) gets it; Prometheus does by
+itself. Buckets of `brainmri_request_seconds` and `brainmri_stage_seconds` then carry an exemplar each: the `trace_id`
+of the last request with a trace that fell into the bucket, in the worker that answers the scrape. Prometheus keeps
+them with `--enable-feature=exemplar-storage`.
+
 A histogram `x` has the series `x_bucket`, `x_count` and `x_sum`. Probes (`/livez`, `/readyz`, `/healthz`, `/metrics`,
 the health and readiness of the Open Inference Protocol and of gRPC) and unknown paths make no series.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from brainmri.errors import (
@@ -21,7 +22,7 @@ from brainmri.errors import (
     Unauthenticated,
 )
 from brainmri.model.predictor import ModelIdentity, Prediction
-from brainmri.observe.exposition import memory_limit_bytes
+from brainmri.observe.exposition import content_type, memory_limit_bytes
 from brainmri.observe.metric_specs import SPECS
 from brainmri.observe.metrics import Metrics
 from brainmri.observe.request_record import RequestRecord
@@ -231,6 +232,75 @@ def test_only_the_models_that_are_served_are_shown(metrics: Metrics) -> None:
     threads = {"name": "brain_mri_xception", "runtime": "openvino-f32"}
     assert shown(metrics, "brainmri_runtime_threads", **threads, version="0.3.0") == 4
     assert shown(metrics, "brainmri_runtime_threads", **threads, version="0.1.0") is None
+
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def exemplars(text: str, name: str) -> dict[tuple[tuple[str, str], ...], tuple[str, float]]:
+    """Parses OpenMetrics with the project's own strict parser; gives trace and value of each bucket that has one."""
+    return {
+        tuple(sorted(sample.labels.items())): (sample.exemplar.labels["trace_id"], sample.exemplar.value)
+        for family in openmetrics_families(text)
+        for sample in family.samples
+        if family.name == name and sample.exemplar is not None
+    }
+
+
+def test_a_scraper_that_asks_for_openmetrics_gets_the_last_trace_of_each_bucket(metrics: Metrics) -> None:
+    for seconds, trace in ((0.02, "1" * 32), (0.021, TRACE), (0.022, None), (31.0, "2" * 32), (0.3, None)):
+        metrics.count_request("/predict", "http", 200, seconds, trace)
+    metrics.count_rpc("I/Infer", "OK", 0.005, "3" * 32)
+    labels = (("protocol", "http"), ("route", "/predict"))
+    found = exemplars(metrics.exposition(OPENMETRICS).decode(), "brainmri_request_seconds")
+    assert found == {
+        (("le", "0.025"), *labels): (TRACE, 0.021),
+        (("le", "+Inf"), *labels): ("2" * 32, 31.0),
+        (("le", "0.005"), ("protocol", "grpc"), ("route", "I/Infer")): ("3" * 32, 0.005),
+    }
+
+
+def test_the_stages_of_an_image_lead_to_its_request(metrics: Metrics) -> None:
+    metrics.observe_prediction(prediction(), RequestRecord("http", "a", trace_id=TRACE))
+    metrics.observe_prediction(prediction())
+    found = exemplars(metrics.exposition(OPENMETRICS).decode(), "brainmri_stage_seconds")
+    assert found[("le", "0.05"), ("stage", "inference")] == (TRACE, 0.03)
+    assert {trace for trace, _ in found.values()} == {TRACE}
+
+
+def test_both_formats_show_the_same_values(metrics: Metrics) -> None:
+    metrics.count_request("/predict", "http", 200, 0.02, TRACE)
+    metrics.count_refusal("queue_full")
+    plain, open_text = metrics.exposition().decode(), metrics.exposition(OPENMETRICS).decode()
+    assert open_text.endswith("# EOF\n")
+    assert TRACE not in plain
+    changing = ("brainmri_process_",)
+    both = [
+        {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in families
+            for sample in family.samples
+            if not sample.name.startswith(changing)
+        }
+        for families in (text_string_to_metric_families(plain), openmetrics_families(open_text))
+    ]
+    assert both[0] == both[1]
+    assert len(both[0]) > 50
+
+
+@pytest.mark.parametrize(
+    ("accept", "answered"),
+    [
+        (OPENMETRICS, "application/openmetrics-text; version=1.0.0"),
+        ("text/html", "text/plain; version=0.0.4"),
+        ("", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text; version=new", "text/plain; version=0.0.4"),
+    ],
+)
+def test_the_content_type_is_that_of_the_format(metrics: Metrics, accept: str, answered: str) -> None:
+    assert content_type(accept).startswith(answered)
+    assert metrics.exposition(accept).endswith(b"# EOF\n") == ("openmetrics" in answered)
 
 
 def test_memory_and_cpu_of_this_process(metrics: Metrics) -> None:
