@@ -54,8 +54,8 @@ serve: $(UV) ## Install what serving needs (.venv) and start the server; ARGS=".
 	@$(SERVING) $(UV) sync --frozen
 	@$(SERVING) $(UV) run --no-sync brainmri serve $(ARGS)
 
-test: setup ## Run every test and report coverage; ARGS='-m "not slow"' leaves out the slow ones
-	@$(RUN) pytest --cov $(ARGS)
+test: setup ## Run every test in two processes and report coverage; ARGS='-m "not slow"' leaves out the slow ones
+	@$(RUN) pytest --cov --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: setup ## Lint, check the format, the types, the lock and the Kubernetes manifests
 	@$(RUN) ruff check .
