@@ -5,14 +5,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.console import Console
 from rich.table import Column, Table
 
+from brainmri.bulk.chosen import left_out_lines
 from brainmri.bulk.finish import Outcome
 from brainmri.bulk.quality import Quality
 from brainmri.bulk.summary import Summary
 from brainmri.model.contract import LABELS, NOTICE
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE
+from brainmri.text import printable
 
 CLASS_FIGURES = ("label", "precision", "recall", "F1", "ROC AUC", "AP", "images")
 """AP is the average precision."""
+
+_MOST_FOLDERS = 5
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
@@ -24,9 +28,10 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     if outcome.quality is not None:
         for table in (_confusion(outcome.quality), _per_class(outcome.quality), _figures(outcome.quality)):
             console.print(table)
-    left_out = outcome.record.left_out
-    if left_out:
-        console.print(f"{left_out} files were left out: their names are not those of images.")
+    if outcome.unlabelled:
+        console.print(unlabelled_line(outcome.unlabelled), soft_wrap=True)
+    for line in left_out_lines(outcome.record.left_out_reasons):
+        console.print(f"Left out, {line}.", soft_wrap=True)
     console.print(f"{summary.images} rows, {summary.failed} failed: {outcome.results}", soft_wrap=True)
     console.print(NOTICE)
 
@@ -93,6 +98,17 @@ def figure_rows(quality: Quality) -> Sequence[tuple[str, str]]:
         ("accuracy of the surest 95 %", f"{quality.accuracy_at_95_coverage:.4f}"),
         ("answers without a label", str(quality.unlabelled)),
     ]
+
+
+def unlabelled_line(unlabelled: Mapping[str, int]) -> str:
+    """Returns which folders' names gave no label, and how many images that leaves without one."""
+    named = sorted(unlabelled.items(), key=lambda pair: -pair[1])
+    shown = ", ".join(f"{printable(folder)!r} ({images})" for folder, images in named[:_MOST_FOLDERS])
+    more = ", ..." if len(named) > _MOST_FOLDERS else ""
+    return (
+        f"{sum(unlabelled.values())} answers have no true label, because the names of their folders are none:"
+        f" {shown}{more}. Name each folder after its label: {', '.join(LABELS)}."
+    )
 
 
 def _table(title: str, first: str, *numbers: str) -> Table:

@@ -1,7 +1,7 @@
 """The end of a run: the parts of all shares joined into results, a summary, and the marker last."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,12 +25,15 @@ class Outcome:
         results: The file of all rows.
         summary: Counts.
         quality: Figures against true labels; None when none were asked for, or none are known.
+        unlabelled: Folders whose names spell no label, and how many answered images each holds; empty when no labels
+            were asked for.
     """
 
     record: Record
     results: Path
     summary: Summary
     quality: Quality | None
+    unlabelled: Mapping[str, int]
 
 
 def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled: bool) -> Outcome:
@@ -64,9 +67,10 @@ def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled:
         **record.model_dump(),
         **summary.to_json(),
         "quality": None if quality is None else asdict(quality),
+        "unlabelled_folders": dict(labels.unlabelled.most_common()),
     }
     content = json.dumps(facts, indent=1).encode() + b"\n"
     durable.write(folder.summary, lambda file: file.write(content))
     folder.remove_leftovers()
     durable.write(folder.marker, lambda file: file.write(b""))
-    return Outcome(record, results, summary, quality)
+    return Outcome(record, results, summary, quality, labels.unlabelled)

@@ -1,18 +1,38 @@
 """What the caller names, as a list of images: files, folders, globs, archives, manifests, on disk or behind a URL."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from brainmri.blocking import Stop
 from brainmri.bulk.archives.archive import ArchiveLimits, is_archive_name, open_archive
-from brainmri.bulk.items import Item, is_image_name, item_id
+from brainmri.bulk.chosen import LINKED_FOLDER, SPECIAL_FILE, Choice
+from brainmri.bulk.items import Item, item_id
 from brainmri.bulk.place import Place
 from brainmri.bulk.tables import is_table_name, table_entries
+from brainmri.bulk.uploads import chosen_members
 from brainmri.errors import ScoringRefused
+from brainmri.imaging.signatures import HEAD_BYTES
 from brainmri.text import printable
 
 _GLOB = frozenset("*?[")
+_FOLDER, _FILE = "folder", "file"
+
+
+class Listing(Protocol):
+    """The images of a run; iterating lists them once, in a fixed order."""
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """Files that are not scored, by reason; counted while iterating. See `brainmri.bulk.chosen.REASONS`."""
+        ...
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yields every image."""
+        ...
 
 
 class Inputs:
@@ -23,15 +43,19 @@ class Inputs:
         limits: What archives to refuse.
         stop: Ends the listing; nothing does if None.
 
-    Attributes:
-        left_out: Files of folders and archives that are no images by their name, counted while iterating.
+    A `Listing`.
     """
 
     def __init__(self, inputs: Iterable[str], limits: ArchiveLimits, stop: Stop | None = None) -> None:
         self._inputs = tuple(inputs)
         self._limits = limits
         self._stop = stop or Stop()
-        self.left_out = 0
+        self._choice = Choice()
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """See `Listing`."""
+        return self._choice.left_out
 
     def require(self) -> None:
         """Looks for every input, and into none; quick, so that a misspelt name is told before a model is loaded.
@@ -75,43 +99,53 @@ class Inputs:
             yield _item(place)
 
     def _walk(self, folder: Place) -> Iterator[Item]:
-        for path, is_folder in _children(folder):
+        for path, kind in _children(folder):
             self._stop.check()
             child = folder.below(path)
-            if is_folder:
+            if kind == _FOLDER:
                 yield from self._walk(child)
-            elif self._is_image(path):
+            elif kind != _FILE:
+                self._choice.leave_out(kind)
+            elif self._choice.takes(path, partial(file_head, child)):
                 yield _item(child)
 
     def _members(self, place: Place) -> Iterator[Item]:
         with place.system.open(place.path, "rb") as file, open_archive(file, self._limits, self._stop) as archive:
-            for member in sorted(archive.members, key=lambda member: member.entry):
-                if self._is_image(member.name):
-                    path = _text(f"{place.shown}/{member.name}")
-                    yield Item(item_id(path), path, place.location, member.name)
+            for member in chosen_members(archive, self._choice):
+                path = printable(f"{place.shown}/{member.name}")
+                yield Item(item_id(path), path, place.location, member.name)
 
-    def _is_image(self, name: str) -> bool:
-        known = is_image_name(name)
-        self.left_out += not known
-        return known
+
+def file_head(place: Place) -> bytes:
+    """Returns the first bytes of a file, enough to tell whether it is an image."""
+    with place.system.open(place.path, "rb") as file:
+        head: bytes = file.read(HEAD_BYTES)
+    return head
 
 
 def _absent(place: Place) -> ScoringRefused:
     return ScoringRefused(f"{place.shown} does not exist. Name a file, a folder, a pattern or a URL.")
 
 
-def _children(folder: Place) -> list[tuple[str, bool]]:
-    """Returns path and whether it is a folder, sorted. Links to folders are left out: they may be loops."""
+def _children(folder: Place) -> list[tuple[str, str]]:
+    """Returns path and kind of each, sorted: `_FOLDER`, `_FILE`, or why it is left out."""
     if folder.is_local:
         # fsspec makes a record of a kilobyte for each file.
         with os.scandir(folder.path) as entries:
-            found = [(entry.path, entry.is_dir()) for entry in entries if not (entry.is_symlink() and entry.is_dir())]
-    else:
-        listed = folder.system.ls(folder.path, detail=True)
-        found = [(entry["name"].rstrip("/"), entry["type"] == "directory") for entry in listed]
-        # Object stores list an empty object for the folder itself.
-        found = [(path, is_folder) for path, is_folder in found if path != folder.path.rstrip("/")]
-    return sorted(found)
+            return sorted((entry.path, _kind(entry)) for entry in entries)
+    listed = folder.system.ls(folder.path, detail=True)
+    found = [(entry["name"].rstrip("/"), _FOLDER if entry["type"] == "directory" else _FILE) for entry in listed]
+    # Object stores list an empty object for the folder itself.
+    return sorted((path, kind) for path, kind in found if path != folder.path.rstrip("/"))
+
+
+def _kind(entry: "os.DirEntry[str]") -> str:
+    if entry.is_dir():
+        # It may be a loop.
+        return LINKED_FOLDER if entry.is_symlink() else _FOLDER
+    # A link to nothing becomes a row that says so; a pipe would be waited for.
+    is_file = entry.is_file() or not Path(entry.path).exists()
+    return _FILE if is_file else SPECIAL_FILE
 
 
 def _entries(place: Place) -> Iterator[Item]:
@@ -120,12 +154,21 @@ def _entries(place: Place) -> Iterator[Item]:
         for entry in table_entries(file, place.shown):
             location = entry.path
             if "://" not in location and not Path(location).is_absolute():
-                location = f"{folder}/{location}"
+                location = _below(place, folder, location)
             yield Item(entry.id or item_id(entry.path), entry.path, location)
 
 
+def _below(table: Place, folder: str, path: str) -> str:
+    location = f"{folder}/{path}"
+    if "\\" in path and table.is_local and not os.path.lexists(location):
+        # Written on Windows.
+        return f"{folder}/{path.replace(chr(92), '/')}"
+    return location
+
+
 def _item(place: Place) -> Item:
-    path = _text(place.shown)
+    # A file name on Linux need not be UTF-8.
+    path = printable(place.shown)
     return Item(item_id(path), path, place.location)
 
 
@@ -144,8 +187,3 @@ def _shown_match(pattern: Place, path: str) -> str:
         return str(pattern.system.unstrip_protocol(path))
     # A relative pattern gives relative names.
     return path if Path(pattern.shown).is_absolute() or "://" in pattern.shown else os.path.relpath(path)
-
-
-def _text(path: str) -> str:
-    """Returns a path as text that can be written: a file name on Linux need not be UTF-8."""
-    return printable(path)

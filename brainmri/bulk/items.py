@@ -2,10 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
-"""Name endings of images. In folders and archives, other files are left out; named by themselves, they are tried."""
 
 _ID_CHARACTERS = 20
 """Of hexadecimal: 80 bits. Among ten million images two have the same with a probability of 4e-11."""
@@ -32,9 +28,3 @@ def item_id(path: str) -> str:
     """Returns the identity that follows from a path."""
     # A file name on Linux is bytes, and need not be UTF-8.
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:_ID_CHARACTERS]
-
-
-def is_image_name(name: str) -> bool:
-    """Tells whether a file is an image, by its name; `._a.png` is what macOS knows about `a.png`."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brainmri import durable
+from brainmri.bulk.chosen import left_out_lines
 from brainmri.bulk.items import Item, item_id
 from brainmri.errors import ScoringRefused
 
@@ -65,13 +66,14 @@ class Manifest:
         self._file.close()
 
 
-def freeze(path: Path, items: Iterable[Item], shard_size: int) -> Frozen:
+def freeze(path: Path, items: Iterable[Item], shard_size: int, left_out: Mapping[str, int] | None = None) -> Frozen:
     """Writes the images of a run in their order; an image that several inputs name is kept once, where it is first.
 
     Args:
         path: Where the manifest goes.
         items: Not held in memory as a whole.
         shard_size: Images of a shard, at least 1; the last may have fewer.
+        left_out: Is filled while the items are listed: what the message says where there is none.
 
     Raises:
         ScoringRefused: No image at all, or one id for two of them.
@@ -84,7 +86,8 @@ def freeze(path: Path, items: Iterable[Item], shard_size: int) -> Frozen:
             while shard := list(islice(passed, shard_size)):
                 writer.write_table(pa.Table.from_pylist([_row(item) for item in shard], schema=_SCHEMA))
         if not counted.items:
-            raise ScoringRefused("The inputs hold no image. Name image files, folders, archives or manifests.")
+            beside = "".join(f" Left out were {line}." for line in left_out_lines(left_out or {}))
+            raise ScoringRefused(f"The inputs hold no image.{beside} Name image files, folders, archives or tables.")
 
     durable.write(path, write)
     return Frozen(counted.items, counted.digest.hexdigest())

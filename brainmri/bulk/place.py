@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import fsspec.core
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
 from brainmri.errors import ScoringRefused
 
@@ -30,6 +30,9 @@ class Place:
         Raises:
             ScoringRefused: What reads such URLs is not installed.
         """
+        if "://" not in text:
+            # fsspec would take a path that holds `::` for several.
+            return cls(LocalFileSystem(), make_path_posix(text).rstrip("/") or "/", text.rstrip("/") or text)
         try:
             system, path = fsspec.core.url_to_fs(text)
         except (ImportError, ValueError) as error:

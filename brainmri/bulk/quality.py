@@ -4,6 +4,7 @@ Serving does not import training, whose figures go further; a test compares the 
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,6 +19,8 @@ from brainmri.model.contract import LABELS
 
 ECE_BINS = 15
 CURVE_POINTS = 100
+OTHER_FOLDERS = "other folders"
+_MOST_FOLDERS = 1000
 _NO_TUMOUR = ("no", "normal", "healthy")
 
 
@@ -86,20 +89,27 @@ def folder_label(path: str) -> str | None:
 
 
 class Labelled:
-    """Collects answers and true labels, 20 bytes an image."""
+    """Collects answers and true labels, 20 bytes an image.
+
+    Attributes:
+        unlabelled: Answered images whose folder's name spells no label, by that name; of a thousand names, and
+            `OTHER_FOLDERS` for those beyond.
+    """
 
     def __init__(self) -> None:
         self._probabilities: list[NDArray[np.float32]] = []
         self._truths: list[NDArray[np.int8]] = []
         self._given: list[NDArray[np.bool_]] = []
-        self._unlabelled = 0
+        self.unlabelled: Counter[str] = Counter()
 
     def add(self, table: pa.Table) -> None:
         """Takes the answered rows of a table of `brainmri.bulk.row_tables.SCHEMA`."""
         table = table.filter(pc.equal(table["status"], OK))
         labels = [folder_label(path) for path in table["path"].to_pylist()]
         known = np.array([label is not None for label in labels], bool)
-        self._unlabelled += int((~known).sum())
+        for path, label in zip(table["path"].to_pylist(), labels, strict=True):
+            if label is None:
+                self._count_unlabelled(PurePosixPath(path).parent.name)
         columns = [table[PROBABILITY + label].to_numpy() for label in LABELS]
         self._probabilities.append(np.stack(columns, axis=1).astype(np.float32)[known])
         self._truths.append(np.array([LABELS.index(label) for label in labels if label], np.int8))
@@ -111,7 +121,11 @@ class Labelled:
         if not len(truths):
             return None
         probabilities, given = np.concatenate(self._probabilities), np.concatenate(self._given)
-        return _quality(probabilities, truths, given, self._unlabelled)
+        return _quality(probabilities, truths, given, self.unlabelled.total())
+
+    def _count_unlabelled(self, folder: str) -> None:
+        full = len(self.unlabelled) >= _MOST_FOLDERS and folder not in self.unlabelled
+        self.unlabelled[OTHER_FOLDERS if full else folder] += 1
 
 
 def _quality(

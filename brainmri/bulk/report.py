@@ -6,7 +6,8 @@ from pathlib import Path
 
 from brainmri import durable
 from brainmri.bulk.charts import bars, curve, histogram, matrix
-from brainmri.bulk.console import CLASS_FIGURES, class_rows, figure_rows
+from brainmri.bulk.chosen import left_out_lines
+from brainmri.bulk.console import CLASS_FIGURES, class_rows, figure_rows, unlabelled_line
 from brainmri.bulk.finish import Outcome
 from brainmri.bulk.quality import Quality
 from brainmri.bulk.run_folder import Record
@@ -47,6 +48,7 @@ def page(outcome: Outcome) -> str:
         *_distributions(outcome.summary),
         *_failures(outcome.summary),
         *([] if outcome.quality is None else _quality(outcome.quality)),
+        *([f"<p>{escape(unlabelled_line(outcome.unlabelled))}</p>"] if outcome.unlabelled else []),
         *_facts(outcome.record),
     ]
     return (
@@ -100,6 +102,7 @@ def _quality(quality: Quality) -> list[str]:
 def _facts(record: Record) -> list[str]:
     facts = {**record.model_dump(exclude={"method"}), **record.method.model_dump()}
     facts["inputs"] = ", ".join(record.inputs)
+    facts["left_out_reasons"] = "; ".join(left_out_lines(record.left_out_reasons)) or "none"
     return ["<h2>What was asked</h2>", _table(("fact", "value"), facts.items())]
 
 

@@ -131,7 +131,8 @@ def open_run(request: Request, method: Method) -> Record:
             inputs=request.inputs,
             items=frozen.items,
             items_sha256=frozen.sha256,
-            left_out=inputs.left_out,
+            left_out=inputs.left_out.total(),
+            left_out_reasons=dict(inputs.left_out),
             shard_size=shard_size(request),
             method=method,
         )

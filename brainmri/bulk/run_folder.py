@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from brainmri import durable
-from brainmri.bulk.inputs import Inputs
+from brainmri.bulk.inputs import Listing
 from brainmri.bulk.manifest import Frozen, Manifest, freeze
 from brainmri.bulk.row_tables import SCHEMA
 from brainmri.bulk.rows import FAILED
@@ -78,7 +78,9 @@ class Record(_Frozen):
     items_sha256: str
     """Of the frozen manifest's content."""
     left_out: int
-    """Files of folders and archives that are no images by their name."""
+    """Files of folders and archives that are not scored."""
+    left_out_reasons: dict[str, int] = {}
+    """Why not, a key of `brainmri.bulk.chosen.REASONS`, to number of files; empty in runs of earlier releases."""
     shard_size: int
     """Images of a shard."""
     method: Method
@@ -158,7 +160,7 @@ class RunFolder:
                 f"{self._record} is of another version of brainmri, or damaged. Choose another --out."
             ) from error
 
-    def begin(self, inputs: Inputs, share: int, shard_size: int, make: Callable[[Frozen], Record]) -> Record:
+    def begin(self, inputs: Listing, share: int, shard_size: int, make: Callable[[Frozen], Record]) -> Record:
         """Freezes the inputs and records what is asked; of several shares that begin at once, one does.
 
         Args:
@@ -175,7 +177,7 @@ class RunFolder:
         """
         self._parts.mkdir(parents=True, exist_ok=True)
         aside = self.root / f".manifest-{share}.parquet"
-        frozen = freeze(aside, inputs, shard_size)
+        frozen = freeze(aside, inputs, shard_size, inputs.left_out)
         aside.rename(self._manifest(frozen.sha256))
         mine = make(frozen)
         content = mine.model_dump_json(indent=2).encode() + b"\n"

@@ -1,18 +1,28 @@
-"""The images of an uploaded archive, as `/score` and jobs choose and name them."""
+"""The images of an archive, as uploads, jobs and runs choose them, and as uploads and jobs name them."""
+
+from collections.abc import Iterator
+from functools import partial
 
 from brainmri.bulk.archives.archive import Archive, Member
-from brainmri.bulk.items import Item, is_image_name, item_id
+from brainmri.bulk.chosen import Choice
+from brainmri.bulk.items import Item, item_id
+from brainmri.imaging.signatures import HEAD_BYTES
 
 
-def chosen_members(archive: Archive, *, is_form: bool) -> tuple[list[Member], int]:
-    """Returns the members to score, in the archive's order, and how many others there are.
+def chosen_members(archive: Archive, choice: Choice, *, is_form: bool = False) -> Iterator[Member]:
+    """Yields the members to score, in the archive's order; reads the beginning of those whose names do not tell.
 
     Args:
         archive: Open.
+        choice: Counts the others.
         is_form: Whether it was sent as a form: then every file is meant to be an image, whatever its name.
+
+    Raises:
+        Stopped: Nobody waits for it.
     """
-    members = [member for member in archive.members if is_form or is_image_name(member.name)]
-    return members, len(archive.members) - len(members)
+    for member in archive.members:
+        if is_form or choice.takes(member.name, partial(archive.head, member, HEAD_BYTES)):
+            yield member
 
 
 def member_item(member: Member, location: str = "") -> Item:

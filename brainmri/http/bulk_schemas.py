@@ -1,5 +1,6 @@
 """The JSON of bulk scoring that is no row of results: the summary at its end, and jobs."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -40,7 +41,9 @@ class ScoreSummary(Body):
     errors: dict[str, int]
     """Error code to number of rows."""
     left_out: int = Field(ge=0)
-    """Files of the archive that are no images by their name."""
+    """Files of the archive that are not scored."""
+    left_out_reasons: dict[str, int]
+    """Why not to number of files, such as `other_kind`: the name ends like that of another kind of file."""
     complete: bool
     """Whether every image has a row."""
     error: BulkErrorBody | None
@@ -62,7 +65,7 @@ def summary_line(  # noqa: PLR0913 -- the fields of the line
     totals: Totals,
     *,
     images: int,
-    left_out: int,
+    left_out: Mapping[str, int],
     error: BrainMRIError | None,
     model: ModelIdentity,
     seconds: float,
@@ -77,7 +80,8 @@ def summary_line(  # noqa: PLR0913 -- the fields of the line
         labels=dict(sorted(totals.labels.items())),
         verdicts=dict(sorted(totals.verdicts.items())),
         errors=dict(sorted(totals.failures.items())),
-        left_out=left_out,
+        left_out=sum(left_out.values()),
+        left_out_reasons=dict(left_out),
         complete=totals.images == images,
         error=None if error is None else BulkErrorBody(code=error.code, message=error.message),
         model=ModelBody(name=model.name, version=model.version, runtime=model.runtime),

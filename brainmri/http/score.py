@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
+from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -14,7 +16,8 @@ from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop
 from brainmri.bulk.archive_rows import ArchiveRows
-from brainmri.bulk.archives.archive import open_archive
+from brainmri.bulk.archives.archive import Archive, Member, open_archive
+from brainmri.bulk.chosen import Choice
 from brainmri.bulk.rows import row_line
 from brainmri.bulk.scorer import Scorer
 from brainmri.bulk.serving import Bulk
@@ -62,13 +65,20 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
             with told_disk_errors():
                 archive = await attend(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
             held.push(opening.__exit__)
-            members, left_out = chosen_members(archive, is_form=is_form)
+            choice = Choice()
+            choosing = partial(_chosen, archive, choice, is_form=is_form)
+            with told_disk_errors():
+                members = await attend(request, deadline, bulk.threads.run(choosing, stop=stop))
             scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
             rows = ArchiveRows(archive, members, scorer, deadline, bulk.threads, stop)
-            answer = _Answer(rows, left_out, request.state.request_id)
+            answer = _Answer(rows, choice.left_out, request.state.request_id)
             return _RowsResponse(answer, deadline, held.pop_all())
 
     return [Route("/score", score, methods=["POST"])]
+
+
+def _chosen(archive: Archive, choice: Choice, *, is_form: bool) -> list[Member]:
+    return list(chosen_members(archive, choice, is_form=is_form))
 
 
 class _Answer:
@@ -76,11 +86,11 @@ class _Answer:
 
     Args:
         rows: What is scored.
-        left_out: How many files are not.
+        left_out: How many files are not, by reason.
         request_id: For the summary.
     """
 
-    def __init__(self, rows: ArchiveRows, left_out: int, request_id: str) -> None:
+    def __init__(self, rows: ArchiveRows, left_out: Counter[str], request_id: str) -> None:
         self._rows = rows
         self._left_out = left_out
         self._request_id = request_id

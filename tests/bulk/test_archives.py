@@ -208,6 +208,43 @@ def test_links_and_devices_in_a_zip_are_refused(kind: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        (tarfile.SYMTYPE, "tar --dereference --hard-dereference"),
+        # What GNU tar writes for the second name of a file, also with --dereference alone.
+        (tarfile.LNKTYPE, "tar --hard-dereference"),
+    ],
+)
+def test_a_refused_link_comes_with_the_option_that_packs_files(kind: bytes, remedy: str) -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("links/1.jpg"))
+        info = tarfile.TarInfo("links/2.jpg")
+        info.type, info.linkname = kind, "links/1.jpg"
+        archive.addfile(info)
+    assert refusal(file.getvalue()).message.endswith(f"Pack files and folders only ({remedy}).")
+
+
+@every_format
+def test_names_with_backslashes_are_paths(pack: Pack) -> None:
+    assert opened(pack({"T\\glioma\\a.jpg": b"a", "T\\notumor\\b.jpg": b"b"})) == {
+        "T/glioma/a.jpg": b"a",
+        "T/notumor/b.jpg": b"b",
+    }
+
+
+def test_a_folder_of_a_zip_packed_on_windows_is_no_file() -> None:
+    assert opened(packed_zip({"T\\": b"", "T\\a.jpg": b"a"})) == {"T/a.jpg": b"a"}
+
+
+@every_format
+def test_the_beginning_of_a_file_is_read_alone_and_in_any_order(pack: Pack) -> None:
+    with open_archive(io.BytesIO(pack({"a": b"first" * 1000, "b": b"second", "c": b""}))) as archive:
+        heads = [archive.head(member, 10) for member in reversed(archive.members)]
+    assert heads == [b"", b"second", b"firstfirst"]
+
+
+@pytest.mark.parametrize(
     "kind",
     [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE],
 )

@@ -29,7 +29,7 @@ from tests.bulk.hostile_archives import (
     zip_with_offset,
 )
 
-SPARSE = "The archive holds a file with holes, 'a.png'. Pack files and folders only (tar: --dereference)."
+SPARSE = "The archive holds a file with holes, 'a.png'. Pack files and folders only (tar without --sparse)."
 RECORDS = "The tar file has a header of more than 256 records. Pack it again, without extended attributes."
 LONG = "The tar file has more than 1048576 bytes of headers for one file. Pack it again, without extended attributes."
 DAMAGED = "The tar file is damaged or cut off. Pack or send it again."

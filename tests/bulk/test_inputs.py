@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.chosen import REASONS
 from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item, item_id
 from brainmri.bulk.manifest import Manifest, freeze
@@ -53,7 +54,59 @@ def test_a_folder_gives_its_images_at_every_depth_sorted(scans: Path) -> None:
     found = list(inputs)
     assert [item.path for item in found] == ["scans/a.JPG", "scans/b.png", "scans/deep/c.tif"]
     assert contents(found) == [b"scans/a.JPG", b"scans/b.png", b"scans/deep/c.tif"]
-    assert inputs.left_out == 2
+    assert inputs.left_out == {"other_kind": 1, "system_file": 1}
+
+
+def test_a_file_whose_name_has_no_ending_is_chosen_by_its_first_bytes(tmp_path: Path) -> None:
+    contents = {
+        "1.2.840.113619.2.5.78": b"\0" * 128 + b"DICM",
+        "IM0001": b"\x08\0\x05\0CS\x0a\0ISO_IR 100",
+        "jpeg": b"\xff\xd8\xff\xe0",
+        "text": b"hello",
+        "empty": b"",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    for place in (tmp_path, tmp_path / "a.zip"):
+        inputs = Inputs([str(place)], ArchiveLimits())
+        assert sorted(Path(item.path).name for item in inputs) == ["1.2.840.113619.2.5.78", "IM0001", "jpeg"]
+        assert (inputs.left_out["no_image"], inputs.left_out["archive"]) == (2, place is tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JPE", "a.mpo", "a.dcm", "a.IMA", "a.jp2", "a.avif"])
+def test_further_endings_are_those_of_images(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    assert paths(str(tmp_path)) == [str(tmp_path / name)]
+
+
+def test_what_is_no_image_is_counted_by_reason_and_a_pipe_is_never_opened(tmp_path: Path) -> None:
+    for name in ("DICOMDIR", "notes.txt", "Thumbs.db", "b.zip"):
+        (tmp_path / name).write_bytes(b"\0" * 128 + b"DICM")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    inputs = Inputs([str(tmp_path)], ArchiveLimits())
+    assert list(inputs) == []
+    assert set(inputs.left_out) == set(REASONS) - {"no_image"}
+    assert inputs.left_out.total() == 6
+    with pytest.raises(ScoringRefused, match="Left out were 2: a pipe, socket or device"):
+        freeze(tmp_path / "m.parquet", inputs, 10, inputs.left_out)
+
+
+def test_a_path_that_holds_two_colons_is_one_path(scans: Path) -> None:
+    (scans / "a::b").mkdir()
+    (scans / "a::b" / "file::c.png").write_bytes(b"c")
+    (scans / "a::b" / "list.csv").write_text("path\nfile::c.png\n")
+    found = listed("scans/a::b", "scans/a::b/*.png", f"{scans}/a::b/file::c.png", "scans/a::b/list.csv")
+    assert [item.path for item in found] == [
+        "scans/a::b/file::c.png",
+        "scans/a::b/file::c.png",
+        f"{scans}/a::b/file::c.png",
+        "file::c.png",
+    ]
+    assert contents(found) == [b"c"] * 4
 
 
 def test_a_file_that_is_named_is_taken_whatever_its_name(scans: Path) -> None:
@@ -121,7 +174,10 @@ def test_a_table_lists_images_relative_to_itself_and_may_name_them(scans: Path, 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "file\nb.png\n", "Image 1 of a.csv has no path. The table needs a column named 'path'"),
+        ("a.csv", "file\nb.png\n", "a.csv has no column named 'path'. It has the columns 'file', separated by commas"),
+        ("a.csv", "File;Id\nb.png;1\n", "It has the columns 'File', 'Id', separated by semicolons"),
+        ("a.csv", "sep=#\nfile#x\n", "It has the columns 'file', 'x', separated by '#'"),
+        ("a.csv", "", "a.csv has no column named 'path'"),
         ("a.csv", "path\nb.png\n\n,\n", "Image 2 of a.csv has no path"),
         ("a.jsonl", '{"path": "b.png"}\n{"path":\n', "a.jsonl cannot be read after its image 1"),
         ("a.jsonl", '"b.png"\n', "a.jsonl cannot be read after its image"),
@@ -132,6 +188,39 @@ def test_a_table_that_cannot_be_read_is_told(scans: Path, name: str, text: str, 
     Path(name).write_text(text)
     with pytest.raises(ScoringRefused, match=message):
         listed(name)
+
+
+def test_a_parquet_file_without_a_path_is_told_with_its_columns(scans: Path) -> None:
+    write_table(Path("a.parquet"), [{"file": "b.png", "sex": "f"}])
+    with pytest.raises(ScoringRefused, match=r"named 'path'\. It has the columns 'file', 'sex'"):
+        listed("a.parquet")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"path;id\nscans/b.png;1\nscans/deep/c.tif;2\n",
+        b"ID\tPath\n1\tscans/b.png\n2\tscans/deep/c.tif\n",
+        b"sep=|\r\nPATH|id\r\nscans/b.png|1\r\nscans/deep/c.tif|2\r\n",
+        b"sep=\t\npath\tid\nscans/b.png\t1\nscans/deep/c.tif\t2\n",
+        b'"id", "path"\n1,scans/b.png\n2,scans/deep/c.tif\n',
+        "path,id\r\nscans/b.png,1\r\nscans/deep/c.tif,2\r\n".encode("utf-16"),
+        "path;id\nscans/b.png;1\nscans/deep/c.tif;2\n".encode("utf-16-le"),
+        "path,id\nscans/b.png,1\nscans/deep/c.tif,2\n".encode("utf-16-be"),
+        b"path,id\nscans\\b.png,1\nscans\\deep\\c.tif,2\n",
+    ],
+)
+def test_a_csv_file_is_read_with_any_separator_case_and_encoding_of_spreadsheets(scans: Path, data: bytes) -> None:
+    Path("list.csv").write_bytes(data)
+    found = listed("list.csv")
+    assert [item.id for item in found] == ["1", "2"]
+    assert contents(found) == [b"scans/b.png", b"scans/deep/c.tif"]
+
+
+def test_a_csv_file_of_another_encoding_is_told_with_the_remedy(scans: Path) -> None:
+    Path("list.csv").write_bytes("path\ngrün.png\n".encode("cp1252"))
+    with pytest.raises(ScoringRefused, match=r"list\.csv is neither UTF-8 nor UTF-16 text\. Save it as UTF-8"):
+        listed("list.csv")
 
 
 def test_urls_are_read_like_folders_files_patterns_and_archives(scans: Path) -> None:

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from brainmri.bulk.quality import Labelled, folder_label
+from brainmri.bulk.quality import OTHER_FOLDERS, Labelled, folder_label
 from brainmri.bulk.row_tables import SCHEMA
 from brainmri.model.contract import LABELS
 from training import metrics
@@ -74,3 +74,14 @@ def test_without_a_known_folder_there_are_no_figures() -> None:
     labelled = Labelled()
     labelled.add(pa.Table.from_pylist([{"path": "a.png", "status": "ok", "verdict": "glioma"}], schema=SCHEMA))
     assert labelled.quality() is None
+
+
+def test_folders_that_spell_no_label_are_counted_by_name_in_bounded_memory() -> None:
+    labelled = Labelled()
+    paths = ["scans/a.png", "scans/b.png", "a.png", *(f"{number}/a.png" for number in range(1500))]
+    labelled.add(
+        pa.Table.from_pylist([{"path": path, "status": "ok", "verdict": "glioma"} for path in paths], schema=SCHEMA)
+    )
+    assert (labelled.unlabelled["scans"], labelled.unlabelled[""]) == (2, 1)
+    assert len(labelled.unlabelled) == 1001
+    assert labelled.unlabelled[OTHER_FOLDERS] == 502

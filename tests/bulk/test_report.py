@@ -65,7 +65,7 @@ def outcome(path: str) -> Outcome:
     record = Record(
         inputs=("<script>alert(1)</script>",), items=2, items_sha256="b" * 64, left_out=0, shard_size=256, method=method
     )
-    return Outcome(record, Path("results.parquet"), summary, labelled.quality())
+    return Outcome(record, Path("results.parquet"), summary, labelled.quality(), labelled.unlabelled)
 
 
 def test_the_page_stands_alone_and_shows_what_a_caller_named_as_text() -> None:

@@ -122,6 +122,7 @@ def test_files_that_are_no_images_by_their_names_are_left_out_of_an_archive_and_
     data = packed_zip({"README.md": b"x", "labels.csv": b"x", "a.png": png(), "__MACOSX/._a.png": b"x"})
     rows, summary = lines_of(send(ask, data))
     assert ([row["path"] for row in rows], summary["left_out"], summary["images"]) == (["a.png"], 2, 1)
+    assert summary["left_out_reasons"] == {"other_kind": 2}
 
 
 def test_an_archive_without_images_is_answered_by_a_summary(ask: Ask) -> None:

@@ -13,7 +13,7 @@ from brainmri.blocking import Stop
 from brainmri.bulk.archives.members import ArchiveLimits, Member, shown
 from brainmri.bulk.archives.tar import TarArchive
 from brainmri.bulk.archives.zip import ZipArchive
-from brainmri.errors import ArchiveRefused, ImageTooLarge
+from brainmri.errors import ArchiveRefused, ImageTooLarge, ImageUnreadable
 
 __all__ = ["KINDS", "Archive", "ArchiveLimits", "Member", "is_archive_name", "open_archive"]
 
@@ -30,7 +30,7 @@ _DEFAULT = ArchiveLimits()
 class _Format(Protocol):
     members: Sequence[Member]
 
-    def read(self, member: Member) -> bytes: ...
+    def read(self, member: Member, size: int) -> bytes: ...
 
     def close(self) -> None: ...
 
@@ -66,7 +66,18 @@ class Archive:
                 f"{shown(member.name)} has {member.size} bytes; an image may have at most {most}.",
                 limit=f"{most} bytes",
             )
-        return self._source.read(member)
+        return self._source.read(member, member.size)
+
+    def head(self, member: Member, size: int) -> bytes:
+        """Returns the first bytes of one member, at most `size`; empty if it cannot be unpacked.
+
+        Raises:
+            Stopped: Nobody waits for it.
+        """
+        try:
+            return self._source.read(member, min(size, member.size))
+        except ImageUnreadable:
+            return b""
 
 
 @contextmanager

@@ -132,9 +132,16 @@ def shown(name: str) -> str:
     return ascii(name[:80])
 
 
-def refused_kind(name: str, kind: str) -> ArchiveRefused:
-    """Returns the error for an entry that is neither a file nor a folder."""
-    return ArchiveRefused(f"The archive holds {kind}, {shown(name)}. Pack files and folders only (tar: --dereference).")
+def refused_kind(name: str, kind: str, remedy: str = "") -> ArchiveRefused:
+    """Returns the error for an entry that is neither a file nor a folder.
+
+    Args:
+        name: Of the entry.
+        kind: What it is, with an article.
+        remedy: A command that packs files in its place, where there is one.
+    """
+    way = f" ({remedy})" if remedy else ""
+    return ArchiveRefused(f"The archive holds {kind}, {shown(name)}. Pack files and folders only{way}.")
 
 
 def _checked_path(name: str) -> str:
@@ -149,8 +156,9 @@ def _checked_path(name: str) -> str:
             f" {shown(name)}. Rename the file.",
             limit=f"{_MOST_NAME_BYTES} bytes",
         )
+    # Packers on Windows separate the parts by backslashes, though no format of archives says so.
     # Tar keeps names that are not UTF-8; a row of results must be.
-    return printable(posixpath.normpath(name))
+    return printable(posixpath.normpath("/".join(parts)))
 
 
 def _is_leftover(path: str) -> bool:

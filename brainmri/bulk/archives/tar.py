@@ -48,8 +48,8 @@ class TarArchive:
             raise damaged() from error
         self.members: Sequence[Member] = tuple(listing.members)
 
-    def read(self, member: Member) -> bytes:
-        """Returns the bytes of a member; its size has been checked.
+    def read(self, member: Member, size: int) -> bytes:
+        """Returns the first `size` bytes of a member, at most all of it.
 
         Raises:
             ImageUnreadable: It cannot be unpacked, or the file was cut off since it was opened.
@@ -60,10 +60,10 @@ class TarArchive:
             self._progress.check()
             try:
                 skip(self._data, self._starts[member.entry], self._progress)
-                data = self._data.read(member.size)
+                data = self._data.read(size)
             except (gzip.BadGzipFile, zlib.error, EOFError) as error:
                 raise ImageUnreadable(f"The archive is damaged at {shown(member.name)}. Pack it again.") from error
-        if len(data) < member.size:
+        if len(data) < size:
             raise ImageUnreadable(f"The archive ends within {shown(member.name)}. Send it again.")
         return data
 
@@ -91,8 +91,11 @@ class TarArchive:
 
 
 def _check_kind(info: tarfile.TarInfo) -> None:
-    if info.issym() or info.islnk():
-        raise refused_kind(info.name, "a link")
+    if info.islnk():
+        # What GNU tar writes for a second name of a file, also with --dereference.
+        raise refused_kind(info.name, "a hard link", "tar --hard-dereference")
+    if info.issym():
+        raise refused_kind(info.name, "a link", "tar --dereference --hard-dereference")
     if not (info.isreg() or info.isdir()):
         raise refused_kind(info.name, "a device or pipe")
     if info.size < 0:

@@ -163,4 +163,4 @@ def _apply(records: Mapping[str, str], member: tarfile.TarInfo, tar: tarfile.Tar
 
 
 def _refuse_sparse(name: str) -> NoReturn:
-    raise refused_kind(name, "a file with holes")
+    raise refused_kind(name, "a file with holes", "tar without --sparse")

@@ -61,12 +61,13 @@ class ZipArchive:
             stop.check()
             unpacked += info.file_size
             _check_entry(info)
-            listing.add(info.filename, info.file_size, unpacked, is_folder=info.is_dir())
+            is_folder = info.filename.endswith(("/", "\\"))
+            listing.add(info.filename, info.file_size, unpacked, is_folder=is_folder)
         _check_overlaps(self._infos)
         self.members: Sequence[Member] = tuple(listing.members)
 
-    def read(self, member: Member) -> bytes:
-        """Returns the bytes of a member; its size has been checked.
+    def read(self, member: Member, size: int) -> bytes:
+        """Returns the first `size` bytes of a member, at most all of it.
 
         Raises:
             ImageUnreadable: It cannot be unpacked, or its checksum is wrong.
@@ -82,7 +83,7 @@ class ZipArchive:
             try:
                 # Without a size it would unpack more than the directory declares before it cuts that off.
                 with self._zip.open(info) as unpacked:
-                    return unpacked.read(member.size)
+                    return unpacked.read(size)
             except _DAMAGED as error:
                 raise _damaged(member, str(error)) from error
 
@@ -143,7 +144,7 @@ def _check_entry(info: zipfile.ZipInfo) -> None:
         )
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
-        raise refused_kind(info.filename, "a link")
+        raise refused_kind(info.filename, "a link", "zip without --symlinks")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise refused_kind(info.filename, "a device or pipe")
 

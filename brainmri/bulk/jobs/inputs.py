@@ -1,23 +1,24 @@
 """The images of a job, named as its owner knows them: no path of this server is ever in a row."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from brainmri.blocking import Stop
 from brainmri.bulk.archives.archive import ArchiveLimits, is_archive_name, open_archive
-from brainmri.bulk.inputs import Inputs
-from brainmri.bulk.items import Item, is_image_name, item_id
+from brainmri.bulk.chosen import Choice
+from brainmri.bulk.inputs import Inputs, Listing, file_head
+from brainmri.bulk.items import Item, item_id
 from brainmri.bulk.jobs.record import Source
+from brainmri.bulk.place import Place
 from brainmri.bulk.uploads import chosen_members, member_item
 from brainmri.errors import MalformedRequest, SourceUnreadable
 
-_CHAIN = "::"
-"""With this fsspec joins a path to another one."""
 
-
-class UploadInputs(Inputs):
-    """The members of an uploaded archive.
+class UploadInputs:
+    """The members of an uploaded archive; a `Listing`.
 
     Args:
         path: Of the archive.
@@ -27,9 +28,16 @@ class UploadInputs(Inputs):
     """
 
     def __init__(self, path: Path, limits: ArchiveLimits, stop: Stop, *, is_form: bool) -> None:
-        super().__init__((str(path),), limits, stop)
         self._path = path
+        self._limits = limits
+        self._stop = stop
         self._is_form = is_form
+        self._choice = Choice()
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """See `Listing`."""
+        return self._choice.left_out
 
     def __iter__(self) -> Iterator[Item]:
         """Yields every image in the archive's order.
@@ -38,13 +46,12 @@ class UploadInputs(Inputs):
             ArchiveRefused: See `open_archive`.
         """
         with self._path.open("rb") as file, open_archive(file, self._limits, self._stop) as archive:
-            members, self.left_out = chosen_members(archive, is_form=self._is_form)
-            for member in members:
+            for member in chosen_members(archive, self._choice, is_form=self._is_form):
                 yield member_item(member, str(self._path))
 
 
-class RootInputs(Inputs):
-    """A folder, an image or an archive below the input root.
+class RootInputs:
+    """A folder, an image or an archive below the input root; a `Listing`.
 
     Args:
         root: The input root, resolved.
@@ -54,8 +61,13 @@ class RootInputs(Inputs):
     """
 
     def __init__(self, root: Path, path: Path, limits: ArchiveLimits, stop: Stop) -> None:
-        super().__init__((str(path),), limits, stop)
+        self._inputs = Inputs((str(path),), limits, stop)
         self._root = root
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """See `Listing`."""
+        return self._inputs.left_out
 
     def __iter__(self) -> Iterator[Item]:
         """Yields every image, named from the root on, names sorted.
@@ -63,7 +75,7 @@ class RootInputs(Inputs):
         Raises:
             ArchiveRefused: See `open_archive`.
         """
-        for item in super().__iter__():
+        for item in self._inputs:
             path = item.path.removeprefix(f"{self._root}/")
             yield replace(item, id=item_id(path), path=path)
 
@@ -80,7 +92,7 @@ def resolved_below(root: Path | None, path: str) -> tuple[Path, Path]:
         f"There is no {path[:200]!r} below the server's input folder. Name a folder, an image or an archive in it,"
         " relative to that folder."
     )
-    if not path or "\0" in path or _CHAIN in path or Path(path).is_absolute():
+    if not path or "\0" in path or Path(path).is_absolute():
         raise missing
     try:
         found = (root / path).resolve(strict=True)
@@ -88,9 +100,13 @@ def resolved_below(root: Path | None, path: str) -> tuple[Path, Path]:
         raise missing from error
     if not found.is_relative_to(root):
         raise missing
-    if not found.is_dir() and not is_image_name(found.name) and not is_archive_name(found.name):
+    if not found.is_dir() and not is_archive_name(found.name) and not _is_image(found):
         raise MalformedRequest(f"{path[:200]!r} is no folder, image or archive by its name. Name one of these.")
     return root, found
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() and Choice().takes(path.name, partial(file_head, Place.of(str(path))))
 
 
 def require_root(root: Path | None) -> Path:
@@ -106,7 +122,7 @@ def require_root(root: Path | None) -> Path:
     return root.resolve()
 
 
-def job_inputs(source: Source, upload: Path, root: Path | None, limits: ArchiveLimits, stop: Stop) -> Inputs:
+def job_inputs(source: Source, upload: Path, root: Path | None, limits: ArchiveLimits, stop: Stop) -> Listing:
     """Returns the inputs of a job.
 
     Args:

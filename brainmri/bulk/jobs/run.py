@@ -136,7 +136,8 @@ def _begin(job: ScoringJob, method: JobMethod, stop: Stop) -> Record:
             inputs=(job.spec.source.path or "upload",),
             items=frozen.items,
             items_sha256=frozen.sha256,
-            left_out=inputs.left_out,
+            left_out=inputs.left_out.total(),
+            left_out_reasons=dict(inputs.left_out),
             shard_size=SHARD_SIZE,
             method=method.record(),
         )

@@ -61,6 +61,7 @@ _EXAMPLE_SUMMARY = ScoreSummaryLine(
         verdicts={"glioma": 1},
         errors={"image_unreadable": 1},
         left_out=0,
+        left_out_reasons={},
         complete=False,
         error=BulkErrorBody(code="not_ready", message="The service is shutting down."),
         model=ModelBody(name="brain_mri_xception", version="0.2.2", runtime="openvino-int8"),
@@ -145,9 +146,10 @@ def bulk_paths() -> Node:
         },
         description="The body is a zip file, a tar file (also with gzip), or a form with files in the field `images`,"
         " of which each needs a name of its own. It is received as a whole, on disk, before the answer begins. An image"
-        " that cannot be answered is a row with an error. Files of an archive that are no images by their names are"
-        " left out and counted. Links, absolute paths, `..`, archives in archives, encrypted archives, and those that"
-        " would unpack to too much are refused as a whole. An answer without a summary was cut off.",
+        " that cannot be answered is a row with an error. Files of an archive that are no images by their names, or by"
+        " their first bytes where a name has no ending, are left out and counted by reason. Links, absolute paths,"
+        " `..`, archives in archives, encrypted archives, and those that would unpack to too much are refused as a"
+        " whole. An answer without a summary was cut off.",
         parameters=[*choice("model"), *REQUEST_ID_ONLY],
         body=upload_body(),
     )
