@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,11 +27,32 @@ class Frozen:
 
     Attributes:
         items: Number of images.
-        sha256: Of their ids, paths and places in order, independent of the file's encoding.
+        sha256: Of their ids, paths and places in order, independent of the file's encoding and of the shards.
+        shard_size: Images of a shard.
     """
 
     items: int
     sha256: str
+    shard_size: int
+
+
+@dataclass(frozen=True)
+class Division:
+    """How images are divided into shards.
+
+    Attributes:
+        shard_size: Most images of a shard, at least 1; the last may have fewer.
+        least_shards: Shards are smaller where there would be fewer than this: each of as many processes gets one.
+    """
+
+    shard_size: int
+    least_shards: int = 1
+
+    def size(self, items: int) -> int:
+        """Returns the images of a shard."""
+        if self.least_shards == 1:
+            return self.shard_size
+        return max(1, min(self.shard_size, items // self.least_shards))
 
 
 class Manifest:
@@ -66,31 +87,38 @@ class Manifest:
         self._file.close()
 
 
-def freeze(path: Path, items: Iterable[Item], shard_size: int, left_out: Mapping[str, int] | None = None) -> Frozen:
+def freeze(path: Path, items: Iterable[Item], division: Division, left_out: Mapping[str, int] | None = None) -> Frozen:
     """Writes the images of a run in their order; an image that several inputs name is kept once, where it is first.
 
     Args:
         path: Where the manifest goes.
         items: Not held in memory as a whole.
-        shard_size: Images of a shard, at least 1; the last may have fewer.
+        division: Into shards.
         left_out: Is filled while the items are listed: what the message says where there is none.
 
     Raises:
         ScoringRefused: No image at all, or one id for two of them.
     """
     counted = _Counted()
+    _write(path, counted.once(items), division.shard_size)
+    if not counted.items:
+        path.unlink()
+        beside = "".join(f" Left out were {line}." for line in left_out_lines(left_out or {}))
+        raise ScoringRefused(f"The inputs hold no image.{beside} Name image files, folders, archives or tables.")
+    size = division.size(counted.items)
+    if size < division.shard_size and size < counted.items:
+        with Manifest(path) as manifest:
+            _write(path, chain.from_iterable(map(manifest.items, range(manifest.shards))), size)
+    return Frozen(counted.items, counted.digest.hexdigest(), size)
 
+
+def _write(path: Path, items: Iterator[Item], shard_size: int) -> None:
     def write(file: BinaryIO) -> None:
         with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
-            passed = counted.once(items)
-            while shard := list(islice(passed, shard_size)):
+            while shard := list(islice(items, shard_size)):
                 writer.write_table(pa.Table.from_pylist([_row(item) for item in shard], schema=_SCHEMA))
-        if not counted.items:
-            beside = "".join(f" Left out were {line}." for line in left_out_lines(left_out or {}))
-            raise ScoringRefused(f"The inputs hold no image.{beside} Name image files, folders, archives or tables.")
 
     durable.write(path, write)
-    return Frozen(counted.items, counted.digest.hexdigest())
 
 
 class _Counted:

@@ -9,7 +9,7 @@ from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.child import Part
 from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item
-from brainmri.bulk.manifest import Frozen
+from brainmri.bulk.manifest import Division, Frozen
 from brainmri.bulk.run_folder import Method, Record, RunFolder
 from brainmri.errors import ScoringHopeless, ScoringRefused
 from brainmri.model.predictor import ModelIdentity
@@ -71,9 +71,10 @@ class Request:
         out: Folder of the run.
         resume: Whether to continue what is there.
         share: Which part of it.
-        shard_size: Images of a shard; None takes the run's, or the default.
+        shard_size: Images of a shard; None takes the run's, or the default, or fewer where else a worker had none.
         archives: What archives to refuse.
         max_error_rate: Largest share of failed images, in [0, 1]; 1 goes on whatever happens.
+        workers: Processes that score each share of it at a time.
     """
 
     inputs: tuple[str, ...]
@@ -83,6 +84,7 @@ class Request:
     shard_size: int | None
     archives: ArchiveLimits
     max_error_rate: float = 1.0
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Scored:
 
 
 def shard_size(request: Request) -> int:
-    """Returns the images of a shard: what is asked for, or else what the run in the folder has, or the default."""
+    """Returns the most images of a shard: what is asked for, or else what the run in the folder has, or the default."""
     record = RunFolder(request.out).record()
     return request.shard_size or (SHARD_SIZE if record is None else record.shard_size)
 
@@ -133,11 +135,17 @@ def open_run(request: Request, method: Method) -> Record:
             items_sha256=frozen.sha256,
             left_out=inputs.left_out.total(),
             left_out_reasons=dict(inputs.left_out),
-            shard_size=shard_size(request),
+            shard_size=frozen.shard_size,
             method=method,
         )
 
-    return folder.begin(inputs, request.share.index, shard_size(request), make)
+    return folder.begin(inputs, request.share.index, _division(request), make)
+
+
+def _division(request: Request) -> Division:
+    if request.shard_size is not None:
+        return Division(request.shard_size)
+    return Division(SHARD_SIZE, request.share.count * request.workers)
 
 
 def score(request: Request, record: Record, engine: Engine, watcher: Watcher) -> Scored:

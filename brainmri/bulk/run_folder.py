@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from brainmri import durable
 from brainmri.bulk.inputs import Listing
-from brainmri.bulk.manifest import Frozen, Manifest, freeze
+from brainmri.bulk.manifest import Division, Frozen, Manifest, freeze
 from brainmri.bulk.row_tables import SCHEMA
 from brainmri.bulk.rows import FAILED
 from brainmri.errors import ScoringRefused
@@ -160,13 +160,13 @@ class RunFolder:
                 f"{self._record} is of another version of brainmri, or damaged. Choose another --out."
             ) from error
 
-    def begin(self, inputs: Listing, share: int, shard_size: int, make: Callable[[Frozen], Record]) -> Record:
+    def begin(self, inputs: Listing, share: int, division: Division, make: Callable[[Frozen], Record]) -> Record:
         """Freezes the inputs and records what is asked; of several shares that begin at once, one does.
 
         Args:
             inputs: What to freeze.
             share: Number of the share that begins.
-            shard_size: Images of a shard.
+            division: Of the images into shards.
             make: Makes the record of what was frozen.
 
         Returns:
@@ -177,7 +177,7 @@ class RunFolder:
         """
         self._parts.mkdir(parents=True, exist_ok=True)
         aside = self.root / f".manifest-{share}.parquet"
-        frozen = freeze(aside, inputs, shard_size, inputs.left_out)
+        frozen = freeze(aside, inputs, division, inputs.left_out)
         aside.rename(self._manifest(frozen.sha256))
         mine = make(frozen)
         content = mine.model_dump_json(indent=2).encode() + b"\n"

@@ -109,7 +109,10 @@ def run(  # noqa: PLR0913 -- the options of a command
     shard_size: Annotated[
         int | None,
         typer.Option(
-            help=f"Images of a part, which an interruption may cost (default {SHARD_SIZE}).", min=1, max=100_000
+            help=f"Images of a part, which an interruption may cost (default {SHARD_SIZE}, or fewer, so that every"
+            " share and actor has a part).",
+            min=1,
+            max=100_000,
         ),
     ] = None,
     shard_index: Annotated[int, typer.Option(help="Which share to score, from 0; then merge.", min=0)] = 0,
@@ -125,7 +128,8 @@ def run(  # noqa: PLR0913 -- the options of a command
     share = Share(shard_index, num_shards)
     size = batch_size or settings.max_batch_size
     archives = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
-    request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate)
+    workers = actors if engine == "ray" else 1
+    request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate, workers)
     check(request)
     opener = OpenBundle.of(bundle, settings, size)
     heat_maps = None if heatmaps is None else HeatMapFolder(heatmaps.absolute())

@@ -16,7 +16,8 @@ from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.chosen import REASONS
 from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item, item_id
-from brainmri.bulk.manifest import Manifest, freeze
+from brainmri.bulk.manifest import Division, Manifest, freeze
+from brainmri.bulk.run import Share
 from brainmri.bulk.sources import Retry, Sources
 from brainmri.errors import ArchiveRefused, ScoringRefused
 
@@ -92,7 +93,7 @@ def test_what_is_no_image_is_counted_by_reason_and_a_pipe_is_never_opened(tmp_pa
     assert set(inputs.left_out) == set(REASONS) - {"no_image"}
     assert inputs.left_out.total() == 6
     with pytest.raises(ScoringRefused, match="Left out were 2: a pipe, socket or device"):
-        freeze(tmp_path / "m.parquet", inputs, 10, inputs.left_out)
+        freeze(tmp_path / "m.parquet", inputs, Division(10), inputs.left_out)
 
 
 def test_a_path_that_holds_two_colons_is_one_path(scans: Path) -> None:
@@ -257,7 +258,7 @@ def test_an_input_that_is_not_there_is_told_before_anything_else(scans: Path, te
 
 def test_a_name_that_is_not_utf8_is_read_and_shown(scans: Path) -> None:
     (scans / os.fsdecode(b"\xff.png")).write_bytes(b"odd")
-    freeze(Path("m.parquet"), listed("scans"), 10)
+    freeze(Path("m.parquet"), listed("scans"), Division(10))
     with Manifest(Path("m.parquet")) as manifest:
         found = manifest.items(0)
     assert found[-1].path == "scans/\\udcff.png"
@@ -265,22 +266,42 @@ def test_a_name_that_is_not_utf8_is_read_and_shown(scans: Path) -> None:
 
 
 def test_a_manifest_keeps_an_image_once_and_its_shards_are_fixed(scans: Path) -> None:
-    frozen = freeze(Path("m.parquet"), listed("scans", "scans/b.png", "./scans/b.png"), 3)
+    frozen = freeze(Path("m.parquet"), listed("scans", "scans/b.png", "./scans/b.png"), Division(3))
     assert frozen.items == 4
     with Manifest(Path("m.parquet")) as manifest:
         assert [manifest.size(shard) for shard in range(manifest.shards)] == [3, 1]
         assert [item.path for item in manifest.items(1)] == ["./scans/b.png"]
-    assert freeze(Path("n.parquet"), listed("scans", "./scans/b.png"), 2) == frozen
+    again = freeze(Path("n.parquet"), listed("scans", "./scans/b.png"), Division(2))
+    assert (again.items, again.sha256) == (frozen.items, frozen.sha256)
+
+
+@pytest.mark.parametrize(
+    ("images", "sizes"), [(200, [25] * 8), (201, [25] * 8 + [1]), (9, [1] * 9), (3, [1] * 3), (2100, [256] * 8 + [52])]
+)
+def test_every_share_of_a_run_has_a_part_however_few_images_there_are(
+    tmp_path: Path, images: int, sizes: list[int]
+) -> None:
+    items = [Item(str(number), f"{number}.png", f"/{number}.png") for number in range(images)]
+    frozen = freeze(tmp_path / "m.parquet", items, Division(256, least_shards=8))
+    with Manifest(tmp_path / "m.parquet") as manifest:
+        assert [manifest.size(shard) for shard in range(manifest.shards)] == sizes
+        assert [item.id for shard in range(manifest.shards) for item in manifest.items(shard)] == [
+            item.id for item in items
+        ]
+        if images >= 8:
+            assert all(Share(index, 8).shards(manifest.shards) for index in range(8))
+    assert (frozen.items, frozen.shard_size) == (images, sizes[0])
+    assert frozen.sha256 == freeze(tmp_path / "n.parquet", items, Division(256)).sha256
 
 
 def test_one_id_for_two_images_is_refused(scans: Path) -> None:
     Path("list.csv").write_text("path,id\nscans/a.JPG,1\nscans/b.png,1\n")
     with pytest.raises(ScoringRefused, match="Two images have the id '1'"):
-        freeze(Path("m.parquet"), listed("list.csv"), 10)
+        freeze(Path("m.parquet"), listed("list.csv"), Division(10))
 
 
 def test_no_image_at_all_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ScoringRefused, match="hold no image"):
-        freeze(tmp_path / "m.parquet", listed(str(tmp_path / "empty")), 10)
+        freeze(tmp_path / "m.parquet", listed(str(tmp_path / "empty")), Division(10))
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]

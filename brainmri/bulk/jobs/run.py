@@ -12,7 +12,7 @@ from brainmri.bulk.jobs.job import ScoringJob
 from brainmri.bulk.jobs.lane_engine import LaneEngine
 from brainmri.bulk.jobs.record import now
 from brainmri.bulk.jobs.store import Claim
-from brainmri.bulk.manifest import Frozen
+from brainmri.bulk.manifest import Division, Frozen
 from brainmri.bulk.run import Request, Share, score
 from brainmri.bulk.run_folder import Method, Record
 from brainmri.errors import ScoringHopeless, ScoringRefused
@@ -138,8 +138,8 @@ def _begin(job: ScoringJob, method: JobMethod, stop: Stop) -> Record:
             items_sha256=frozen.sha256,
             left_out=inputs.left_out.total(),
             left_out_reasons=dict(inputs.left_out),
-            shard_size=SHARD_SIZE,
+            shard_size=frozen.shard_size,
             method=method.record(),
         )
 
-    return job.run.begin(inputs, 0, SHARD_SIZE, make)
+    return job.run.begin(inputs, 0, Division(SHARD_SIZE), make)
