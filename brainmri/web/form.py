@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import TYPE_CHECKING, Protocol
 
 from python_multipart.exceptions import FormParserError
@@ -105,15 +106,16 @@ class _Collector:
     def _begin_file(self) -> None:
         _, options = parse_options_header(self._disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")
-        if name != self._limits.field or b"filename" not in options:
-            kind = "file" if b"filename" in options else "text"
+        filename = _filename(options, self._disposition)
+        if name != self._limits.field or filename is None:
+            kind = "text" if filename is None else "file"
             raise MalformedRequest(
                 f"The form has a {kind} part {name[:40]!r}. Send only files, in the field {self._limits.field!r}."
             )
         if self.files == self._limits.max_files:
             raise _too_many(self._limits)
         self.files += 1
-        self._sink = self._begin(options[b"filename"].decode("utf-8", "replace"))
+        self._sink = self._begin(filename)
 
     def _extend_file(self, data: bytes, start: int, end: int) -> None:
         assert self._sink is not None  # noqa: S101 -- a part's headers come before its data
@@ -121,6 +123,20 @@ class _Collector:
 
     def _end(self) -> None:
         self.complete = True
+
+
+def _filename(options: dict[bytes, bytes], disposition: bytes) -> str | None:
+    """Returns the name of a part's file; None for a part that is no file.
+
+    RFC 7578 wants no `filename*` (RFC 5987) in forms, but clients that send nothing else are common.
+    """
+    if b"filename" in options:
+        return options[b"filename"].decode("utf-8", "replace")
+    if b"filename*" not in disposition.lower():
+        return None
+    message = Message()
+    message["Content-Disposition"] = disposition.decode("latin-1")
+    return message.get_filename()
 
 
 async def read_files(

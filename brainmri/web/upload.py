@@ -17,6 +17,8 @@ FIELD_OF_MANY = "images"
 DICOM = "application/dicom"
 """Media type of a DICOM object (RFC 3240)."""
 
+_TYPES = "multipart/form-data, image/* or application/dicom"
+
 ENVELOPE_BYTES = 64 * 2**10
 """What the boundaries and headers of a form with one file may add."""
 
@@ -49,10 +51,16 @@ async def read_image(request: Request, settings: Settings, deadline: Deadline) -
         if not data:
             raise _empty()
         return data
+    if kind == "application/json":
+        raise MalformedRequest(
+            'The body is JSON. Send base64 to POST /v1/models/NAME:predict as {"instances": [{"b64": "..."}]}, or the'
+            f" file itself as multipart/form-data in the field {FIELD!r}, or as it is with a type such as image/jpeg.",
+            limit=_TYPES,
+        )
     raise MalformedRequest(
         f"The content type is {kind[:80]!r}. Send multipart/form-data with one file in the field {FIELD!r}, or the"
         " image itself with a content type such as image/jpeg or application/dicom.",
-        limit="multipart/form-data, image/* or application/dicom",
+        limit=_TYPES,
     )
 
 

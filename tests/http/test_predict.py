@@ -48,6 +48,27 @@ def test_a_bad_upload_is_refused(ask: Ask, files: Any, status: int, code: str) -
     assert (response.status_code, code_of(response)) == (status, code)
 
 
+@pytest.mark.parametrize(
+    "filename", ["filename*=UTF-8''na%C3%AFve.png", "filename*=utf-8'en'a.png", "FileName*=iso-8859-1''%E9.png"]
+)
+def test_a_file_named_by_an_extended_parameter_alone_is_a_file(
+    ask: Ask, png: Callable[..., bytes], filename: str
+) -> None:
+    head = f'--b\r\nContent-Disposition: form-data; name="image"; {filename}\r\n\r\n'.encode()
+    body = head + png((0, 0, 255)) + b"\r\n--b--\r\n"
+    response = ask("POST", "/predict", content=body, headers={"content-type": "multipart/form-data; boundary=b"})
+    assert (response.status_code, response.json().get("label")) == (200, "pituitary")
+
+
+def test_base64_in_json_is_pointed_to_the_protocol_that_takes_it(ask: Ask) -> None:
+    response = ask("POST", "/predict", json={"image": "iVBORw0KGgo="})
+    assert (response.status_code, code_of(response)) == (400, "malformed_request")
+    assert (
+        'Send base64 to POST /v1/models/NAME:predict as {"instances": [{"b64": "..."}]}'
+        in (response.json()["error"]["message"])
+    )
+
+
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_truncated_image_is_refused(ask: Ask, png: Callable[..., bytes], share: float) -> None:
     data = png(side=200)
