@@ -16,6 +16,7 @@ from brainmri.batching.backlog import Answer
 from brainmri.batching.batcher import Batcher
 from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.decoders import Decoders
 from brainmri.batching.observer import Observer
 from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching
@@ -63,7 +64,7 @@ class Engine:
         observer: Observer | None = None,
     ) -> None:
         self._threads = decode_workers
-        self._decoders = ThreadPoolExecutor(decode_workers, thread_name_prefix="decode")
+        self._decoders = Decoders(decode_workers)
         self._bulk_decoders = asyncio.Semaphore(decode_workers)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._batching = batching

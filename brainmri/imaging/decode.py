@@ -19,7 +19,7 @@ from brainmri.imaging.hostile import (
     has_too_many_scans,
 )
 from brainmri.imaging.limits import DecodeLimits, no_such_frame
-from brainmri.imaging.memory import decoding
+from brainmri.imaging.memory import LargeImage, decoding
 from brainmri.imaging.picture import DEFAULT_OPTIONS, Header, Picture, ReadOptions, SourceImage
 from brainmri.imaging.pixels import Converted, pixels_of, scaled_greys
 from brainmri.imaging.tiff import WideTiff, libtiff_complaints, tile_pixels, wide_tiff
@@ -78,7 +78,7 @@ def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, options: Re
         if complaints.errors:
             raise ImageUnreadable(_DAMAGED)
         return picture
-    except (InvalidInput, MemoryError):
+    except (InvalidInput, MemoryError, LargeImage):
         # A lack of memory is the server's fault, not the image's.
         raise
     except UnidentifiedImageError as error:

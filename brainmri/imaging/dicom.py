@@ -5,10 +5,10 @@ from typing import Any
 from brainmri.errors import ImageUnreadable, InvalidInput, NotBrainMR
 from brainmri.imaging.dicom_frames import stored_values
 from brainmri.imaging.dicom_greys import to_pixels
-from brainmri.imaging.dicom_header import is_dicom, read_header
+from brainmri.imaging.dicom_header import inflated_peak, is_dicom, read_header
 from brainmri.imaging.dicom_parts import other_body_part, other_modality
 from brainmri.imaging.limits import DecodeLimits, no_such_frame
-from brainmri.imaging.memory import holding
+from brainmri.imaging.memory import LargeImage, holding
 from brainmri.imaging.picture import Header, Picture, ReadOptions, SourceImage
 
 __all__ = ["is_dicom", "read_dicom"]
@@ -37,21 +37,26 @@ def read_dicom(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Pictu
         NotBrainMR: It says that it is of another modality or part of the body, and `options.force` is not set.
     """
     try:
-        dataset = read_header(data, limits)
-        if not options.force:
-            _require_head_mr(dataset)
-        header = dicom_header(dataset, limits)
-        frames = header.frames or 1
-        frame = frames // 2 if options.frame is None else options.frame
-        if frame >= frames:
-            raise no_such_frame(frame, frames)
-        with holding(header.width * header.height * _PEAK_BYTES_OF_PIXEL):
-            converted = to_pixels(stored_values(dataset, header, frame), dataset, header, frame)
-    except (InvalidInput, MemoryError):
+        with holding(inflated_peak(data, limits)):
+            return _read(data, limits, options)
+    except (InvalidInput, MemoryError, LargeImage):
         raise
     except Exception:  # noqa: BLE001 -- pydicom and the decoders document no list of what they raise
         # What pydicom and its decoders raise quotes the object's elements: it must not go on as a cause.
         raise ImageUnreadable(_DAMAGED) from None
+
+
+def _read(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Picture:
+    dataset = read_header(data, limits)
+    if not options.force:
+        _require_head_mr(dataset)
+    header = dicom_header(dataset, limits)
+    frames = header.frames or 1
+    frame = frames // 2 if options.frame is None else options.frame
+    if frame >= frames:
+        raise no_such_frame(frame, frames)
+    with holding(header.width * header.height * _PEAK_BYTES_OF_PIXEL):
+        converted = to_pixels(stored_values(dataset, header, frame), dataset, header, frame)
     source = SourceImage(
         format="DICOM",
         mode=_known_photometric(dataset),

@@ -75,7 +75,9 @@ def _modality(values: NDArray[np.generic], source: Any, dataset: Any) -> NDArray
     if not slope or intercept is None or (slope, intercept) == (1, 0):
         return values
     if slope.is_integer() and intercept.is_integer() and abs(slope) < 2**12 and abs(intercept) < 2**20:
-        return np.asarray(values.astype(np.int64) * int(slope) + int(intercept))
+        # Of 16 bits, the results fit into 32.
+        wide = np.int32 if values.dtype.itemsize <= 2 else np.int64
+        return np.asarray(values.astype(wide) * wide(slope) + wide(intercept))
     return np.asarray(values.astype(np.float32) * np.float32(slope) + np.float32(intercept))
 
 

@@ -1,15 +1,18 @@
 """The header of a DICOM object (PS3.5, PS3.10): only the elements that its pixels need are ever read.
 
-No name, date or number of a patient is parsed, so that none can reach a log, an error or a result.
+No name, date or number of a patient is parsed, so that none can reach a log, an error or a result. Lists of files tell
+objects and series apart by digests of their identifiers, made by `brainmri.imaging.contents`.
 """
 
 import functools
+import io
 import logging
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from brainmri.errors import ImageTooLarge, ImageUnreadable
 from brainmri.imaging.hostile import MAX_DICOM_READS, CountedReads
@@ -23,6 +26,11 @@ _FIRST_ELEMENTS = frozenset({0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0014, 0x0
 """Elements of group 8 with which a data set without preamble begins."""
 
 _MOST_INFLATED = 256 * 2**20
+_MOST_RATIO = 1032
+"""A byte of deflate stands for at most so many."""
+
+_MOST_META_BYTES = 2**20
+"""Of the file meta information and of a deflated object's beginning, where only that is read."""
 
 WANTED = (
     "Modality", "BodyPartExamined", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
@@ -71,6 +79,46 @@ def read_header(data: bytes, limits: DecodeLimits) -> Any:
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
     return dataset
+
+
+def read_beginning(file: BinaryIO) -> Any:
+    """Returns what a list of files needs of an object: its identifiers and its number of frames.
+
+    Args:
+        file: At its beginning; little more than what comes before the pixels is read.
+
+    Raises:
+        Exception: Whatever pydicom raises for damaged bytes.
+    """
+    return _read_some(file, ("SOPInstanceUID", "SeriesInstanceUID", "NumberOfFrames"))
+
+
+def read_directory(file: BinaryIO) -> Any:
+    """Returns the records of a DICOMDIR (PS3.10, 8.6), or None for another object; errors as in `read_beginning`."""
+    dataset = _read_some(file, ("DirectoryRecordSequence",))
+    return dataset.DirectoryRecordSequence if "DirectoryRecordSequence" in dataset else None
+
+
+def read_elements(file: BinaryIO, keywords: Sequence[str]) -> Any:
+    """Returns the elements that a user asked for by their keywords; errors as in `read_beginning`."""
+    return _read_some(file, keywords)
+
+
+def _read_some(file: BinaryIO, names: Sequence[str]) -> Any:
+    pydicom = quiet_pydicom()
+    tags = [pydicom.tag.Tag(name) for name in names]
+    syntax, start = _transfer_syntax(file.read(_MOST_META_BYTES))
+    file.seek(start)
+    if syntax == _DEFLATED:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        file, syntax = io.BytesIO(inflater.decompress(file.read(_MOST_META_BYTES), _MOST_META_BYTES)), _EXPLICIT
+    return pydicom.filereader.read_dataset(
+        file,
+        syntax == _IMPLICIT,
+        syntax != _BIG_ENDIAN,
+        stop_when=lambda tag, _vr, _length: tag > max(tags),
+        specific_tags=tags,
+    )
 
 
 @functools.cache
@@ -128,8 +176,23 @@ def _guessed(data: bytes, at: int) -> str:
     return _BIG_ENDIAN if data[at : at + 1] == b"\0" else _EXPLICIT
 
 
+def inflated_peak(data: bytes, limits: DecodeLimits) -> int:
+    """Returns the most bytes that inflating an object may take; 0 for one that is not deflated.
+
+    Raises:
+        ImageUnreadable: The file meta information is cut off.
+        struct.error: It is damaged.
+    """
+    syntax, start = _transfer_syntax(data)
+    return min(_most_inflated(limits), _MOST_RATIO * (len(data) - start)) if syntax == _DEFLATED else 0
+
+
+def _most_inflated(limits: DecodeLimits) -> int:
+    return min(_MOST_INFLATED, 4 * limits.max_pixels + limits.max_bytes)
+
+
 def _inflated(deflated: bytes, limits: DecodeLimits) -> bytes:
-    most = min(_MOST_INFLATED, 4 * limits.max_pixels + limits.max_bytes)
+    most = _most_inflated(limits)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     data = inflater.decompress(deflated, most)
     if inflater.unconsumed_tail:

@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from PIL import Image
 
 ORDINARY_BYTES = 64 * 2**20
 """Up to here an image is decoded at once: a slice of 1024 x 1024 pixels takes 20 MB at most."""
 
-_LARGE = threading.Lock()
+_LARGE = threading.RLock()
 
 _BYTES_OF_MODE = {"1": 3, "L": 3, "P": 9, "I;16": 8, "I;16B": 8, "I;16L": 8, "I;16N": 8, "I": 18, "F": 18}
 """Bytes for each pixel at the highest point of decoding and converting, see `peak_bytes`; others are colour."""
@@ -40,11 +41,39 @@ def decoding(image: Image.Image) -> Iterator[None]:
         yield
 
 
+class LargeImage(Exception):
+    """An image beyond `ORDINARY_BYTES`, met where only ordinary ones may be decoded."""
+
+
+@dataclass
+class _Here(threading.local):
+    ordinary_only: bool = False
+
+
+_here = _Here()
+
+
+@contextmanager
+def ordinary_images_only(only: bool = True) -> Iterator[None]:
+    """Makes this thread raise `LargeImage` for a large image, before it is decoded, in place of waiting its turn."""
+    before, _here.ordinary_only = _here.ordinary_only, only
+    try:
+        yield
+    finally:
+        _here.ordinary_only = before
+
+
 @contextmanager
 def holding(peak: int) -> Iterator[None]:
-    """Holds `peak` bytes of memory: beyond `ORDINARY_BYTES` one caller at a time."""
+    """Holds `peak` bytes of memory: beyond `ORDINARY_BYTES` one caller at a time.
+
+    Raises:
+        LargeImage: It is beyond, and this thread is for ordinary images.
+    """
     if peak <= ORDINARY_BYTES:
         yield
         return
+    if _here.ordinary_only:
+        raise LargeImage
     with _LARGE:
         yield
