@@ -23,6 +23,7 @@ from brainmri.imaging.memory import LargeImage, decoding
 from brainmri.imaging.picture import DEFAULT_OPTIONS, Header, Picture, ReadOptions, SourceImage
 from brainmri.imaging.pixels import Converted, pixels_of, scaled_greys
 from brainmri.imaging.tiff import WideTiff, libtiff_complaints, tile_pixels, wide_tiff
+from brainmri.imaging.wide_colours import is_wide_colour, wide_colours
 
 # Pillow warns about damaged metadata in words taken from the file. Shown, they would fill a server's log, and
 # Python would remember each text for ever; with -W error they would fail the request. `catch_warnings` swaps the
@@ -105,8 +106,11 @@ def _read_picture(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Pi
         mode = image.mode if wide is None or not wide.as_bytes else f"{'F' if wide.number else 'L'};{wide.bits}"
         file.allow(MAX_READS_TO_LOAD)
         with decoding(image):
-            image.load()
-            converted = _converted(image, wide, png_significant_bits(data) if is_png(data) else None)
+            if is_wide_colour(image, data):
+                converted, mode = wide_colours(image, data, frame), f"{mode};16"
+            else:
+                image.load()
+                converted = _converted(image, wide, png_significant_bits(data) if is_png(data) else None)
         file.allow(MAX_READS_TO_COUNT)
         source = SourceImage(
             format=image.format or "",

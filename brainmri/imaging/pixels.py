@@ -52,7 +52,7 @@ def pixels_of(image: Image.Image, declared_bits: int | None = None, *, min_is_wh
     Raises:
         Exception: Whatever Pillow raises for a mode it cannot convert.
     """
-    upright = _upright(image)
+    upright = turned_upright(image, image)
     wide = _wide_values(image, upright)
     if wide is not None:
         scaling = _declared(image, wide, declared_bits) or scaling_of(wide)
@@ -130,15 +130,16 @@ def _is_all_transparent_bitmap(image: Image.Image) -> bool:
     return image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getbbox() is None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def turned_upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
+    """Returns pixels turned as the EXIF block of the opened image that they are of says."""
     # `ImageOps.exif_transpose` also rewrites the EXIF block, copies an upright image, and fails on damaged EXIF.
     orientation = None
     with contextlib.suppress(Exception):
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     if orientation not in _UPRIGHT:
-        return image
-    turned = image.transpose(_UPRIGHT[orientation])
-    turned.info = image.info
+        return pixels
+    turned = pixels.transpose(_UPRIGHT[orientation])
+    turned.info = pixels.info
     return turned
 
 
