@@ -1,8 +1,8 @@
-"""The command `brainmri predict`: a few image files, answered in this process."""
+"""The command `brainmri predict`: a few images, answered in this process."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from brainmri.errors import BrainMRIError, ImageUnreadable, MalformedRequest
-from brainmri.imaging import ReadOptions
+from brainmri.bulk.series import SeriesVerdict, by_series
+from brainmri.commands.named_slices import Wanted, named_slices
+from brainmri.errors import BrainMRIError, MalformedRequest
+from brainmri.imaging import FrameOf, ReadOptions
+from brainmri.imaging.contents import require_keywords
+from brainmri.imaging.nifti import STEP_MM
 from brainmri.model import store
 from brainmri.model.contract import LABELS, NOTICE
 from brainmri.model.explanation import Explain
@@ -22,32 +26,87 @@ from brainmri.settings import load_settings
 from brainmri.web.schemas import error_body, explanation_body, prediction_body
 
 
+@dataclass(frozen=True)
+class _Row:
+    file: Path
+    frame: FrameOf
+    answer: Prediction | BrainMRIError
+    told: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str | None:
+        return None if isinstance(self.answer, BrainMRIError) else self.answer.verdict
+
+
 def predict(  # noqa: PLR0913 -- the options of a command
-    files: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Images, DICOM objects, NIfTI volumes, DICOMDIR, or folders of these.", show_default=False),
+    ],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
     heatmap: Annotated[Path | None, typer.Option(help="Write the slice with its heat map to this PNG file.")] = None,
     label: Annotated[str | None, typer.Option(help="Class that the heat map explains; else the most probable.")] = None,
     opacity: Annotated[str | None, typer.Option(help="Of the strongest evidence, 0 to 1; 0.6 if not given.")] = None,
     palette: Annotated[str | None, typer.Option(help=f"Colours of the heat map: {', '.join(PALETTES)}.")] = None,
-    frame: Annotated[int | None, typer.Option(help="Frame or page, from 0; else the usual one.", min=0)] = None,
+    frame: Annotated[int | None, typer.Option(help="This frame or page alone, from 0.", min=0)] = None,
     force: Annotated[bool, typer.Option("--force", help="Answer for DICOM that is no MRI of a head too.")] = False,
+    step_mm: Annotated[
+        float, typer.Option(help="Distance of the axial slices taken of a NIfTI volume.", min=0.1, max=100)
+    ] = STEP_MM,
+    tags: Annotated[
+        str,
+        typer.Option(help="DICOM elements to tell with --json, such as StudyDate,SliceLocation; else none."),
+    ] = "",
 ) -> None:
-    """Classify image files in this process; exit status 1 if a file cannot be answered."""
-    style, explain, options = Style.of(opacity, palette), None, ReadOptions(frame, force)
-    if heatmap is not None:
-        explain = Explain(label)
-        if len(files) != 1:
-            raise MalformedRequest(f"--heatmap takes one image file, and {len(files)} are named.", limit="1 file")
-    rows = list(_predict(files, explain, options))
+    """Classify images in this process, each frame for itself; exit status 1 if one cannot be answered."""
+    style, explain = Style.of(opacity, palette), None if heatmap is None else Explain(label)
+    if heatmap is not None and len(files) != 1:
+        raise MalformedRequest(f"--heatmap takes one image file, and {len(files)} are named.", limit="1 file")
+    keywords = _keywords(tags, as_json)
+    rows = list(_rows(files, explain, Wanted(ReadOptions(frame, force), step_mm, keywords)))
+    if heatmap is not None and len(rows) != 1:
+        raise MalformedRequest(
+            f"--heatmap takes one slice, and {files[0]} holds {len(rows)}. Choose one with --frame.",
+            limit="1 slice",
+        )
+    series = by_series((row.frame.series, row.verdict) for row in rows)
     if as_json:
-        _print_json(rows)
+        _print_json(rows, series)
     else:
-        _print_table(rows)
+        _print_table(rows, series)
     if heatmap is not None:
-        _write_overlay(heatmap, rows[0][1], style)
-    if any(isinstance(answer, BrainMRIError) for _, answer in rows):
+        _write_overlay(heatmap, rows[0].answer, style)
+    if any(isinstance(row.answer, BrainMRIError) for row in rows):
         raise typer.Exit(1)
+
+
+def _keywords(tags: str, as_json: bool) -> list[str]:
+    keywords = [keyword.strip() for keyword in tags.split(",") if keyword.strip()]
+    if keywords and not as_json:
+        raise MalformedRequest("--tags tells elements in JSON. Name --json as well.")
+    require_keywords(keywords)
+    return keywords
+
+
+def _rows(files: list[Path], explain: Explain | None, wanted: Wanted) -> Iterator[_Row]:
+    settings = load_settings()
+    bundle = store.ensure(settings.models[0], settings.bundles_folder())
+    # One image at a time: streams and full batches would cost memory for nothing.
+    model_options = replace(ModelOptions.of(settings), streams=1, full_batch=0)
+    predictor = Predictor.open(bundle, model_options)
+    if explain is not None:
+        predictor.require_heat_maps(explain.label)
+    predictor.warm_up()
+    for named in named_slices(files, wanted, model_options.limits):
+        if isinstance(named, tuple):
+            yield _Row(named[0], FrameOf(), named[1])
+            continue
+        try:
+            answer = predictor.predict(named.load(), explain, named.options)
+            yield _Row(named.file, named.frame, answer, named.told)
+        except BrainMRIError as error:
+            yield _Row(named.file, named.frame, error, named.told)
 
 
 def _write_overlay(path: Path, answer: Prediction | BrainMRIError, style: Style) -> None:
@@ -60,53 +119,40 @@ def _write_overlay(path: Path, answer: Prediction | BrainMRIError, style: Style)
         raise BrainMRIError(f"{path} cannot be written: {error.strerror}. Name a file in a folder of yours.") from error
 
 
-def _predict(
-    files: Iterable[Path], explain: Explain | None, options: ReadOptions
-) -> Iterator[tuple[Path, Prediction | BrainMRIError]]:
-    settings = load_settings()
-    bundle = store.ensure(settings.models[0], settings.bundles_folder())
-    # One image at a time: streams and full batches would cost memory for nothing.
-    predictor = Predictor.open(bundle, replace(ModelOptions.of(settings), streams=1, full_batch=0))
-    if explain is not None:
-        predictor.require_heat_maps(explain.label)
-    predictor.warm_up()
-    for file in files:
-        try:
-            yield file, predictor.predict(_read(file), explain, options)
-        except BrainMRIError as error:
-            yield file, error
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ImageUnreadable(f"The file cannot be read: {error.strerror}.") from error
-
-
-def _print_json(rows: Iterable[tuple[Path, Prediction | BrainMRIError]]) -> None:
-    for number, (file, answer) in enumerate(rows):
-        identity = f"{file.name}-{number}"
+def _print_json(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> None:
+    for number, row in enumerate(rows):
+        identity, answer = f"{row.file.name}-{number}", row.answer
         if isinstance(answer, BrainMRIError):
             body = error_body(answer, identity).model_dump()
         else:
             body = prediction_body(answer, identity).model_dump()
             if answer.explanation is not None:
                 body |= explanation_body(answer.explanation).model_dump()
-        typer.echo(json.dumps({"file": str(file), **body}))
+        belongs = {name: value for name, value in asdict(row.frame).items() if value is not None}
+        told = {"tags": dict(row.told)} if row.told else {}
+        typer.echo(json.dumps({"file": str(row.file), **belongs, **told, **body}))
+    for name, verdict in series.items():
+        typer.echo(json.dumps({"series": name, **asdict(verdict)}))
 
 
-def _print_table(rows: Iterable[tuple[Path, Prediction | BrainMRIError]]) -> None:
-    table = Table(Column("file", overflow="fold"), *(Column(name, no_wrap=True) for name in ("label", *LABELS, "ms")))
+def _print_table(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> None:
+    columns = (Column(name, no_wrap=True) for name in ("label", *LABELS, "ms"))
+    table = Table(Column("file", overflow="fold"), Column("frame", justify="right"), *columns)
     problems = []
-    for file, answer in rows:
+    for row in rows:
+        answer, frame = row.answer, "" if row.frame.frame is None else str(row.frame.frame)
         if isinstance(answer, BrainMRIError):
-            table.add_row(str(file), answer.code)
-            problems.append(f"{file}: {answer.message}")
+            table.add_row(str(row.file), frame, answer.code)
+            problems.append(f"{row.file}: {answer.message}")
             continue
         values = [f"{answer.probabilities[label]:.3f}" for label in LABELS]
-        table.add_row(str(file), answer.label or answer.verdict, *values, f"{answer.timings_ms['total']:.0f}")
+        table.add_row(
+            str(row.file), frame, answer.label or answer.verdict, *values, f"{answer.timings_ms['total']:.0f}"
+        )
     Console().print(table)
+    for name, found in series.items():
+        votes = ", ".join(f"{label} {count}" for label, count in found.votes.items())
+        typer.echo(f"Series {name}: {found.verdict}. Of {found.slices} slices {found.answered} have a class: {votes}.")
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(NOTICE)

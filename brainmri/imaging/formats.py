@@ -14,14 +14,18 @@ _AS_PICTURE = "Export the slice as PNG or JPEG, or send it as DICOM."
 _OTHERS: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
     (re.compile(pattern, re.DOTALL), name, remedy)
     for pattern, name, remedy in (
-        (rb".{344}(n\+1|ni1)\0", "a NIfTI volume", "Score it with brainmri score, or export one slice as PNG."),
+        (
+            rb".{344}(n\+1|ni1)\0",
+            "a NIfTI volume",
+            "Run brainmri predict on it, or export a slice as PNG.",
+        ),
         (rb"(\x5c\x01|\x01\x5c|\x1c\x02|\x02\x1c)\0\0", "a NIfTI volume", "Export one slice as PNG."),
-        (rb"NRRD000", "an NRRD volume", "Export one slice as PNG, or convert it to NIfTI for brainmri score."),
+        (rb"NRRD000", "an NRRD volume", "Export one slice as PNG, or convert it to NIfTI for brainmri predict."),
         (rb".{4}ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", "a HEIC picture", "Save it as JPEG or PNG."),
         (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture", "Save it as JPEG or PNG."),
         (rb"%PDF", "a PDF document", "Export the slice from it as PNG or JPEG."),
         (rb"PK\x03\x04", "a zip archive", "Send its images to /predict_batch, or the archive to /score."),
-        (rb"\x1f\x8b", "a gzip file, such as .nii.gz", "Unpack it; score NIfTI volumes with brainmri score."),
+        (rb"\x1f\x8b", "a gzip file, such as .nii.gz", "Unpack it; run brainmri predict on NIfTI."),
         (rb"\s*<(\?xml|svg|!doctype|html)", "a text document", _AS_PICTURE),
         (rb"[A-Za-z0-9+/\r\n]{256}", "base64 or other text", "Send the file's own bytes, or base64 to /v1/models."),
         (rb"data:image/", "a data URL", "Send the file's own bytes."),

@@ -1,29 +1,45 @@
-"""Whether a file holds an image, by its first bytes: for files whose names do not tell."""
+"""Of which format a file is, by its first bytes: for files whose names do not tell."""
 
 import re
 
 from brainmri.imaging.dicom_header import is_dicom
+from brainmri.imaging.nifti import is_nifti
 
 HEAD_BYTES = 512
 """So many bytes from the beginning are enough to tell."""
 
-_SIGNATURES = re.compile(
-    rb"\xff\xd8\xff"  # JPEG and MPO
-    rb"|\x89PNG\r\n\x1a\n"
-    rb"|GIF8[79]a"
-    rb"|II\*\0|MM\0\*|II\+\0|MM\0\+"  # TIFF and BigTIFF
-    rb"|RIFF.{4}WEBP"
-    rb"|BM.{12}[\x0c\x28\x38\x40\x6c\x7c]\0{3}"  # BMP with the size of one of its headers
-    rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"  # JPEG 2000, in a file or as a bare codestream
-    rb"|.{4}ftypavi[fs]",
-    re.DOTALL,
+DICOM, NIFTI = "DICOM", "NIfTI"
+
+_PICTURES = tuple(
+    (name, re.compile(pattern, re.DOTALL))
+    for name, pattern in (
+        ("JPEG", rb"\xff\xd8\xff"),
+        ("PNG", rb"\x89PNG\r\n\x1a\n"),
+        ("GIF", rb"GIF8[79]a"),
+        ("TIFF", rb"II[*+]\0|MM\0[*+]"),
+        ("WEBP", rb"RIFF.{4}WEBP"),
+        # With the size of one of its headers: texts may begin with BM too.
+        ("BMP", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0{3}"),
+        ("JPEG2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+        ("AVIF", rb".{4}ftypavi[fs]"),
+    )
 )
 
 
-def has_image_signature(head: bytes) -> bool:
-    """Tells whether a file begins like an image of one of the formats that are decoded.
+def format_of(head: bytes) -> str | None:
+    """Returns the format of a file: one of `brainmri.imaging.formats.FORMATS`, or `NIfTI`; None for any other.
 
     Args:
         head: Its first `HEAD_BYTES` bytes, or all of a smaller file.
     """
-    return _SIGNATURES.match(head) is not None or is_dicom(head)
+    for name, pattern in _PICTURES:
+        if pattern.match(head):
+            return name
+    if is_dicom(head):
+        return DICOM
+    return NIFTI if is_nifti(head) else None
+
+
+def has_image_signature(head: bytes) -> bool:
+    """Tells whether a file begins like an image of one of the formats that are decoded; `head` as in `format_of`."""
+    return format_of(head) not in (None, NIFTI)

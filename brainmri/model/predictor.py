@@ -16,6 +16,7 @@ from brainmri.imaging import (
     PREPROCESSING_VERSION,
     SIDE,
     DecodeLimits,
+    Picture,
     ReadOptions,
     SourceImage,
     decode,
@@ -175,17 +176,17 @@ class Predictor:
         """CPU threads of the runtime."""
         return self._runtime.info.threads
 
-    def read(self, data: bytes, options: ReadOptions = DEFAULT_OPTIONS) -> Slice:
+    def read(self, data: bytes | Picture, options: ReadOptions = DEFAULT_OPTIONS) -> Slice:
         """Decodes an encoded image into the model's tensor.
 
         Args:
-            data: The file's bytes.
+            data: The file's bytes, or its picture where they have been decoded.
             options: Which frame, and whether another part of the body is answered for.
 
         Raises:
             InvalidInput: The image is refused; see `brainmri.imaging.read_picture`.
         """
-        picture = read_picture(data, self._limits, options)
+        picture = data if isinstance(data, Picture) else read_picture(data, self._limits, options)
         return Slice(to_tensor(picture.pixels), picture.source)
 
     def infer(self, images: NDArray[np.uint8]) -> Output:
@@ -269,12 +270,12 @@ class Predictor:
         return replace(prediction, explanation=Explanation(self.heat_map(output, row_number, wanted.label), pixels))
 
     def predict(
-        self, data: bytes, explain: Explain | None = None, options: ReadOptions = DEFAULT_OPTIONS
+        self, data: bytes | Picture, explain: Explain | None = None, options: ReadOptions = DEFAULT_OPTIONS
     ) -> Prediction:
         """Answers for one encoded image, in the calling thread.
 
         Args:
-            data: The bytes of an image file.
+            data: As in `read`.
             explain: Asks for a heat map.
             options: Which frame of the file, and whether another part of the body is answered for.
 

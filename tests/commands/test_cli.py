@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ from brainmri.model.heat_picture import Style, overlay_png
 from brainmri.model.predictor import Predictor
 from tests.imaging.dicom_samples import dataset, twelve_bits
 from tests.imaging.dicom_samples import file as dicom_file
+from tests.imaging.test_contents import directory
 from tests.tiny import contract_parts, write_openvino, write_tiny_bundle
 
 Run = Callable[..., tuple[int, str, str]]
@@ -107,10 +109,80 @@ def test_predict_takes_a_frame_and_answers_for_other_modalities_when_forced(run:
     object_of_ct = tmp_path / "ct"
     object_of_ct.write_bytes(dicom_file(dataset(np.stack([twelve_bits()] * 3), Modality="CT")))
     status, out, _ = run("predict", "--json", object_of_ct)
-    assert (status, json.loads(out)["error"]["code"]) == (1, "not_brain_mr")
+    assert (status, [json.loads(line)["error"]["code"] for line in out.splitlines()]) == (1, ["not_brain_mr"] * 3)
     status, out, _ = run("predict", "--json", "--force", "--frame", "2", object_of_ct)
     image = json.loads(out)["image"]
     assert (status, image["format"], image["frames"], image["frame"]) == (0, "DICOM", 3, 2)
+
+
+def test_predict_answers_for_each_frame_of_a_folder_and_for_its_series(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for number in (1, 2):
+        ds = dataset(np.stack([twelve_bits()] * 2), SOPInstanceUID=f"1.2.3.{number}", SeriesInstanceUID="1.2.4")
+        (folder / f"{number:08}").write_bytes(dicom_file(ds))
+    (folder / "report.txt").write_text("no image")
+    status, out, _ = run("predict", "--json", folder)
+    *rows, series = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert [(Path(row["file"]).name, row["frame"]) for row in rows] == [
+        ("00000001", 0),
+        ("00000001", 1),
+        ("00000002", 0),
+        ("00000002", 1),
+    ]
+    assert len({row["series"] for row in rows}) == 1
+    assert [row["instance"] == rows[0]["instance"] for row in rows] == [True, True, False, False]
+    verdict = rows[0]["verdict"]
+    assert series == {
+        "series": rows[0]["series"],
+        "verdict": verdict,
+        "slices": 4,
+        "answered": 4,
+        "votes": {verdict: 4},
+    }
+    assert "1.2." not in out
+
+
+def test_predict_tells_the_tags_that_are_named_and_no_others(run: Run, tmp_path: Path) -> None:
+    ds = dataset(twelve_bits(), PatientName="MARK^NAME", StudyDescription="MARK study", SliceLocation=12.5)
+    (tmp_path / "slice").write_bytes(dicom_file(ds))
+    _, out, _ = run("predict", "--json", "--tags", "SliceLocation, StudyDate,StudyDescription", tmp_path / "slice")
+    assert json.loads(out)["tags"] == {"SliceLocation": "12.5", "StudyDescription": "MARK study"}
+    assert "NAME" not in out
+    assert "MARK" not in run("predict", "--json", tmp_path / "slice")[1]
+    for bad, said in (("Age", "'Age' is no keyword"), ("PixelData", "'PixelData' is no keyword")):
+        status, _, err = run("predict", "--json", "--tags", bad, tmp_path / "slice")
+        assert (status, said in err) == (2, True)
+    assert "Name --json as well" in run("predict", "--tags", "StudyDate", tmp_path / "slice")[2]
+
+
+def test_predict_answers_for_what_a_dicomdir_lists(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "IMAGES").mkdir()
+    (tmp_path / "IMAGES" / "IM1").write_bytes(dicom_file(dataset(twelve_bits())))
+    (tmp_path / "DICOMDIR").write_bytes(directory(["IMAGES", "IM1"], ["IMAGES", "IM2"]))
+    status, out, _ = run("predict", "--json", tmp_path / "DICOMDIR")
+    found, missing = [json.loads(line) for line in out.splitlines()]
+    assert (status, found["file"], missing["error"]["message"]) == (
+        1,
+        str(tmp_path / "IMAGES" / "IM1"),
+        "The file cannot be read: No such file or directory.",
+    )
+
+
+def test_predict_answers_for_slices_of_a_volume(run: Run, tmp_path: Path) -> None:
+    values = np.random.default_rng(1).integers(0, 900, (32, 40, 20)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1, 2, 1])), tmp_path / "v.nii.gz")
+    status, out, _ = run("predict", "--json", "--step-mm", "10", tmp_path / "v.nii.gz")
+    *rows, series = [json.loads(line) for line in out.splitlines()]
+    assert (status, [row["frame"] for row in rows], series["slices"]) == (0, [0, 5, 10, 15], 4)
+    assert {row["image"]["format"] for row in rows} == {"NIfTI"}
+
+
+def test_a_folder_without_images_is_a_row_that_says_so(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    status, out, _ = run("predict", "--json", tmp_path / "empty")
+    assert (status, json.loads(out)["error"]["message"][:28]) == (1, "The folder holds no image. N")
 
 
 def test_models_are_imported_listed_and_exported(run: Run, tmp_path: Path) -> None:
