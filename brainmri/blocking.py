@@ -42,6 +42,10 @@ class Stop:
             raise Stopped
 
 
+NEVER = Stop()
+"""For work that somebody waits for however long it takes; it is never set."""
+
+
 class Threads:
     """The threads of one kind of blocking work; they start when they are needed.
 

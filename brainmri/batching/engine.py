@@ -20,6 +20,7 @@ from brainmri.batching.decoders import Decoders
 from brainmri.batching.observer import Observer
 from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching
+from brainmri.blocking import Stop
 from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady
 from brainmri.imaging import DEFAULT_OPTIONS, ReadOptions, SourceImage
 from brainmri.model.explanation import Explain
@@ -300,12 +301,12 @@ class Engine:
             begun = time.perf_counter()
             if deadline.remaining_s <= 0:
                 raise deadline.exceeded()
-            image = predictor.read(data, call.options)
+            image = predictor.read(data, call.options, stop)
             images, source = image.tensor[np.newaxis], image.source
             decode_s = time.perf_counter() - begun
             return images
 
-        async with _until(deadline):
+        async with _until(deadline) as stop:
             if call.priority is Priority.BULK:
                 # Or else interactive images would wait behind all of them for a thread.
                 async with self._bulk_decoders:
@@ -337,12 +338,16 @@ class Engine:
 
 
 @asynccontextmanager
-async def _until(deadline: Deadline) -> AsyncIterator[None]:
+async def _until(deadline: Deadline) -> AsyncIterator[Stop]:
+    """Ends what takes too long; gives what tells its threads that nobody waits for them any more."""
+    stop = Stop()
     try:
         async with asyncio.timeout(deadline.remaining_s):
-            yield
+            yield stop
     except TimeoutError as error:
         raise deadline.exceeded() from error
+    finally:
+        stop.set()
 
 
 def _check_images(predictor: Predictor, images: NDArray[np.uint8]) -> None:

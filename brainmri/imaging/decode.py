@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from brainmri.blocking import NEVER, Stop, Stopped
 from brainmri.errors import ImageUnreadable, InvalidInput, MalformedRequest
 from brainmri.imaging.dicom import is_dicom, read_dicom
 from brainmri.imaging.formats import PICTURE_FORMATS, is_png, png_significant_bits, unknown_format
@@ -51,7 +52,12 @@ def decode(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uin
     return read_picture(data, limits).pixels
 
 
-def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, options: ReadOptions = DEFAULT_OPTIONS) -> Picture:
+def read_picture(
+    data: bytes,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    stop: Stop = NEVER,
+) -> Picture:
     """Decodes one image: one frame, upright, 8 bits a channel, without transparency.
 
     A grey source stays one channel: resizing it costs a third of three equal ones, and gives the same. WebP knows
@@ -61,6 +67,7 @@ def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, options: Re
         data: A whole file of one of the formats.
         limits: What to refuse.
         options: Which frame.
+        stop: Is asked while the file is read; what a codec does with all of it at once is finished.
 
     Raises:
         EmptyImage: `data` is empty.
@@ -69,17 +76,18 @@ def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, options: Re
         ImageUnreadable: Not one of the formats, truncated or damaged.
         MalformedRequest: The file has no such frame.
         NotBrainMR: A DICOM object that says it is of another modality or part of the body.
+        Stopped: Nobody waits for the image any more.
     """
     limits.check_bytes(data)
     if is_dicom(data):
-        return read_dicom(data, limits, options)
+        return read_dicom(data, limits, options, stop)
     try:
         with libtiff_complaints() as complaints:
-            picture = _read_picture(data, limits, options)
+            picture = _read_picture(data, limits, options, stop)
         if complaints.errors:
             raise ImageUnreadable(_DAMAGED)
         return picture
-    except (InvalidInput, MemoryError, LargeImage):
+    except (InvalidInput, MemoryError, LargeImage, Stopped):
         # A lack of memory is the server's fault, not the image's.
         raise
     except UnidentifiedImageError as error:
@@ -91,10 +99,10 @@ def read_picture(data: bytes, limits: DecodeLimits = DEFAULT_LIMITS, options: Re
         raise ImageUnreadable(_DAMAGED) from error
 
 
-def _read_picture(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Picture:
+def _read_picture(data: bytes, limits: DecodeLimits, options: ReadOptions, stop: Stop) -> Picture:
     # A later page has a directory of its own, which is read as it is.
     wide = None if options.frame else wide_tiff(data)
-    file = CountedReads(data if wide is None else wide.data, MAX_READS_TO_OPEN)
+    file = CountedReads(data if wide is None else wide.data, MAX_READS_TO_OPEN, stop)
     with Image.open(file, formats=PICTURE_FORMATS) as image:
         frame = _choose_page(image, options)
         header_of(image, limits, wide)
@@ -105,11 +113,12 @@ def _read_picture(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Pi
             )
         mode = image.mode if wide is None or not wide.as_bytes else f"{'F' if wide.number else 'L'};{wide.bits}"
         file.allow(MAX_READS_TO_LOAD)
-        with decoding(image):
+        with decoding(image, stop):
             if is_wide_colour(image, data):
                 converted, mode = wide_colours(image, data, frame), f"{mode};16"
             else:
                 image.load()
+                stop.check()
                 converted = _converted(image, wide, png_significant_bits(data) if is_png(data) else None)
         file.allow(MAX_READS_TO_COUNT)
         source = SourceImage(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from brainmri.blocking import NEVER, Stop, Stopped
 from brainmri.errors import ImageUnreadable, InvalidInput, NotBrainMR
 from brainmri.imaging.dicom_frames import stored_values
 from brainmri.imaging.dicom_greys import to_pixels
@@ -21,13 +22,14 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 _DAMAGED = "The DICOM object is truncated, damaged or of an unsupported kind. Send the whole, intact file."
 
 
-def read_dicom(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Picture:
+def read_dicom(data: bytes, limits: DecodeLimits, options: ReadOptions, stop: Stop = NEVER) -> Picture:
     """Decodes one frame of a DICOM object: the one that was asked for, else the middle one.
 
     Args:
         data: The whole object; its size has been checked.
         limits: What to refuse, by the header and before decoding.
         options: Which frame, and whether another part of the body is answered for.
+        stop: Is asked before the pixels are decoded.
 
     Raises:
         ImageTooLarge: More pixels than allowed.
@@ -35,18 +37,19 @@ def read_dicom(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Pictu
         ImageUnreadable: Without pixels, damaged, or compressed in a way that is not read.
         MalformedRequest: It has no such frame.
         NotBrainMR: It says that it is of another modality or part of the body, and `options.force` is not set.
+        Stopped: Nobody waits for the image any more.
     """
     try:
-        with holding(inflated_peak(data, limits)):
-            return _read(data, limits, options)
-    except (InvalidInput, MemoryError, LargeImage):
+        with holding(inflated_peak(data, limits), stop):
+            return _read(data, limits, options, stop)
+    except (InvalidInput, MemoryError, LargeImage, Stopped):
         raise
     except Exception:  # noqa: BLE001 -- pydicom and the decoders document no list of what they raise
         # What pydicom and its decoders raise quotes the object's elements: it must not go on as a cause.
         raise ImageUnreadable(_DAMAGED) from None
 
 
-def _read(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Picture:
+def _read(data: bytes, limits: DecodeLimits, options: ReadOptions, stop: Stop) -> Picture:
     dataset = read_header(data, limits)
     if not options.force:
         _require_head_mr(dataset)
@@ -55,7 +58,7 @@ def _read(data: bytes, limits: DecodeLimits, options: ReadOptions) -> Picture:
     frame = frames // 2 if options.frame is None else options.frame
     if frame >= frames:
         raise no_such_frame(frame, frames)
-    with holding(header.width * header.height * _PEAK_BYTES_OF_PIXEL):
+    with holding(header.width * header.height * _PEAK_BYTES_OF_PIXEL, stop):
         converted = to_pixels(stored_values(dataset, header, frame), dataset, header, frame)
     source = SourceImage(
         format="DICOM",

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from brainmri.blocking import NEVER, Stop
+
 ORDINARY_BYTES = 64 * 2**20
 """Up to here an image is decoded at once: a slice of 1024 x 1024 pixels takes 20 MB at most."""
 
 _LARGE = threading.RLock()
+_ASK_S = 0.05
+"""How often whoever waits for the lock asks whether somebody still waits for the image."""
 
 _BYTES_OF_MODE = {"1": 3, "L": 3, "P": 9, "I;16": 8, "I;16B": 8, "I;16L": 8, "I;16N": 8, "I": 18, "F": 18}
 """Bytes for each pixel at the highest point of decoding and converting, see `peak_bytes`; others are colour."""
@@ -35,9 +39,9 @@ def peak_bytes(image: Image.Image) -> int:
 
 
 @contextmanager
-def decoding(image: Image.Image) -> Iterator[None]:
+def decoding(image: Image.Image, stop: Stop = NEVER) -> Iterator[None]:
     """Holds the memory of one image while it is decoded: large ones one at a time, ordinary ones beside them."""
-    with holding(peak_bytes(image)):
+    with holding(peak_bytes(image), stop):
         yield
 
 
@@ -64,16 +68,23 @@ def ordinary_images_only(only: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def holding(peak: int) -> Iterator[None]:
+def holding(peak: int, stop: Stop = NEVER) -> Iterator[None]:
     """Holds `peak` bytes of memory: beyond `ORDINARY_BYTES` one caller at a time.
 
     Raises:
         LargeImage: It is beyond, and this thread is for ordinary images.
+        Stopped: Nobody waits for the image any more.
     """
+    stop.check()
     if peak <= ORDINARY_BYTES:
         yield
         return
     if _here.ordinary_only:
         raise LargeImage
-    with _LARGE:
+    while not _LARGE.acquire(timeout=_ASK_S):
+        stop.check()
+    try:
+        stop.check()
         yield
+    finally:
+        _LARGE.release()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from brainmri.blocking import NEVER, Stop
 from brainmri.errors import ImageUnreadable, InvalidBundle
 from brainmri.imaging import (
     DEFAULT_OPTIONS,
@@ -176,17 +177,20 @@ class Predictor:
         """CPU threads of the runtime."""
         return self._runtime.info.threads
 
-    def read(self, data: bytes | Picture, options: ReadOptions = DEFAULT_OPTIONS) -> Slice:
+    def read(self, data: bytes | Picture, options: ReadOptions = DEFAULT_OPTIONS, stop: Stop = NEVER) -> Slice:
         """Decodes an encoded image into the model's tensor.
 
         Args:
             data: The file's bytes, or its picture where they have been decoded.
             options: Which frame, and whether another part of the body is answered for.
+            stop: Ends the work when nobody waits for it.
 
         Raises:
             InvalidInput: The image is refused; see `brainmri.imaging.read_picture`.
+            Stopped: Nobody waits for the image any more.
         """
-        picture = data if isinstance(data, Picture) else read_picture(data, self._limits, options)
+        picture = data if isinstance(data, Picture) else read_picture(data, self._limits, options, stop)
+        stop.check()
         return Slice(to_tensor(picture.pixels), picture.source)
 
     def infer(self, images: NDArray[np.uint8]) -> Output:

@@ -1,0 +1,82 @@
+"""What cancelled requests leave behind: no thread that works, and no memory."""
+
+import asyncio
+import io
+import threading
+import zlib
+
+import psutil
+import pytest
+from PIL import Image
+
+from brainmri.batching.engine import Engine
+from brainmri.blocking import Stop
+from brainmri.imaging.picture import DEFAULT_OPTIONS, ReadOptions
+from brainmri.model.bundle import Bundle
+from brainmri.model.predictor import Predictor, Slice
+from tests.batching.stand_in import SOON, until
+
+SIDE = 4800
+REQUESTS = 40
+WORKERS = 2
+
+
+def costly() -> bytes:
+    """Returns a PNG of 23 megapixels that takes seconds to decode, in pieces of a few bytes each."""
+    file = io.BytesIO()
+    Image.new("RGBA", (SIDE, SIDE), (1, 2, 3, 255)).save(file, "PNG", compress_level=zlib.Z_BEST_SPEED)
+    return file.getvalue()
+
+
+class Watched:
+    """How many threads decode, now and at most."""
+
+    def __init__(self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = self.most = self.begun = 0
+        self._lock = threading.Lock()
+        read = predictor.read
+
+        def counted(data: bytes, options: ReadOptions = DEFAULT_OPTIONS, stop: Stop = Stop()) -> Slice:  # noqa: B008
+            self._add(1)
+            try:
+                return read(data, options, stop)
+            finally:
+                self._add(-1)
+
+        monkeypatch.setattr(predictor, "read", counted)
+
+    def _add(self, change: int) -> None:
+        with self._lock:
+            self.now += change
+            self.begun += change > 0
+            self.most = max(self.most, self.now)
+
+
+def test_decoding_ends_with_the_requests_that_asked_for_it(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = costly()
+    process = psutil.Process()
+
+    async def talk() -> tuple[int, int, int]:
+        predictor = Predictor.open(tiny_bundle)
+        engine = Engine(decode_workers=WORKERS)
+        await engine.start(lambda: [predictor])
+        watched = Watched(predictor, monkeypatch)
+        before = process.memory_info().rss, process.num_threads()
+        requests = [asyncio.create_task(engine.predict(data, SOON)) for _ in range(REQUESTS)]
+        await until(lambda: watched.most == WORKERS)
+        threads = process.num_threads() - before[1]
+        for request in requests:
+            request.cancel()
+        ended = await asyncio.gather(*requests, return_exceptions=True)
+        assert {type(end) for end in ended} == {asyncio.CancelledError}
+        await until(lambda: watched.now == 0)
+        await engine.drain(5)
+        return threads, watched.begun, process.memory_info().rss - before[0]
+
+    threads, begun, kept = asyncio.run(talk())
+    assert threads <= WORKERS
+    # Those that no thread had begun never do.
+    assert begun <= 2 * WORKERS
+    assert kept < 64 * 2**20
