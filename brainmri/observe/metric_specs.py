@@ -81,6 +81,15 @@ REFUSED = Spec(
     " many bodies or calls under way), or the caller's, such as image_unreadable.",
     ("reason",),
 )
+CONNECTION_REFUSALS = ("too_many", "too_many_of_client", "headers_too_large", "headers_late", "malformed")
+CONNECTIONS_REFUSED = Spec(
+    "brainmri_connections_refused",
+    "counter",
+    "HTTP connections that were ended before a request reached the application, by reason: "
+    + ", ".join(CONNECTION_REFUSALS)
+    + ".",
+    ("reason",),
+)
 PREDICTIONS = Spec(
     "brainmri_predictions",
     "counter",
@@ -155,6 +164,7 @@ SPECS = (
     IN_FLIGHT,
     READY,
     REFUSED,
+    CONNECTIONS_REFUSED,
     PREDICTIONS,
     VERDICTS,
     CONFIDENCE,

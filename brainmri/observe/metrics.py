@@ -65,6 +65,7 @@ class Metrics:
         self._in_flight = self._gauge(specs.IN_FLIGHT)
         self._ready = self._gauge(specs.READY)
         self._refused = self._counter(specs.REFUSED)
+        self._connections_refused = self._counter(specs.CONNECTIONS_REFUSED)
         self._predictions = self._counter(specs.PREDICTIONS)
         self._verdicts = self._counter(specs.VERDICTS)
         self._confidence = self._histogram(specs.CONFIDENCE)
@@ -73,6 +74,8 @@ class Metrics:
         self._model = self._gauge(specs.MODEL)
         self._threads = self._gauge(specs.THREADS)
         self.set_queue(0, 0)
+        for reason in specs.CONNECTION_REFUSALS:
+            self._connections_refused.labels(reason)
         for state in get_args(JobEnd):
             # A series that began with the first failure would hide it: Prometheus sees only what increases.
             self._jobs.labels(state)
@@ -138,6 +141,10 @@ class Metrics:
     def count_refusal(self, reason: str) -> None:
         """Counts one refusal; `reason` is one of a fixed set, never text of a caller."""
         self._refused.labels(reason).inc()
+
+    def count_refused_connection(self, reason: str) -> None:
+        """Counts a connection that is ended before a request reached the application, by a reason of a fixed set."""
+        self._connections_refused.labels(reason).inc()
 
     def count_error(self, error: BrainMRIError) -> None:
         """Counts an error answer, of a request or of one item, if nothing was run for it.

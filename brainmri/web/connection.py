@@ -230,6 +230,7 @@ class Connection(HttpToolsProtocol):
             message = (
                 f"The headers did not come whole within {self._all.header_timeout_s:g} s. Send them without pauses."
             )
+            self._all.count_refusal("headers_late")
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, _plain("request_timeout", message))
 
     def _refuse_overhead(self) -> None:
@@ -237,11 +238,13 @@ class Connection(HttpToolsProtocol):
             self._refuse_malformed()
             return
         message = f"The headers have more than {MAX_HEADER_BYTES} bytes. Send shorter ones."
+        self._all.count_refusal("headers_too_large")
         body = _plain("request_headers_too_large", message)
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, body)
 
     def _refuse_malformed(self) -> None:
         """Answers 400 to what is no HTTP, unless it would be taken for the answer to an earlier request."""
+        self._all.count_refusal("malformed")
         cycle = self.cycle
         if self.busy and not cycle.more_body:
             self._end_after_answer()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from brainmri.errors import Overloaded
@@ -45,12 +46,14 @@ class Connections:
         ending: Whether every answer is the last one of its connection.
         refusing: Whether requests that begin now are refused.
         header_timeout_s: See `Settings`.
+        count_refusal: Is called with the reason for each connection that is refused or cut off.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.ending = False
         self.refusing = False
         self.header_timeout_s = settings.header_timeout_s
+        self.count_refusal: Callable[[str], None] = _not_counted
         self._most = settings.max_connections
         self._most_per_client = settings.max_connections_per_client
         self._open: set[OpenConnection] = set()
@@ -73,8 +76,10 @@ class Connections:
         client = _address(connection)
         self._per_client[client] += 1
         if len(self._open) > self._most:
+            self.count_refusal("too_many")
             raise _too_many(f"{self._most} connections", "the most that are kept")
         if client and self._per_client[client] > self._most_per_client:
+            self.count_refusal("too_many_of_client")
             raise _too_many(f"{self._most_per_client} connections of this client", "the most that it may have")
 
     def discard(self, connection: OpenConnection) -> None:
@@ -111,6 +116,10 @@ class Connections:
         """Closes the connections on which nothing is under way; those just made may still send their request."""
         for connection in [connection for connection in self._open if not _waits(connection)]:
             connection.close_if_idle()
+
+
+def _not_counted(_: str) -> None:
+    pass
 
 
 def _address(connection: OpenConnection) -> str:

@@ -24,6 +24,7 @@ from tests.web.raw import HIDDEN, SWITCHES, WAIT_S, connected, is_closed, post, 
 LIMITS = Settings(header_timeout_s=0.5, max_connections=8, max_connections_per_client=6)
 
 seen: list[str] = []
+refusals: list[str] = []
 
 
 async def echo(request: Request) -> Response:
@@ -58,7 +59,9 @@ def port() -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         # Sets what stands here already, so that these few connections are not the limit of later tests' servers.
         patch.setitem(protocols, "auto", protocols["auto"])
-        serve_connections(Connections(LIMITS))
+        connections = Connections(LIMITS)
+        connections.count_refusal = refusals.append
+        serve_connections(connections)
         thread.start()
         yield int(listener.getsockname()[1])
         server.should_exit = True
@@ -70,6 +73,7 @@ def port() -> Iterator[int]:
 def connection(port: int) -> Iterator[socket.socket]:
     with connected(port) as opened:
         seen.clear()
+        refusals.clear()
         yield opened
 
 
@@ -175,6 +179,7 @@ def test_what_is_no_valid_request_gets_400_and_nothing_after_it_runs(connection:
     assert json.loads(content)["error"]["code"] == "malformed_request"
     assert is_closed(connection)
     assert "/hidden" not in seen
+    assert refusals == ["malformed"]
 
 
 def test_nonsense_behind_a_whole_request_does_not_take_its_answer(connection: socket.socket) -> None:
@@ -194,6 +199,7 @@ def test_headers_that_never_end_are_refused(connection: socket.socket) -> None:
     assert json.loads(content)["error"]["code"] == "request_headers_too_large"
     assert "65536 bytes" in json.loads(content)["error"]["message"]
     assert is_closed(connection)
+    assert refusals == ["headers_too_large"]
 
 
 @pytest.mark.parametrize("before", [b"", b"".join(post("/", b"first"))], ids=["first request", "second request"])
@@ -211,6 +217,7 @@ def test_headers_that_come_too_slowly_are_refused(connection: socket.socket, bef
     assert json.loads(content)["error"]["code"] == "request_timeout"
     assert time.monotonic() - begun > LIMITS.header_timeout_s
     assert is_closed(connection)
+    assert refusals == ["headers_late"]
 
 
 @pytest.mark.parametrize("first", [b"", b"\r\n\r\n"], ids=["nothing", "line ends"])
@@ -261,6 +268,7 @@ def test_connections_beyond_the_share_of_a_client_are_told_so(port: int) -> None
         status, headers, content = read_answer(one_more)
         assert (status, headers["connection"], headers["retry-after"]) == (429, "close", "1")
         assert json.loads(content)["error"]["limit"] == "6 connections of this client"
+        assert refusals[-1] == "too_many_of_client"
         assert is_closed(one_more)
         # Those that are open go on.
         connection.sendall(b"".join(post("/", b"again")))
