@@ -13,6 +13,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 from bentoml.validators import DType, Shape
 from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
 
 from brainmri.batching.deadline import Deadline
 from brainmri.batching.engine import Engine
@@ -155,8 +156,10 @@ class BrainMRI:
         return np.array([list(answer.probabilities.values()) for answer in answers], np.float32)
 
     async def __is_ready__(self) -> bool:
-        """Whether the model is loaded and warm."""
-        return worker.ready
+        """Whether the model is loaded and warm; the answer says why if it is not."""
+        if (reason := worker.unready) is not None:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+        return True
 
     async def __is_alive__(self) -> bool:
         """Whether a restart would not help."""

@@ -73,6 +73,10 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that serve, each with its own copy of the model; gRPC shares the port among them."""
 
+    worker_timeout_s: float = Field(default=30, ge=2, le=3600)
+    """How long the event loop of a worker may give no sign of life before the worker is killed and replaced, in
+    seconds. While no worker runs, the parent process answers requests with 503."""
+
     models: Annotated[tuple[str, ...], NoDecode] = Field(default=("brain_mri_xception:latest",), min_length=1)
     """Tags in the BentoML store, `name:version` or `name:latest`, separated by commas; the first is the default."""
 

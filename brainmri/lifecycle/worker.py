@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
@@ -77,6 +76,7 @@ class Worker:
         self._settings = settings
         self._grpc = grpc
         self._connections = connections
+        connections.count_refusal = metrics.count_refused_connection
         self._listener: Listener | None = None
         self._parent = os.getppid()
         state = ServerState(store.home(), settings.http_port)
@@ -87,6 +87,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc_end: asyncio.Task[None] | None = None
         self._http_end: asyncio.Task[None] | None = None
+        self._problem: str | None = None
         self._end_at: float | None = None
         self._last: threading.Timer | None = None
 
@@ -94,6 +95,17 @@ class Worker:
     def ready(self) -> bool:
         """Whether models are loaded and warm, here and in the other workers, and the process is not about to end."""
         return self._engine.server_ready
+
+    @property
+    def unready(self) -> str | None:
+        """Why `ready` is False; None if it is True."""
+        if self.ready:
+            return None
+        if self._end_at is not None:
+            return "The server is about to end."
+        if problem := self._problem or self._heartbeats.problem():
+            return problem
+        return "Another worker of this server is not ready." if self._engine.ready else "The models are being loaded."
 
     @property
     def alive(self) -> bool:
@@ -107,14 +119,14 @@ class Worker:
         allow_open_files(self._settings.max_connections)
         self._listen_to_signals()
         self._heartbeats.join()
+        work = [self._keep_beating()]
         try:
             await self._grpc.start()
         except BrainMRIError as error:
             # Raising here would let BentoML start one worker after the other, each with a traceback.
-            _logger.error("The gRPC interface cannot be started: %s", error.message)
-            self._engine.fail()
-            return
-        work = (self._keep_beating(), self._load_and_follow(), self._let_in())
+            self._fail(f"The gRPC interface cannot be started: {error.message}")
+        else:
+            work += [self._load_and_follow(), self._let_in()]
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def stop(self) -> float:
@@ -140,14 +152,20 @@ class Worker:
         try:
             await self._follower.start(self._rehearse)
         except BrainMRIError as error:
-            _logger.error("The models cannot be loaded: %s", error.message)
-            self._engine.fail()
+            self._fail(f"The models cannot be loaded: {error.message}")
         except Exception:
             _logger.exception("The models cannot be loaded")
-            self._engine.fail()
+            self._fail("The models cannot be loaded; the log says why.")
         else:
             self._beat()
             await self._follower.follow()
+
+    def _fail(self, problem: str) -> None:
+        """Goes on only to say what is wrong; to be replaced would not help."""
+        _logger.error("%s", problem)
+        # Where the store lies is nobody's business who asks over the network.
+        self._problem = problem.replace(str(store.home()), "BENTOML_HOME")
+        self._engine.fail()
 
     async def _keep_beating(self) -> None:
         while os.getppid() == self._parent:
@@ -159,10 +177,10 @@ class Worker:
 
     def _beat(self) -> None:
         self._metrics.set_ready(self._engine.ready and self._engine.alive)
-        if not self._engine.alive:
+        if not self._engine.alive and self._problem is None:
             return
         try:
-            self._heartbeats.beat(self._engine.ready)
+            self._heartbeats.beat(self._engine.ready, self._problem)
         except OSError as error:
             # A full disk may have room again; until then the others take this worker for dead, as they should.
             _logger.error("The sign of life cannot be written: %s", error)
@@ -245,18 +263,9 @@ def prepare_parent(settings: Settings) -> None:
     file = state.wanted
     # What was activated before this start is gone: a start serves what the environment says.
     file.write(Wanted(tuple(bundle.contract.tag for bundle in bundles)))
-    _on_parent_hangup(lambda: configure(settings, file))
+    from brainmri.lifecycle.supervisor import supervise  # noqa: PLC0415 -- circus is imported in the parent only
 
-
-def _on_parent_hangup(action: Callable[[], None]) -> None:
-    # On SIGHUP circus, which BentoML runs the workers under, would start new workers and end the old ones before the
-    # new ones are ready. The workers follow the file instead.
-    from circus.sighandler import SysHandler  # noqa: PLC0415 -- in the parent only
-
-    def handle(_: Any) -> None:
-        threading.Thread(target=action, name="reload", daemon=True).start()
-
-    SysHandler.handle_hup = handle
+    supervise(state.heartbeats(os.getpid()), settings, on_hangup=lambda: configure(settings, file))
 
 
 def _abandon() -> None:

@@ -29,7 +29,7 @@ NAME = "brain_mri_xception"
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of two workers, which the tests change one after another."""
-    with serving(tmp_path_factory.mktemp("pair"), workers=2) as server:
+    with serving(tmp_path_factory.mktemp("pair"), workers=2, worker_timeout_s=600) as server:
         for version in ("0.0.2", "0.0.3"):
             folder = server.folder / version
             write_tiny_bundle(folder, server.folder, version=version)

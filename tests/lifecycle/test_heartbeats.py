@@ -67,6 +67,22 @@ def test_a_worker_that_joins_with_the_process_id_of_a_ready_one_is_not_ready(tmp
         assert heartbeats.all_ready(1)
 
 
+def test_a_worker_that_failed_for_good_tells_all_of_them_why(heartbeats: Heartbeats, tmp_path: Path) -> None:
+    sibling = Heartbeats(tmp_path, parent=1)
+    assert sibling.problem() is None
+    heartbeats.beat(False, "The model was altered.")
+    assert sibling.problem() == "The model was altered."
+    assert not sibling.all_alive()
+    assert not sibling.all_ready(1)
+
+
+def test_what_a_dead_worker_left_is_forgotten(heartbeats: Heartbeats, workers: Path) -> None:
+    (workers / "2").touch()
+    heartbeats.forget(2)
+    heartbeats.forget(2)
+    assert list(heartbeats.beats()) == [os.getpid()]
+
+
 def test_a_worker_that_left_in_good_order_is_not_missed(heartbeats: Heartbeats, workers: Path) -> None:
     heartbeats.leave()
     assert list(workers.iterdir()) == []

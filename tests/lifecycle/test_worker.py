@@ -109,15 +109,47 @@ def test_a_model_that_cannot_be_loaded_shows_in_every_interface() -> None:
     asyncio.run(talk())
 
 
+def test_a_worker_that_is_not_ready_says_why() -> None:
+    async def talk() -> None:
+        async with working(workers=2) as (worker, engine):
+            assert worker.unready == "The models are being loaded."
+            await until(lambda: engine.ready)
+            assert worker.unready == "Another worker of this server is not ready."
+            (folder() / str(os.getppid())).write_text("failed\nThe models cannot be loaded: one was altered.")
+            assert worker.unready == "The models cannot be loaded: one was altered."
+            (folder() / str(os.getppid())).write_text("ready")
+            await until(lambda: worker.unready is None)
+            worker._retire()
+            assert worker.unready == "The server is about to end."
+
+    asyncio.run(talk())
+
+
+def test_a_bundle_that_was_altered_is_told_without_where_it_lies() -> None:
+    stored = store.home() / "models" / "brain_mri_xception" / "0.0.1" / "openvino-f32" / "model.bin"
+    stored.write_bytes(stored.read_bytes()[:-1] + b"?")
+
+    async def talk() -> str | None:
+        async with working() as (worker, _):
+            await until(lambda: not worker.alive)
+            await until(lambda: Heartbeats(folder().parent.parent, os.getppid()).problem() is not None)
+            return worker.unready
+
+    told = asyncio.run(talk()) or ""
+    assert told.startswith("The models cannot be loaded: openvino-f32/model.bin in ")
+    assert "was altered" in told
+    assert str(store.home()) not in told
+
+
 def test_its_heart_goes_on_beating_after_a_beat_that_could_not_be_written(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     beat, full = Heartbeats.beat, True
 
-    def sometimes(self: Heartbeats, ready: bool) -> None:
+    def sometimes(self: Heartbeats, ready: bool, problem: str | None = None) -> None:
         if full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        beat(self, ready)
+        beat(self, ready, problem)
 
     async def talk() -> None:
         nonlocal full

@@ -1,0 +1,172 @@
+"""What the server's parent process does for its workers once they run.
+
+circus, with which BentoML starts them, looks for dead ones every ten seconds, and never for those that hang. Here a
+worker that has died is replaced at once, one that has been silent for `worker_timeout_s` is killed, and while none
+runs the parent refuses requests itself.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from circus import controller
+from circus.exc import ConflictError
+from circus.sighandler import SysHandler
+
+from brainmri.lifecycle.heartbeats import Heartbeats, runs
+from brainmri.lifecycle.stand_in import StandIn
+from brainmri.settings import Settings
+
+_POLL_S = 0.5
+_LATE_S = 5.0
+"""The parent process itself was stopped, or the machine is too busy to tell anything, if a poll is so late."""
+_YOUNG_S = 10.0
+"""A worker that died younger is left to circus: starting one after the other would take all the CPUs there are."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Silence:
+    """How long each worker has been silent, by a clock that no sleeping machine and no administrator sets."""
+
+    def __init__(self) -> None:
+        self._seen = dict[int, tuple[int, float]]()
+        self._looked_at = -1.0
+
+    def observe(self, beats: Mapping[int, int], now: float) -> dict[int, float]:
+        """Returns the seconds of silence of each worker.
+
+        Args:
+            beats: Something that changes with every sign of life, by process id.
+            now: `time.monotonic`.
+        """
+        late = now - self._looked_at > _LATE_S
+        self._looked_at = now
+        known = {} if late else self._seen
+        self._seen = {
+            pid: known[pid] if pid in known and known[pid][0] == beat else (beat, now) for pid, beat in beats.items()
+        }
+        return {pid: now - since for pid, (_, since) in self._seen.items()}
+
+
+class Supervisor:
+    """Watches the workers from a thread of the parent process.
+
+    Args:
+        arbiter: circus's, which starts the workers.
+        heartbeats: Of the workers.
+        settings: How long a worker may be silent, and limits on connections.
+        clock: Seconds, from any beginning.
+    """
+
+    def __init__(
+        self,
+        arbiter: Any,
+        heartbeats: Heartbeats,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._arbiter = arbiter
+        self._heartbeats = heartbeats
+        self._settings = settings
+        self._silence = Silence()
+        self._stand_in: StandIn | None = None
+        self._served = False
+
+    def start(self) -> None:
+        """Begins to watch, until the process ends."""
+        threading.Thread(target=self._watch, name="supervisor", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._arbiter.running:
+            # Still being made.
+            time.sleep(_POLL_S)
+        while not self._arbiter._stopping:
+            try:
+                self._look()
+            except Exception:
+                # A disk that fails for a while, for one. circus goes on by itself.
+                _logger.exception("The workers cannot be watched")
+            time.sleep(_POLL_S)
+        self._answer_in_their_place(needed=False)
+
+    def _look(self) -> None:
+        self._replace_the_dead()
+        silent_s = self._silence.observe(self._heartbeats.beats(), self._clock())
+        self._kill_the_silent(silent_s)
+        self._served = self._served or bool(silent_s)
+        # A slow worker is not replaced by a refusal: only a dead one is.
+        self._answer_in_their_place(needed=self._served and not silent_s)
+
+    def _replace_the_dead(self) -> None:
+        for process in self._processes():
+            if not _has_died(process.pid):
+                continue
+            self._heartbeats.forget(process.pid)
+            if process.age() > _YOUNG_S:
+                self._arbiter.loop.add_callback(self._manage)
+        for pid in self._heartbeats.beats():
+            if not runs(pid):  # circus was first.
+                self._heartbeats.forget(pid)
+
+    async def _manage(self) -> None:
+        # circus is at it already, or the server is ending.
+        with contextlib.suppress(ConflictError):
+            await self._arbiter.manage_watchers()
+
+    def _kill_the_silent(self, silent_s: Mapping[int, float]) -> None:
+        ours = {process.pid for process in self._processes()}
+        for pid, silence in silent_s.items():
+            if pid in ours and silence > self._settings.worker_timeout_s:
+                _logger.error("Worker %d has given no sign of life for %.0f s; it is killed and replaced", pid, silence)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _answer_in_their_place(self, needed: bool) -> None:
+        if needed and self._stand_in is None:
+            _logger.error("No worker runs: requests are refused with 503 until one does")
+            self._stand_in = StandIn(list(self._arbiter.sockets.values()), self._settings)
+        elif not needed and self._stand_in is not None:
+            self._stand_in.stop()
+            self._stand_in = None
+
+    def _processes(self) -> Iterator[Any]:
+        for watcher in self._arbiter.iter_watchers():
+            yield from list(watcher.processes.values())
+
+
+def supervise(heartbeats: Heartbeats, settings: Settings, on_hangup: Callable[[], None]) -> None:
+    """Has the parent process watch its workers once circus starts them; call it there, before.
+
+    Args:
+        heartbeats: Of the workers.
+        settings: See `Supervisor`.
+        on_hangup: Called in a thread upon SIGHUP, on which circus would start new workers and end the old ones before
+            the new ones are ready.
+    """
+
+    class Signals(SysHandler):  # type: ignore[misc]
+        """circus's own, which is made once with everything else."""
+
+        def __init__(self, made_by: Any) -> None:
+            super().__init__(made_by)
+            Supervisor(made_by.arbiter, heartbeats, settings).start()
+
+        def handle_hup(self) -> None:
+            threading.Thread(target=on_hangup, name="reload", daemon=True).start()
+
+    controller.SysHandler = Signals
+
+
+def _has_died(process_id: int) -> bool:
+    """Tells it without taking the exit status from circus."""
+    try:
+        return os.waitid(os.P_PID, process_id, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
