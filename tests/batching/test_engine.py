@@ -27,7 +27,7 @@ from brainmri.errors import (
 from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
 from brainmri.model.options import ModelOptions
-from brainmri.model.predictor import Prediction, Predictor
+from brainmri.model.predictor import Prediction, Predictor, Slice
 from brainmri.model.runtimes.protocol import Output, RuntimeInfo
 from tests.batching.stand_in import SOON, WAIT_S, until
 from tests.tiny import BIAS
@@ -70,10 +70,10 @@ class SlowRead:
         self.seen: list[bytes] = []
         monkeypatch.setattr(predictor, "read", self)
 
-    def __call__(self, data: bytes) -> NDArray[np.uint8]:
+    def __call__(self, data: bytes, *more: Any) -> Slice:
         self.seen.append(data)
         assert self._go.acquire(timeout=WAIT_S)
-        return self._read(data)
+        return self._read(data, *more)
 
     def let(self, images: int = 100) -> None:
         self._go.release(images)
@@ -303,11 +303,11 @@ def test_a_fault_in_one_item_ends_the_others_before_their_places_are_given_back(
         async with running(predictor, decode_workers=2, max_queue_images=3) as engine:
             read, go = predictor.read, threading.Event()
 
-            def faulty(data: bytes) -> NDArray[np.uint8]:
+            def faulty(data: bytes, *more: Any) -> Slice:
                 if data == b"fault":
                     raise RuntimeError("a fault of ours")
                 assert go.wait(WAIT_S)
-                return read(data)
+                return read(data, *more)
 
             monkeypatch.setattr(predictor, "read", faulty)
             with pytest.raises(ExceptionGroup) as fault:

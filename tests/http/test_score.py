@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
@@ -25,7 +23,7 @@ from brainmri.batching.schedule import Batching
 from brainmri.bulk.row_tables import SCHEMA
 from brainmri.errors import NotReady
 from brainmri.http.app import create_app
-from brainmri.model.predictor import Predictor
+from brainmri.model.predictor import Predictor, Slice
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.web.memory import BodyMemory
@@ -326,9 +324,9 @@ def test_a_request_that_takes_too_long_ends_with_a_summary_that_says_so(
 ) -> None:
     read = predictor.read
 
-    def slowly(data: bytes) -> NDArray[np.uint8]:
+    def slowly(data: bytes, *more: Any) -> Slice:
         time.sleep(0.2)
-        return read(data)
+        return read(data, *more)
 
     async def talk() -> list[dict[str, Any]]:
         engine = Engine(decode_workers=1, batching=Batching(max_batch_size=2))

@@ -1,5 +1,6 @@
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -23,9 +24,9 @@ def test_a_rehearsal_decodes_and_answers_and_is_counted_and_logged_nowhere(
     predictor = Predictor.open(tiny_bundle)
     read, seen = predictor.read, list[bytes]()
 
-    def noted_read(data: bytes) -> object:
+    def noted_read(data: bytes, *more: Any) -> object:
         seen.append(data)
-        return read(data)
+        return read(data, *more)
 
     async def talk() -> None:
         engine = Engine(1, observer=metrics)

@@ -242,7 +242,7 @@ def exemplars(text: str, name: str) -> dict[tuple[tuple[str, str], ...], tuple[s
     """Parses OpenMetrics with the project's own strict parser; gives trace and value of each bucket that has one."""
     return {
         tuple(sorted(sample.labels.items())): (sample.exemplar.labels["trace_id"], sample.exemplar.value)
-        for family in openmetrics_families(text)
+        for family in openmetrics_families(text)  # type: ignore[no-untyped-call]
         for sample in family.samples
         if family.name == name and sample.exemplar is not None
     }
@@ -283,7 +283,7 @@ def test_both_formats_show_the_same_values(metrics: Metrics) -> None:
             for sample in family.samples
             if not sample.name.startswith(changing)
         }
-        for families in (text_string_to_metric_families(plain), openmetrics_families(open_text))
+        for families in (text_string_to_metric_families(plain), openmetrics_families(open_text))  # type: ignore[no-untyped-call]
     ]
     assert both[0] == both[1]
     assert len(both[0]) > 50

@@ -75,7 +75,7 @@ def test_a_run_that_was_begun_before_the_modules_moved_goes_on(tmp_path: Path) -
     arrays = {f"weight{number:04d}": value for number, value in enumerate(begun.get_weights())}
     arrays |= {f"optimizer{number:04d}": one.numpy() for number, one in enumerate(begun.optimizer.variables)}
     text = np.frombuffer(json.dumps(BEFORE_THE_MOVE).encode(), np.uint8)
-    np.savez(tmp_path / "state.npz", progress=text, **arrays)
+    np.savez(tmp_path / "state.npz", **{"progress": text, **arrays})  # type: ignore[arg-type]
     progress = load_progress(tmp_path)
     assert progress is not None
     assert asdict(progress) == BEFORE_THE_MOVE
