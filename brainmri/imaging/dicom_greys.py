@@ -76,8 +76,8 @@ def _modality(values: NDArray[np.generic], source: Any, dataset: Any) -> NDArray
         return values
     if slope.is_integer() and intercept.is_integer() and abs(slope) < 2**12 and abs(intercept) < 2**20:
         # Of 16 bits, the results fit into 32.
-        wide = np.int32 if values.dtype.itemsize <= 2 else np.int64
-        return np.asarray(values.astype(wide) * wide(slope) + wide(intercept))
+        wide: NDArray[Any] = values.astype(np.int32 if values.dtype.itemsize <= 2 else np.int64)
+        return np.asarray(wide * int(slope) + int(intercept))
     return np.asarray(values.astype(np.float32) * np.float32(slope) + np.float32(intercept))
 
 

@@ -134,9 +134,10 @@ def _axial(path: Path) -> tuple[NDArray[np.generic], tuple[float, float, float]]
         )
     # Of several volumes over time, the first.
     values = finite(np.asarray(image.dataobj[..., 0] if len(shape) == 4 else image.dataobj))
-    orientation = nibabel.orientations.io_orientation(image.affine)
+    orientations: Any = nibabel.orientations
+    orientation = orientations.io_orientation(image.affine)
     zooms = np.abs(np.asarray(image.header.get_zooms()[:3], float))
     order = np.argsort(orientation[:3, 0])
-    turned = nibabel.orientations.apply_orientation(values, orientation[:3])
+    turned = orientations.apply_orientation(values, orientation[:3])
     sizes = [float(zooms[axis]) if np.isfinite(zooms[axis]) and zooms[axis] > 0 else 1.0 for axis in order]
     return np.asarray(turned), (sizes[0], sizes[1], sizes[2])
