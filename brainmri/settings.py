@@ -164,8 +164,9 @@ class Settings(BaseSettings):
     but a pause or a pace below the limits."""
 
     spool_dir: Path | None = None
-    """Where the bodies of `/score` lie until they are answered; the system's folder for temporary files if unset. In a
-    container whose `/tmp` is in memory, name a volume."""
+    """Where the bodies of `/score` lie until they are answered; the system's folder for temporary files if unset. They
+    have no names, so nothing is left of them after the answer or the end of the process. In a container whose `/tmp` is
+    in memory, name a volume."""
 
     jobs_dir: Path | None = None
     """Where jobs, their uploads and their results are kept, for all workers of one server. No jobs if unset."""
@@ -174,7 +175,7 @@ class Settings(BaseSettings):
     """Folder whose folders and files jobs may name as their input. None may if unset."""
 
     jobs_ttl_s: float = Field(default=86_400, gt=0, le=31_536_000)
-    """How long a job is kept after it ended, in seconds."""
+    """How long a job and its results are kept after it ended, in seconds; its upload goes when it has succeeded."""
 
     max_jobs: int = Field(default=100, ge=1, le=100_000)
     """Most jobs kept, those that ended included; more are refused with 429."""
@@ -186,7 +187,8 @@ class Settings(BaseSettings):
     """Most bytes of all jobs on disk; uploads beyond are refused with 507."""
 
     shutdown_grace_s: float = Field(default=20, gt=0, le=3600)
-    """Longest time between SIGTERM and the end: everything accepted is answered in it, in seconds."""
+    """Longest time between SIGTERM and the end: everything accepted is answered in it, in seconds. `/score` ends with
+    the rows so far and a token for the rest."""
 
     shutdown_delay_s: float = Field(default=1, ge=0, le=3600, validate_default=True)
     """How long after SIGTERM new requests are still answered while /readyz says 503 already, in seconds; less than the

@@ -29,7 +29,7 @@ class ScoreSummary(Body):
     """What became of one request as a whole."""
 
     images: int = Field(ge=0)
-    """How many images the request holds."""
+    """How many images the request asks for: those of the archive, without the ones before `resume`."""
     rows: int = Field(ge=0)
     """How many of them have a row above; all of them when `complete`."""
     failed: int = Field(ge=0)
@@ -48,6 +48,9 @@ class ScoreSummary(Body):
     """Whether every image has a row."""
     error: BulkErrorBody | None
     """Why not, if not."""
+    resume: str | None
+    """Send the same archive again with this as the parameter `resume` to get the rows that are missing; null if
+    complete."""
     model: ModelBody
     seconds: float = Field(ge=0)
     """From the end of the upload to the last row."""
@@ -67,6 +70,7 @@ def summary_line(  # noqa: PLR0913 -- the fields of the line
     images: int,
     left_out: Mapping[str, int],
     error: BrainMRIError | None,
+    resume: str | None,
     model: ModelIdentity,
     seconds: float,
     request_id: str,
@@ -84,6 +88,7 @@ def summary_line(  # noqa: PLR0913 -- the fields of the line
         left_out_reasons=dict(left_out),
         complete=totals.images == images,
         error=None if error is None else BulkErrorBody(code=error.code, message=error.message),
+        resume=resume,
         model=ModelBody(name=model.name, version=model.version, runtime=model.runtime),
         seconds=round(seconds, 3),
         request_id=request_id,

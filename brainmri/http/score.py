@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing
 from functools import partial
 
@@ -18,6 +18,7 @@ from brainmri.blocking import Stop
 from brainmri.bulk.archive_rows import ArchiveRows
 from brainmri.bulk.archives.archive import Archive, Member, open_archive
 from brainmri.bulk.chosen import Choice
+from brainmri.bulk.continuation import done_before, require_token, token
 from brainmri.bulk.rows import row_line
 from brainmri.bulk.scorer import Scorer
 from brainmri.bulk.serving import Bulk
@@ -51,6 +52,7 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
 
     async def score(request: Request) -> Response:
         query = request.query_params
+        require_token(query.get("resume"))
         predictor = engine.models.get(query.get("model", ""), query.get("version", ""))
         deadline = Deadline.after(settings.bulk_timeout_s)
         engine.require_room(deadline, predictor=predictor, priority=Priority.BULK)
@@ -70,8 +72,11 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
             with told_disk_errors():
                 members = await attend(request, deadline, bulk.threads.run(choosing, stop=stop))
             scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
-            rows = ArchiveRows(archive, members, scorer, deadline, bulk.threads, stop)
-            answer = _Answer(rows, choice.left_out, request.state.request_id)
+            before = done_before(members, query.get("resume"))
+            rows = ArchiveRows(archive, members[before:], scorer, deadline, bulk.threads, stop)
+            answer = _Answer(
+                rows, choice.left_out, request.state.request_id, lambda done: token(members, before + done)
+            )
             return _RowsResponse(answer, deadline, held.pop_all())
 
     return [Route("/score", score, methods=["POST"])]
@@ -88,12 +93,16 @@ class _Answer:
         rows: What is scored.
         left_out: How many files are not, by reason.
         request_id: For the summary.
+        resume: Returns the token for what is left after so many rows.
     """
 
-    def __init__(self, rows: ArchiveRows, left_out: Counter[str], request_id: str) -> None:
+    def __init__(
+        self, rows: ArchiveRows, left_out: Counter[str], request_id: str, resume: Callable[[int], str]
+    ) -> None:
         self._rows = rows
         self._left_out = left_out
         self._request_id = request_id
+        self._resume = resume
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yields a line for each row, and the summary, also when something ends the rows early."""
@@ -115,6 +124,7 @@ class _Answer:
             images=len(self._rows.members),
             left_out=self._left_out,
             error=ending,
+            resume=None if totals.images == len(self._rows.members) else self._resume(totals.images),
             model=predictor.model,
             seconds=seconds,
             request_id=self._request_id,

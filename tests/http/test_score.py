@@ -20,6 +20,8 @@ from brainmri.batching.deadline import Deadline
 from brainmri.batching.engine import Engine
 from brainmri.batching.observer import Unobserved
 from brainmri.batching.schedule import Batching
+from brainmri.bulk.archives.archive import open_archive
+from brainmri.bulk.continuation import token
 from brainmri.bulk.row_tables import SCHEMA
 from brainmri.errors import NotReady
 from brainmri.http.app import create_app
@@ -236,13 +238,14 @@ class Caller:
         predictor: What it serves.
         body: Of the request.
         path: Of the request.
+        query: Of the request.
         settings: Changes.
     """
 
     def __init__(
-        self, engine: Engine, predictor: Predictor, body: bytes, path: str = "/score", **settings: Any
+        self, engine: Engine, predictor: Predictor, body: bytes, path: str = "/score", query: str = "", **settings: Any
     ) -> None:
-        self._path = path
+        self._path, self._query = path, query.encode()
         self.metrics = Metrics(CollectorRegistry())
         self.lines: list[dict[str, Any]] = []
         self.status = 0
@@ -263,7 +266,7 @@ class Caller:
             "method": "POST",
             "scheme": "http",
             "path": self._path,
-            "query_string": b"",
+            "query_string": self._query,
             "headers": [(b"content-type", b"application/zip")],
         }
         await self._app(scope, self._receive, self._send)
@@ -359,6 +362,45 @@ def test_a_server_that_ends_says_so_in_the_summary(predictor: Predictor, png: Pn
     assert last["summary"]["error"]["code"] == "not_ready"
     assert (last["summary"]["complete"], last["summary"]["rows"], last["summary"]["images"]) == (False, len(rows), 40)
     assert 0 < len(rows) < 40
+
+
+def test_an_answer_that_ended_early_is_continued_by_its_token(predictor: Predictor, png: Png) -> None:
+    async def answers(data: bytes, query: str, *, retired: bool) -> list[dict[str, Any]]:
+        engine = Engine(decode_workers=1, batching=Batching(max_batch_size=2))
+        caller = Caller(engine, predictor, data, query=query)
+        await caller.start()
+        task = asyncio.create_task(caller.call())
+        await until(lambda: len(caller.lines) >= 3 or task.done())
+        if retired:
+            engine.retire()
+        await asyncio.wait_for(task, 20)
+        await engine.drain(grace_s=1)
+        return caller.lines
+
+    data, rows, query = forty(png), [], ""
+    for retired in (True, True, False):
+        *more, last = asyncio.run(answers(data, query, retired=retired))
+        rows += [row["path"] for row in more]
+        assert (last["summary"]["images"], last["summary"]["rows"]) == (40 - len(rows) + len(more), len(more))
+        query = f"resume={last['summary']['resume']}"
+    assert rows == [f"{number}.png" for number in range(40)]
+    assert (last["summary"]["complete"], last["summary"]["resume"]) == (True, None)
+
+
+def test_a_token_of_another_archive_or_of_none_is_refused(ask: Ask, png: Png) -> None:
+    def refused(token: str, data: bytes) -> None:
+        response = ask("POST", f"/score?resume={token}", content=data, settings=LIMITS)
+        assert (response.status_code, code_of(response)) == (400, "malformed_request")
+        assert "leave the parameter out to begin with the first image" in response.json()["error"]["message"]
+
+    data = packed_zip({"a.png": png(), "b.png": png()})
+    with open_archive(io.BytesIO(data)) as archive:
+        valid = token(archive.members, 1)
+    rows, summary = lines_of(ask("POST", f"/score?resume={valid}", content=data, settings=LIMITS))
+    assert ([row["path"] for row in rows], summary["images"], summary["complete"]) == (["b.png"], 1, True)
+    refused(valid, packed_zip({"a.png": png(), "c.png": png()}))
+    refused(valid.replace("1-", "3-"), data)
+    refused("1", b"not even an archive")
 
 
 def test_more_bulk_requests_than_allowed_are_refused(predictor: Predictor, png: Png) -> None:

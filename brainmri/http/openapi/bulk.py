@@ -64,6 +64,7 @@ _EXAMPLE_SUMMARY = ScoreSummaryLine(
         left_out_reasons={},
         complete=False,
         error=BulkErrorBody(code="not_ready", message="The service is shutting down."),
+        resume="2-9f86d081884c7d65",
         model=ModelBody(name="brain_mri_xception", version="0.2.2", runtime="openvino-int8"),
         seconds=0.061,
         request_id=EXAMPLE_ID,
@@ -93,6 +94,13 @@ EXAMPLE_JOB = JobBody(
 _ID = parameter("id", "path", "Of the job.", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, EXAMPLE_ID)
 _FORMAT = parameter(
     "format", "query", "Goes before `Accept`.", {"type": "string", "enum": ["ndjson", "parquet"]}, "parquet"
+)
+_RESUME = parameter(
+    "resume",
+    "query",
+    "The `resume` of the summary of an answer that ended early: the same archive is answered from the next row on.",
+    {"type": "string", "pattern": "^[0-9]{1,9}-[0-9a-f]{16}$"},
+    "2-9f86d081884c7d65",
 )
 _FINDING = (401, 404, 500, 501)
 """Errors of a request that names a job."""
@@ -150,7 +158,7 @@ def bulk_paths() -> Node:
         " their first bytes where a name has no ending, are left out and counted by reason. Links, absolute paths,"
         " `..`, archives in archives, encrypted archives, and those that would unpack to too much are refused as a"
         " whole. An answer without a summary was cut off.",
-        parameters=[*choice("model"), *REQUEST_ID_ONLY],
+        parameters=[*choice("model"), _RESUME, *REQUEST_ID_ONLY],
         body=upload_body(),
     )
     return {"/score": {"post": score}, **_job_paths()}
