@@ -13,6 +13,7 @@ from brainmri.http.job_routes import job_routes
 from brainmri.http.kserve_v1 import v1_routes
 from brainmri.http.models import model_routes
 from brainmri.http.predict import predict_routes
+from brainmri.http.preview import preview_routes
 from brainmri.http.score import score_routes
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
@@ -53,6 +54,7 @@ def create_app(
     routes: list[BaseRoute] = [
         *predict_routes(engine, metrics, settings),
         *explain_routes(engine, metrics, settings),
+        *preview_routes(engine, settings),
         *score_routes(engine, metrics, settings, bulk, slots),
         *job_routes(engine, metrics, settings, bulk, slots),
         *model_routes(engine),

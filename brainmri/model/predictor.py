@@ -18,9 +18,11 @@ from brainmri.imaging import (
     SIDE,
     DecodeLimits,
     Picture,
+    Preview,
     ReadOptions,
     SourceImage,
     decode,
+    preview_of,
     read_picture,
     to_tensor,
 )
@@ -192,6 +194,10 @@ class Predictor:
         picture = data if isinstance(data, Picture) else read_picture(data, self._limits, options, stop)
         stop.check()
         return Slice(to_tensor(picture.pixels), picture.source)
+
+    def preview(self, data: bytes, options: ReadOptions = DEFAULT_OPTIONS) -> Preview:
+        """Draws what `read` scales to the tensor, for people; arguments and errors as there."""
+        return preview_of(read_picture(data, self._limits, options))
 
     def infer(self, images: NDArray[np.uint8]) -> Output:
         """Runs the network on uint8 `[B, 299, 299, 3]`."""

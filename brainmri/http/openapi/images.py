@@ -15,6 +15,7 @@ from brainmri.http.openapi.parts import (
     operation,
     parameter,
 )
+from brainmri.http.preview import IMAGE_FRAME, IMAGE_FRAMES
 from brainmri.imaging.formats import FORMATS
 from brainmri.imaging.picture import MAX_FRAME
 from brainmri.model.contract import LABELS, NOTICE
@@ -34,6 +35,7 @@ from brainmri.web.upload import FIELD, FIELD_OF_MANY
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 _TEXT = {"type": "string"}
 _ONE_FILE = f"One file: {', '.join(FORMATS)}."
+_COUNT = {"type": "integer", "minimum": 0}
 
 EXAMPLE_PREDICTION = PredictionBody(
     label="glioma",
@@ -168,7 +170,12 @@ def image_paths() -> Node:
         parameters=[*choice("model"), *frame_choice(), *RUNNING],
         body=form_of(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE}),
     )
-    return {"/predict": {"post": one}, "/predict_batch": {"post": many}, "/explain": {"post": _explain()}}
+    return {
+        "/predict": {"post": one},
+        "/predict_batch": {"post": many},
+        "/explain": {"post": _explain()},
+        "/preview": {"post": _preview()},
+    }
 
 
 def _explain() -> Node:
@@ -183,6 +190,28 @@ def _explain() -> Node:
         " centred in a black square. With `Accept: image/png` the answer is the slice with the map over it, and the"
         " header `X-Explained-Label` names the class.",
         parameters=[LABEL, *_STYLE, *choice("model"), *frame_choice(), *RUNNING],
+        body={
+            **form_of(FIELD, {**_FILE, "description": _ONE_FILE}),
+            "image/*": {"schema": _FILE},
+            "application/dicom": {"schema": _FILE},
+        },
+    )
+
+
+def _preview() -> Node:
+    drawn = answer("The picture.", {"type": "string", "format": "binary"}, media="image/png")
+    drawn["headers"] |= {
+        IMAGE_FRAME: {"description": "Which frame was drawn, from 0.", "required": True, "schema": _COUNT},
+        IMAGE_FRAMES: {"description": "How many frames the file has, where they can be counted.", "schema": _COUNT},
+    }
+    return operation(
+        "preview",
+        "prediction",
+        "Draw what the model sees of one file.",
+        {"200": drawn, **errors(PREDICTING)},
+        description="A PNG of 8 bits a channel, its longer side at most 1024 pixels, before the scaling to the"
+        " network's input: for DICOM, TIFF and other files that a browser does not draw.",
+        parameters=[*choice("model"), *frame_choice(), *RUNNING],
         body={
             **form_of(FIELD, {**_FILE, "description": _ONE_FILE}),
             "image/*": {"schema": _FILE},

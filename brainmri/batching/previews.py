@@ -1,0 +1,50 @@
+"""Previews of files beside the predictions: threads of their own, so many at a time, and so many that wait."""
+
+from brainmri.batching.call import Call
+from brainmri.blocking import Threads
+from brainmri.errors import Overloaded
+from brainmri.imaging import Preview
+
+
+class Previews:
+    """Draws previews; for the event loop alone.
+
+    Args:
+        threads: Most previews drawn at a time, at least 1.
+        most: Most previews that are drawn or wait for a thread.
+    """
+
+    def __init__(self, threads: int, most: int) -> None:
+        self._threads = Threads("preview", threads)
+        self._most = most
+        self._under_way = 0
+
+    async def draw(self, data: bytes, call: Call) -> Preview:
+        """Returns what the network sees of a file. A caller that is cancelled waits until its thread is free.
+
+        Args:
+            data: The bytes of an image file.
+            call: By which model's limits, and by when.
+
+        Raises:
+            Overloaded: As many previews as may be are under way.
+            DeadlineExceeded: The deadline passed before a thread was free.
+            InvalidInput: The image is refused.
+        """
+        if self._under_way >= self._most:
+            raise Overloaded(
+                f"{self._under_way} previews are under way, the most that are taken. Try again in a second.",
+                retry_after_s=1.0,
+                limit=f"{self._most} previews",
+            )
+        self._under_way += 1
+        try:
+            return await self._threads.run(_draw, data, call)
+        finally:
+            self._under_way -= 1
+
+
+def _draw(data: bytes, call: Call) -> Preview:
+    if call.deadline.remaining_s <= 0:
+        raise call.deadline.exceeded()
+    return call.predictor.preview(data, call.options)

@@ -1,0 +1,34 @@
+"""POST /preview: what the model sees of a file, as a PNG picture, for files that a browser cannot draw."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from brainmri.batching.engine import Engine
+from brainmri.batching.previews import Previews
+from brainmri.settings import Settings
+from brainmri.web.call import attend, call_of
+from brainmri.web.upload import read_image
+
+IMAGE_FRAME = "X-Image-Frame"
+"""Header that tells which frame of the file was drawn, from 0."""
+
+IMAGE_FRAMES = "X-Image-Frames"
+"""Header that tells how many frames the file has; absent where they cannot be counted."""
+
+
+def preview_routes(engine: Engine, settings: Settings) -> list[BaseRoute]:
+    """Returns the route."""
+    previews = Previews(settings.decode_threads(), settings.max_queue_images)
+
+    async def preview(request: Request) -> Response:
+        query = request.query_params
+        call = call_of(request, engine, settings, query.get("model", ""), query.get("version", ""))
+        data = await read_image(request, settings, call.deadline)
+        drawn = await attend(request, call.deadline, previews.draw(data, call))
+        headers = {IMAGE_FRAME: str(drawn.source.frame)}
+        if drawn.source.frames is not None:
+            headers[IMAGE_FRAMES] = str(drawn.source.frames)
+        return Response(drawn.png, media_type="image/png", headers=headers)
+
+    return [Route("/preview", preview, methods=["POST"])]
