@@ -33,6 +33,7 @@ FLOORS = {
         "http",  # HTTP routes and their OpenAPI document
         "open_inference",  # the Open Inference Protocol over REST and gRPC
         "web",  # what every HTTP route shares
+        "report",  # documents for people, in HTML and PDF
         "bulk",  # many images: folders, archives, jobs
         "batching",  # admission, queue, threads that run batches
         "model",  # contract, bundle, store, predictor, runtimes
@@ -64,6 +65,7 @@ VISITORS = {
         "service",
         "brainmri.commands",
         "brainmri.lifecycle",
+        "brainmri.report",
         "brainmri.bulk",
         "brainmri.batching",
         "brainmri.model",

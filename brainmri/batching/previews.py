@@ -3,7 +3,7 @@
 from brainmri.batching.call import Call
 from brainmri.blocking import Threads
 from brainmri.errors import Overloaded
-from brainmri.imaging import Preview
+from brainmri.imaging import PREVIEW_SIDE, Preview
 
 
 class Previews:
@@ -19,12 +19,13 @@ class Previews:
         self._most = most
         self._under_way = 0
 
-    async def draw(self, data: bytes, call: Call) -> Preview:
+    async def draw(self, data: bytes, call: Call, most_side: int = PREVIEW_SIDE) -> Preview:
         """Returns what the network sees of a file. A caller that is cancelled waits until its thread is free.
 
         Args:
             data: The bytes of an image file.
             call: By which model's limits, and by when.
+            most_side: Most pixels of the longer side.
 
         Raises:
             Overloaded: As many previews as may be are under way.
@@ -39,12 +40,12 @@ class Previews:
             )
         self._under_way += 1
         try:
-            return await self._threads.run(_draw, data, call)
+            return await self._threads.run(_draw, data, call, most_side)
         finally:
             self._under_way -= 1
 
 
-def _draw(data: bytes, call: Call) -> Preview:
+def _draw(data: bytes, call: Call, most_side: int) -> Preview:
     if call.deadline.remaining_s <= 0:
         raise call.deadline.exceeded()
-    return call.predictor.preview(data, call.options)
+    return call.predictor.preview(data, call.options, most_side)

@@ -7,15 +7,16 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from brainmri.bulk.rows import OK, PROBABILITY
 from brainmri.model.contract import LABELS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ECE_BINS = 15
 CURVE_POINTS = 100
@@ -60,6 +61,8 @@ class Quality:
         accuracy_at_95_coverage: Accuracy of the 95 % of the images with the largest top probability.
         reliability: Mean top probability and accuracy of each of those bins.
         risk_coverage: Share of the images, the surest first, and the share of wrong answers among them.
+        roc_curves: Label to at most 101 points of its curve, from (0, 0) to (1, 1): the share of the other images and
+            that of its own with a larger or equal probability; of labels whose `roc_auc` there is.
     """
 
     images: int
@@ -78,6 +81,7 @@ class Quality:
     accuracy_at_95_coverage: float
     reliability: list[tuple[float, float]]
     risk_coverage: list[tuple[float, float]]
+    roc_curves: dict[str, list[tuple[float, float]]]
 
 
 def folder_label(path: str) -> str | None:
@@ -102,9 +106,9 @@ class Labelled:
         self._given: list[NDArray[np.bool_]] = []
         self.unlabelled: Counter[str] = Counter()
 
-    def add(self, table: pa.Table) -> None:
+    def add(self, table: "pa.Table") -> None:
         """Takes the answered rows of a table of `brainmri.bulk.row_tables.SCHEMA`."""
-        table = table.filter(pc.equal(table["status"], OK))
+        table = table.filter(table["status"].to_numpy(zero_copy_only=False) == OK)
         labels = [folder_label(path) for path in table["path"].to_pylist()]
         known = np.array([label is not None for label in labels], bool)
         for path, label in zip(table["path"].to_pylist(), labels, strict=True):
@@ -121,16 +125,24 @@ class Labelled:
         if not len(truths):
             return None
         probabilities, given = np.concatenate(self._probabilities), np.concatenate(self._given)
-        return _quality(probabilities, truths, given, self.unlabelled.total())
+        return quality_of(probabilities, truths, given, self.unlabelled.total())
 
     def _count_unlabelled(self, folder: str) -> None:
         full = len(self.unlabelled) >= _MOST_FOLDERS and folder not in self.unlabelled
         self.unlabelled[OTHER_FOLDERS if full else folder] += 1
 
 
-def _quality(
+def quality_of(
     probabilities: NDArray[np.float32], truths: NDArray[np.int8], given: NDArray[np.bool_], unlabelled: int
 ) -> Quality:
+    """Returns the figures of answers with a true label, at least one.
+
+    Args:
+        probabilities: Calibrated, `[N, 4]`.
+        truths: Numbers of the true labels, `[N]`.
+        given: Whether the verdict is a class, `[N]`.
+        unlabelled: How many further answers have no true label.
+    """
     answers = probabilities.argmax(axis=1)
     right = answers == truths
     wide = probabilities.astype(np.float64)
@@ -161,6 +173,11 @@ def _quality(
         accuracy_at_95_coverage=float(right[surest[: max(1, round(0.95 * len(right)))]].mean()),
         reliability=[(mean, accuracy) for mean, accuracy, _ in bins],
         risk_coverage=_risk_coverage(~right[surest]),
+        roc_curves={
+            label: _roc_curve(probabilities[:, index], truths == index)
+            for index, label in enumerate(LABELS)
+            if classes[label].roc_auc is not None
+        },
     )
 
 
@@ -186,6 +203,15 @@ def _roc_auc(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float 
     _, place, ties = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
     return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * others))
+
+
+def _roc_curve(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Returns false and true positive rate by falling threshold; `positive` is neither always nor never true."""
+    _, place = np.unique(-scores, return_inverse=True)
+    hits, misses = (np.cumsum(np.bincount(place, weights=which)) for which in (positive, ~positive))
+    kept = np.unique(np.linspace(0, len(hits) - 1, min(len(hits), CURVE_POINTS)).round().astype(int))
+    rates = zip((misses[kept] / misses[-1]).tolist(), (hits[kept] / hits[-1]).tolist(), strict=True)
+    return [(0.0, 0.0), *rates]
 
 
 def _average_precision(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float | None:

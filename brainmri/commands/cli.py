@@ -1,4 +1,4 @@
-"""The console script `brainmri`: serve, predict, page, models, keys, score, bench."""
+"""The console script `brainmri`: serve, predict, page, models, keys, score, report, bench."""
 
 import logging
 import os
@@ -22,11 +22,11 @@ from brainmri.settings import load_settings
 
 
 class _Commands(TyperGroup):
-    """All commands; `score` brings pyarrow and `bench` the runtimes, so each is imported only when it is wanted."""
+    """All commands; `score` brings pyarrow, `report` ReportLab, `bench` the runtimes; each is imported when wanted."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Returns their names, for the help."""
-        return [*super().list_commands(ctx), "score", "bench"]
+        return [*super().list_commands(ctx), "score", "report", "bench"]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Returns one of them, or None."""
@@ -34,6 +34,10 @@ class _Commands(TyperGroup):
             from brainmri.commands.score import score  # noqa: PLC0415 -- see above
 
             return typer.main.get_command(score)
+        if cmd_name == "report":
+            from brainmri.commands.report import app as report  # noqa: PLC0415 -- see above
+
+            return typer.main.get_command(report)
         if cmd_name == "bench":
             from brainmri.commands.bench import bench  # noqa: PLC0415 -- see above
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -12,16 +12,16 @@ from rich.table import Column, Table
 
 from brainmri.bulk.series import SeriesVerdict, by_series
 from brainmri.commands.named_slices import Wanted, named_slices
+from brainmri.commands.opened import open_predictor
 from brainmri.errors import BrainMRIError, MalformedRequest
 from brainmri.imaging import FrameOf, ReadOptions
 from brainmri.imaging.contents import require_keywords
 from brainmri.imaging.nifti import STEP_MM
-from brainmri.model import store
 from brainmri.model.contract import LABELS, NOTICE
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import PALETTES, Style, overlay_png
 from brainmri.model.options import ModelOptions
-from brainmri.model.predictor import Prediction, Predictor
+from brainmri.model.predictor import Prediction
 from brainmri.settings import load_settings
 from brainmri.web.schemas import error_body, explanation_body, prediction_body
 
@@ -91,14 +91,11 @@ def _keywords(tags: str, as_json: bool) -> list[str]:
 
 def _rows(files: list[Path], explain: Explain | None, wanted: Wanted) -> Iterator[_Row]:
     settings = load_settings()
-    bundle = store.ensure(settings.models[0], settings.bundles_folder())
-    # One image at a time: streams and full batches would cost memory for nothing.
-    model_options = replace(ModelOptions.of(settings), streams=1, full_batch=0)
-    predictor = Predictor.open(bundle, model_options)
+    predictor = open_predictor(settings)
     if explain is not None:
         predictor.require_heat_maps(explain.label)
     predictor.warm_up()
-    for named in named_slices(files, wanted, model_options.limits):
+    for named in named_slices(files, wanted, ModelOptions.of(settings).limits):
         if isinstance(named, tuple):
             yield _Row(named[0], FrameOf(), named[1])
             continue

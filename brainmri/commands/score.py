@@ -17,7 +17,6 @@ from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.join import require_same_run
 from brainmri.bulk.model import OpenBundle
 from brainmri.bulk.progress import RunProgress
-from brainmri.bulk.report import write_report
 from brainmri.bulk.run import SHARD_SIZE, Engine, Request, Scored, Share, check, open_run
 from brainmri.bulk.run import score as score_share
 from brainmri.bulk.run import shard_size as shard_size_of
@@ -28,6 +27,7 @@ from brainmri.errors import ScoringHopeless
 from brainmri.model import store
 from brainmri.model.bundle import Bundle, load_bundle
 from brainmri.model.explanation import require_explanation
+from brainmri.report.score import write_report
 from brainmri.settings import Settings, load_settings
 
 SOME_FAILED, HOPELESS, INPUT_OUTPUT, INTERRUPTED = 1, 42, 74, 130

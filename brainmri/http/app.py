@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from brainmri.batching.previews import Previews
 from brainmri.bulk.serving import Bulk
 from brainmri.http.documentation import document_route, unknown_route
 from brainmri.http.explain import explain_routes
@@ -14,6 +15,7 @@ from brainmri.http.kserve_v1 import v1_routes
 from brainmri.http.models import model_routes
 from brainmri.http.predict import predict_routes
 from brainmri.http.preview import preview_routes
+from brainmri.http.report import report_routes
 from brainmri.http.score import score_routes
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
@@ -49,12 +51,14 @@ def create_app(
     engine, settings = plane.engine, plane.settings
     bulk = bulk or Bulk.of(engine, metrics, settings)
     slots = Slots(settings.max_bulk_requests, settings.max_bulk_requests_per_client)
+    previews = Previews(settings.decode_threads(), settings.max_queue_images)
     if middleware is None:
         middleware = surroundings(settings, metrics, keys=None)
     routes: list[BaseRoute] = [
         *predict_routes(engine, metrics, settings),
         *explain_routes(engine, metrics, settings),
-        *preview_routes(engine, settings),
+        *preview_routes(engine, settings, previews),
+        *report_routes(engine, metrics, settings, previews, slots),
         *score_routes(engine, metrics, settings, bulk, slots),
         *job_routes(engine, metrics, settings, bulk, slots),
         *model_routes(engine),

@@ -17,9 +17,8 @@ IMAGE_FRAMES = "X-Image-Frames"
 """Header that tells how many frames the file has; absent where they cannot be counted."""
 
 
-def preview_routes(engine: Engine, settings: Settings) -> list[BaseRoute]:
+def preview_routes(engine: Engine, settings: Settings, previews: Previews) -> list[BaseRoute]:
     """Returns the route."""
-    previews = Previews(settings.decode_threads(), settings.max_queue_images)
 
     async def preview(request: Request) -> Response:
         query = request.query_params

@@ -4,8 +4,8 @@ from brainmri.imaging.contents import FrameOf, files_of_directory, frames_of
 from brainmri.imaging.decode import decode, read_picture
 from brainmri.imaging.limits import DecodeLimits
 from brainmri.imaging.picture import DEFAULT_OPTIONS, MAX_FRAME, Header, Picture, ReadOptions, Scaling, SourceImage
-from brainmri.imaging.signatures import HEAD_BYTES, format_of
 from brainmri.imaging.preview import PREVIEW_SIDE, Preview, preview_of
+from brainmri.imaging.signatures import HEAD_BYTES, format_of
 from brainmri.imaging.tensor import PREPROCESSING_VERSION, SIDE, to_tensor
 
 __all__ = [

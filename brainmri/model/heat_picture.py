@@ -82,18 +82,20 @@ def grey_map(heat: HeatMap) -> GreyMap:
     return GreyMap(_png(Image.fromarray(_levels(enlarged))), SIDE, float(enlarged.max()))
 
 
-def overlay_png(slice_pixels: NDArray[np.uint8], heat: HeatMap, style: Style) -> bytes:
+def overlay_png(slice_pixels: NDArray[np.uint8], heat: HeatMap, style: Style, side: int = SIDE) -> bytes:
     """Returns the slice with the map over it, as PNG.
 
     Args:
         slice_pixels: What the network saw, uint8 `[299, 299, 3]`.
         heat: The map.
         style: Opacity and colours.
+        side: Width and height of the picture, in pixels.
     """
     levels = _levels(heat.enlarged())
     share = np.rint(np.minimum(255.0, _GAIN * np.arange(256)) * style.opacity).astype(np.uint8)
     colours = Image.fromarray(_colours(style.palette)[levels])
-    return _png(Image.composite(colours, Image.fromarray(slice_pixels), Image.fromarray(share[levels])))
+    drawn = Image.composite(colours, Image.fromarray(slice_pixels), Image.fromarray(share[levels]))
+    return _png(drawn if side == SIDE else drawn.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def _levels(enlarged: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from brainmri.errors import ImageUnreadable, InvalidBundle
 from brainmri.imaging import (
     DEFAULT_OPTIONS,
     PREPROCESSING_VERSION,
+    PREVIEW_SIDE,
     SIDE,
     DecodeLimits,
     Picture,
@@ -195,9 +196,15 @@ class Predictor:
         stop.check()
         return Slice(to_tensor(picture.pixels), picture.source)
 
-    def preview(self, data: bytes, options: ReadOptions = DEFAULT_OPTIONS) -> Preview:
-        """Draws what `read` scales to the tensor, for people; arguments and errors as there."""
-        return preview_of(read_picture(data, self._limits, options))
+    def preview(self, data: bytes, options: ReadOptions = DEFAULT_OPTIONS, most_side: int = PREVIEW_SIDE) -> Preview:
+        """Draws what `read` scales to the tensor, for people; arguments and errors as there.
+
+        Args:
+            data: The bytes of an image file.
+            options: Which frame of it.
+            most_side: Most pixels of the longer side.
+        """
+        return preview_of(read_picture(data, self._limits, options), most_side)
 
     def infer(self, images: NDArray[np.uint8]) -> Output:
         """Runs the network on uint8 `[B, 299, 299, 3]`."""

@@ -11,7 +11,7 @@ from brainmri.errors import BrainMRIError
 from brainmri.web.failures import failure
 
 _WORK = re.compile(
-    r"/predict|/predict_batch|/explain|/v1/models/[^/]+(/versions/[^/]+)?:(predict|explain)|/v2/models/.+/infer"
+    r"/predict|/predict_batch|/explain|/report|/v1/models/[^/]+(/versions/[^/]+)?:(predict|explain)|/v2/models/.+/infer"
 )
 
 

@@ -33,11 +33,13 @@ class FormFile:
 
     Attributes:
         max_bytes: The most that is kept.
+        name: As the client gave it.
         size: Its bytes, also those beyond the limit.
         data: Its content; empty when it exceeds the limit.
     """
 
     max_bytes: int
+    name: str = ""
     size: int = 0
     data: bytearray = field(default_factory=bytearray)
 
@@ -163,8 +165,8 @@ async def read_files(
     """
     files: list[FormFile] = []
 
-    def begin(_: str) -> FormFile:
-        files.append(FormFile(form.max_file_bytes))
+    def begin(name: str) -> FormFile:
+        files.append(FormFile(form.max_file_bytes, name))
         return files[-1]
 
     await hand_on_files(request, body, form, begin, too_large)

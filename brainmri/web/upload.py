@@ -5,6 +5,7 @@ from starlette.requests import Request
 from brainmri.batching.deadline import Deadline
 from brainmri.errors import BrainMRIError, EmptyImage, MalformedRequest
 from brainmri.settings import Settings
+from brainmri.text import printable
 from brainmri.web.body import BodyLimits, read_body
 from brainmri.web.form import FormFile, FormLimits, file_too_large, read_files
 
@@ -65,10 +66,18 @@ async def read_image(request: Request, settings: Settings, deadline: Deadline) -
 
 
 async def read_images(request: Request, settings: Settings, deadline: Deadline) -> list[bytes | BrainMRIError]:
+    """Reads the files of the multipart field `images`; see `read_named_images`."""
+    return [content for _, content in await read_named_images(request, settings, deadline)]
+
+
+async def read_named_images(
+    request: Request, settings: Settings, deadline: Deadline
+) -> list[tuple[str, bytes | BrainMRIError]]:
     """Reads the files of the multipart field `images`.
 
     Returns:
-        At least one; in place of a file that is empty or exceeds the limit of one image stands its error.
+        Name and content of at least one; in place of a file that is empty or exceeds the limit of one image stands its
+        error.
 
     Raises:
         RequestTooLarge: The body or its number of files exceeds its limit; raised as soon as it does.
@@ -82,7 +91,8 @@ async def read_images(request: Request, settings: Settings, deadline: Deadline) 
         )
     body = BodyLimits(settings.max_request_bytes, settings.upload_idle_timeout_s, deadline)
     form = FormLimits(FIELD_OF_MANY, settings.max_request_images, settings.max_image_bytes)
-    return [_content(file, settings.max_image_bytes) for file in await read_files(request, body, form)]
+    files = await read_files(request, body, form)
+    return [(printable(file.name), _content(file, settings.max_image_bytes)) for file in files]
 
 
 def _content(file: FormFile, max_bytes: int) -> bytes | BrainMRIError:

@@ -365,5 +365,31 @@ def test_the_help_names_every_command(run: Run) -> None:
         "models",
         "keys",
         "score",
+        "report",
         "bench",
     ]
+
+
+def test_report_writes_one_file_about_folders_with_labels(
+    run: Run, tmp_path: Path, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, colour in (("glioma", (255, 0, 0)), ("notumor", (0, 0, 255))):
+        (tmp_path / "scans" / folder).mkdir(parents=True)
+        (tmp_path / "scans" / folder / "a.png").write_bytes(png(colour))
+    written = tmp_path / "report.html"
+    status, out, _ = run("report", tmp_path / "scans", "--out", written, "--labels-from", "parent-folder")
+    assert (status, "2 images, 0 without an answer." in out) == (0, True)
+    assert "What the model said of 2 images" in written.read_text()
+    assert "Mistakes" in written.read_text()
+    (tmp_path / "scans" / "bad.png").write_bytes(b"text")
+    status, out, _ = run("report", tmp_path / "scans", "--out", tmp_path / "report.pdf")
+    assert (status, "3 images, 1 without an answer." in out) == (1, True)
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    monkeypatch.setattr("brainmri.commands.report.MOST_IMAGES", 2)
+    status, _, err = run("report", tmp_path / "scans", "--out", tmp_path / "more.html")
+    assert (status, "A report holds at most 2 images. Name fewer, or use brainmri score --report" in err) == (2, True)
+
+
+def test_report_names_the_endings_that_it_writes(run: Run, tmp_path: Path) -> None:
+    status, _, err = run("report", tmp_path, "--out", "report.doc")
+    assert (status, err) == (2, "brainmri: --out is 'report.doc'. Name a file that ends with .html or .pdf.\n")

@@ -12,7 +12,7 @@ from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline
 from brainmri.batching.previews import Previews
 from brainmri.errors import DeadlineExceeded, Overloaded
-from brainmri.imaging import Preview, ReadOptions, SourceImage
+from brainmri.imaging import PREVIEW_SIDE, Preview, ReadOptions, SourceImage
 from brainmri.imaging.picture import AS_STORED
 from brainmri.model.predictor import Predictor
 from tests.application import Ask, code_of
@@ -43,6 +43,14 @@ def test_wide_greys_come_as_the_8_bits_that_the_network_sees(ask: Ask) -> None:
     )
 
 
+def test_another_frame_can_be_drawn(ask: Ask) -> None:
+    response = ask("POST", "/preview?frame=1", files={"image": tiff_of_pages()})
+    assert response.headers["x-image-frame"] == "1"
+    assert Image.open(io.BytesIO(response.content)).getextrema() == (0, 0)
+    missing = ask("POST", "/preview?frame=2", files={"image": tiff_of_pages()})
+    assert (missing.status_code, missing.json()["error"]["limit"]) == (400, "2 frames")
+
+
 def test_a_large_picture_is_scaled_down_and_keeps_its_proportions(ask: Ask) -> None:
     file = io.BytesIO()
     Image.new("RGB", (2048, 1000), (10, 20, 30)).save(file, "PNG")
@@ -69,7 +77,8 @@ class Slow:
         self.drawn: list[bytes] = []
         monkeypatch.setattr(predictor, "preview", self.preview)
 
-    def preview(self, data: bytes, _: ReadOptions) -> Preview:
+    def preview(self, data: bytes, _: ReadOptions, most_side: int) -> Preview:
+        assert most_side == PREVIEW_SIDE
         self.drawn.append(data)
         assert self.go.wait(20)
         return Preview(data, SourceImage("PNG", "L", 8, 1, 0, AS_STORED))

@@ -16,6 +16,7 @@ from brainmri.http.openapi.parts import (
     parameter,
 )
 from brainmri.http.preview import IMAGE_FRAME, IMAGE_FRAMES
+from brainmri.http.report import FORMS, LABELS_FROM
 from brainmri.imaging.formats import FORMATS
 from brainmri.imaging.picture import MAX_FRAME
 from brainmri.model.contract import LABELS, NOTICE
@@ -175,6 +176,7 @@ def image_paths() -> Node:
         "/predict_batch": {"post": many},
         "/explain": {"post": _explain()},
         "/preview": {"post": _preview()},
+        "/report": {"post": _report()},
     }
 
 
@@ -217,6 +219,33 @@ def _preview() -> Node:
             "image/*": {"schema": _FILE},
             "application/dicom": {"schema": _FILE},
         },
+    )
+
+
+def _report() -> Node:
+    written = answer("The document, as an attachment.", {"type": "string"}, media="text/html")
+    written["content"]["application/pdf"] = {"schema": {"type": "string", "format": "binary"}}
+    form = {"type": "string", "enum": list(FORMS), "default": next(iter(FORMS))}
+    return operation(
+        "report",
+        "prediction",
+        "Classify one slice or several, and write a report for people.",
+        {"200": written, **errors(EXPLAINING)},
+        description="One self-contained file: pictures, heat maps where the model has them, probabilities, the verdict"
+        " in words, model, date, settings and notice; of several images a table with totals. With `labels_from` the"
+        " folder in each file's name is its true label; mistakes, figures, confusion matrix and ROC curves are added."
+        " As many images as `/predict_batch` takes; at most as many reports and bulk requests at a time as"
+        " BRAINMRI_MAX_BULK_REQUESTS allows.",
+        parameters=[
+            parameter("format", "query", "Form of the document.", form, "pdf"),
+            parameter("labels_from", "query", "Where true labels come from.", {"enum": list(LABELS_FROM)}),
+            LABEL,
+            *_STYLE,
+            *choice("model"),
+            *frame_choice(),
+            *RUNNING,
+        ],
+        body=form_of(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE}),
     )
 
 

@@ -1,0 +1,14 @@
+"""The model of the commands that answer in this process."""
+
+from dataclasses import replace
+
+from brainmri.model import store
+from brainmri.model.options import ModelOptions
+from brainmri.model.predictor import Predictor
+from brainmri.settings import Settings
+
+
+def open_predictor(settings: Settings) -> Predictor:
+    """Returns the default model, for one image at a time: streams and full batches would cost memory for nothing."""
+    bundle = store.ensure(settings.models[0], settings.bundles_folder())
+    return Predictor.open(bundle, replace(ModelOptions.of(settings), streams=1, full_batch=0))

@@ -1,0 +1,123 @@
+"""The command `brainmri report`: what the model says of images, as a document for people."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from brainmri import durable
+from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.inputs import Inputs
+from brainmri.bulk.items import Item
+from brainmri.bulk.quality import folder_label
+from brainmri.bulk.sources import Retry, Sources
+from brainmri.commands.opened import open_predictor
+from brainmri.errors import BrainMRIError, MalformedRequest, ScoringRefused
+from brainmri.imaging import ReadOptions
+from brainmri.model.explanation import Explain
+from brainmri.model.heat_picture import PALETTES, Style
+from brainmri.model.predictor import Predictor
+from brainmri.report.document import MOST_IMAGES, Entry, Report, entry_of, picture_side, report_of, too_many, wanted
+from brainmri.report.html import html
+from brainmri.report.pdf import pdf
+from brainmri.settings import load_settings
+
+app = typer.Typer(name="report", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+_MOST_MEMBERS = 10_000_000
+"""Of an archive: it is the caller's own, and its list has to fit into memory."""
+
+_FORMS: dict[str, Callable[[Report], bytes]] = {".html": lambda report: html(report).encode(), ".pdf": pdf}
+"""Ending of a file's name to what writes it."""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How every image of one report is read and answered."""
+
+    predictor: Predictor
+    options: ReadOptions
+    explain: Explain | None
+    style: Style
+    side: int
+    labelled: bool
+
+    def entry(self, item: Item, sources: Sources) -> Entry:
+        """Returns one image of the report; what is wrong with it is its answer."""
+        truth = folder_label(item.path) if self.labelled else None
+        try:
+            data = sources.prepare(item)()
+            answer = self.predictor.predict(data, self.explain, self.options)
+            picture = self.predictor.preview(data, self.options, self.side)
+        except BrainMRIError as error:
+            return Entry(item.path, error, None, truth=truth)
+        return entry_of(item.path, answer, picture.png, self.style, self.side, truth)
+
+
+@app.command()
+def report(  # noqa: PLR0913 -- the options of a command
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders, quoted patterns, zip or tar archives, tables with a column 'path', or URLs.",
+            show_default=False,
+        ),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="File to write, .html or .pdf.", show_default=False)],
+    labels_from: Annotated[
+        Literal["parent-folder"] | None,
+        typer.Option(help="Where true labels come from: the name of each image's folder. Adds mistakes and figures."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Class that heat maps explain; else the most probable.")] = None,
+    opacity: Annotated[str | None, typer.Option(help="Of the strongest evidence, 0 to 1; 0.6 if not given.")] = None,
+    palette: Annotated[str | None, typer.Option(help=f"Colours of heat maps: {', '.join(PALETTES)}.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Frame or page, from 0; else the usual one.", min=0)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Answer for DICOM that is no MRI of a head too.")] = False,
+) -> None:
+    """Write a report about images, with pictures, as one HTML or PDF file; exit status 1 if one has no answer."""
+    form, style, options = _form(out), Style.of(opacity, palette), ReadOptions(frame, force)
+    settings, labelled = load_settings(), labels_from is not None
+    limits = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
+    items = _items(inputs, limits)
+    predictor = open_predictor(settings)
+    reading = _Reading(predictor, options, wanted(predictor, label), style, picture_side(len(items)), labelled=labelled)
+    with closing(Sources(limits, Retry())) as sources:
+        entries = [reading.entry(item, sources) for item in items]
+    policy, made = settings.novelty_policy, datetime.now(UTC)
+    _write(out, form(report_of(predictor, entries, made, policy=policy, style=style, labelled=labelled)))
+    failed = sum(entry.prediction is None for entry in entries)
+    typer.echo(f"{out}: {len(entries)} images, {failed} without an answer. {predictor.contract.notice}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _form(out: Path) -> Callable[[Report], bytes]:
+    known = _FORMS.get(out.suffix.lower())
+    if known is None:
+        listed = " or ".join(_FORMS)
+        raise MalformedRequest(f"--out is {out.name[:80]!r}. Name a file that ends with {listed}.", limit=listed)
+    return known
+
+
+def _items(inputs: list[str], limits: ArchiveLimits) -> list[Item]:
+    named = Inputs(inputs, limits)
+    named.require()
+    items = list(islice(named, MOST_IMAGES + 1))
+    if not items:
+        raise ScoringRefused("The inputs hold no image. Name image files, or folders and archives of them.")
+    if len(items) > MOST_IMAGES:
+        raise too_many(MOST_IMAGES, "Name fewer, or use brainmri score --report, which takes any number.")
+    return items
+
+
+def _write(out: Path, content: bytes) -> None:
+    try:
+        durable.write(out, lambda file: file.write(content))
+    except OSError as error:
+        raise BrainMRIError(f"{out} cannot be written: {error.strerror}. Name a file in a folder of yours.") from error

@@ -1,0 +1,164 @@
+"""POST /report: what the model says of one image or several, as a document for people."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from brainmri.batching.call import Call
+from brainmri.batching.engine import Engine
+from brainmri.batching.previews import Previews
+from brainmri.blocking import Threads
+from brainmri.bulk.quality import folder_label
+from brainmri.errors import BrainMRIError, InvalidInput, MalformedRequest
+from brainmri.http.predict import require_an_answer
+from brainmri.model.explanation import Explain
+from brainmri.model.heat_picture import Style
+from brainmri.model.predictor import Prediction
+from brainmri.observe.metrics import Metrics
+from brainmri.report.document import Entry, Report, entry_of, picture_side, report_of, wanted
+from brainmri.report.html import html
+from brainmri.settings import Settings
+from brainmri.web.call import attend, call_of
+from brainmri.web.slots import Slots, client_of
+from brainmri.web.upload import read_named_images
+
+FORMS = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
+"""Value of the parameter `format` to media type; the first is the default."""
+
+LABELS_FROM = ("parent-folder",)
+"""Values of the parameter `labels_from`."""
+
+Upload = tuple[str, bytes | BrainMRIError]
+"""Name of a file, and its content or what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a request asks for besides its images."""
+
+    form: str
+    style: Style
+    labelled: bool
+    label: str | None
+
+    @classmethod
+    def of(cls, request: Request) -> "_Asked":
+        query = request.query_params
+        form = _chosen(query.get("format", next(iter(FORMS))), tuple(FORMS), "format")
+        labels = query.get("labels_from")
+        labelled = labels is not None and bool(_chosen(labels, LABELS_FROM, "labels_from"))
+        return cls(form, Style.of(query.get("opacity"), query.get("palette")), labelled, query.get("label"))
+
+
+def report_routes(
+    engine: Engine, metrics: Metrics, settings: Settings, previews: Previews, slots: Slots
+) -> list[BaseRoute]:
+    """Returns the route.
+
+    Args:
+        engine: Answers for the images.
+        metrics: What counts.
+        settings: Limits.
+        previews: Draws the images.
+        slots: How many reports and other bulk requests there may be at a time.
+    """
+    threads = Threads("report", 1)
+
+    async def report(request: Request) -> Response:
+        query, asked = request.query_params, _Asked.of(request)
+        call = call_of(request, engine, settings, query.get("model", ""), query.get("version", ""))
+        explain = wanted(call.predictor, asked.label)
+        with slots.one(client_of(request)):
+            uploads = await read_named_images(request, settings, call.deadline)
+            work = _Work(engine, metrics, previews, threads, call, asked, explain)
+            content = await attend(request, call.deadline, work.document(uploads, settings.novelty_policy))
+        disposition = f'attachment; filename="report.{asked.form}"'
+        return Response(content, media_type=FORMS[asked.form], headers={"Content-Disposition": disposition})
+
+    return [Route("/report", report, methods=["POST"])]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The way of one report, from its images to its document."""
+
+    engine: Engine
+    metrics: Metrics
+    previews: Previews
+    threads: Threads
+    call: Call
+    asked: _Asked
+    explain: Explain | None
+
+    async def document(self, uploads: list[Upload], policy: str) -> bytes:
+        """Returns the document."""
+        answers = await self._answers(uploads)
+        side = picture_side(len(uploads))
+        entries = []
+        # One after the other: a report takes one thread at a time from the previews of others.
+        for (name, content), answer in zip(uploads, answers, strict=True):
+            picture = await self._picture(content, side)
+            entries.append(await self.threads.run(self._entry, name, answer, picture, side))
+        return await self.threads.run(self._written, entries, policy)
+
+    async def _answers(self, uploads: list[Upload]) -> list[Prediction | BrainMRIError]:
+        call = self.call
+        images = [content for _, content in uploads if isinstance(content, bytes)]
+        answered = iter(
+            await self.engine.predict_many(
+                images,
+                call.deadline,
+                predictor=call.predictor,
+                priority=call.priority,
+                explain=self.explain,
+                options=call.options,
+            )
+        )
+        answers = [next(answered) if isinstance(content, bytes) else content for _, content in uploads]
+        require_an_answer(answers)
+        for answer in answers:
+            if isinstance(answer, Prediction):
+                self.metrics.observe_prediction(answer, call.record)
+            else:
+                self.metrics.count_error(answer)
+        return answers
+
+    async def _picture(self, content: bytes | BrainMRIError, side: int) -> bytes | None:
+        if isinstance(content, BrainMRIError):
+            return None
+        try:
+            return (await self.previews.draw(content, self.call, side)).png
+        except InvalidInput:
+            # Why there is no picture is why there is no answer, which the report tells.
+            return None
+
+    def _entry(self, name: str, answer: Prediction | BrainMRIError, picture: bytes | None, side: int) -> Entry:
+        truth = folder_label(name) if self.asked.labelled else None
+        if isinstance(answer, BrainMRIError):
+            return Entry(name, answer, picture, truth=truth)
+        return entry_of(name, answer, picture, self.asked.style, side, truth)
+
+    def _written(self, entries: list[Entry], policy: str) -> bytes:
+        asked, made = self.asked, datetime.now(UTC)
+        told = report_of(self.call.predictor, entries, made, policy=policy, style=asked.style, labelled=asked.labelled)
+        return _writer(asked.form)(told)
+
+
+def _writer(form: str) -> Callable[[Report], bytes]:
+    if form == "html":
+        return lambda report: html(report).encode()
+    # ReportLab takes half a second to import, and not every server writes PDF.
+    from brainmri.report.pdf import pdf  # noqa: PLC0415
+
+    return pdf
+
+
+def _chosen(value: str, known: tuple[str, ...], name: str) -> str:
+    if value not in known:
+        listed = ", ".join(known)
+        raise MalformedRequest(f"The parameter {name} is {value[:40]!r}. Choose one of {listed}.", limit=listed)
+    return value

@@ -1,0 +1,87 @@
+"""An answer in plain sentences, the same as on the page; `tests/page` compares the two."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from brainmri.model.contract import LABELS
+from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE
+from brainmri.model.predictor import Prediction
+
+_NAMES = dict(zip(LABELS, ("Glioma", "Meningioma", "No tumour", "Pituitary tumour"), strict=True))
+_LIKE = dict(zip(LABELS, ("a glioma", "a meningioma", "a slice without a tumour", "a pituitary tumour"), strict=True))
+_ABOUT = dict(
+    zip(
+        LABELS,
+        (
+            "Gliomas grow from the supporting cells of the brain.",
+            "Meningiomas grow from the membranes around the brain.",
+            "The model knows three kinds of tumour; this slice resembles the slices without one.",
+            "Pituitary tumours grow from the gland below the brain.",
+        ),
+        strict=True,
+    )
+)
+_NAMED_IF_UNSURE = 0.2
+"""Classes of an unsure answer are named from this probability on, at least two and at most three of them."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """An answer for a person.
+
+    Attributes:
+        tone: Whether a class is named with confidence, none is, or the image is no slice.
+        sentence: The verdict.
+        more: What the verdict means.
+    """
+
+    tone: Literal["sure", "unsure", "foreign"]
+    sentence: str
+    more: str
+
+
+def in_words(prediction: Prediction) -> Words:
+    """Returns an answer in words."""
+    if prediction.verdict == NOT_A_BRAIN_MRI:
+        return _foreign(prediction)
+    if prediction.verdict == UNSURE:
+        ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
+        named = [pair for place, pair in enumerate(ranked) if place < 2 or pair[1] >= _NAMED_IF_UNSURE][:3]
+        listed = ", ".join(f"{name_of(label).lower()} {percent(share)}" for label, share in named)
+        return Words("unsure", f"Not sure: {listed}.", "No class is likely enough to be named as the answer.")
+    like, share = _LIKE[prediction.verdict], percent(prediction.confidence)
+    return Words("sure", f"Most like {like}; {share} sure.", _ABOUT[prediction.verdict])
+
+
+def _foreign(prediction: Prediction) -> Words:
+    start = "This does not look like a brain MRI"
+    if prediction.label is None:
+        more = "The percentages below are what the network would say of any picture; they mean nothing here."
+        return Words("foreign", f"{start}, so no class is given.", more)
+    named = name_of(prediction.label).lower()
+    return Words("foreign", f"{start}.", f"This server names a class for such pictures all the same: {named}.")
+
+
+def name_of(label: str) -> str:
+    """Returns a label as a name, such as `No tumour`."""
+    return _NAMES[label]
+
+
+def short_verdict(verdict: str) -> str:
+    """Returns a verdict in a word or two, for tables."""
+    return {NOT_A_BRAIN_MRI: "Not a brain MRI", UNSURE: "Unsure"}.get(verdict) or name_of(verdict)
+
+
+def percent(share: float) -> str:
+    """Returns a share in whole per cent, which neither rounds up to certainty nor down to nothing."""
+    if 0.995 < share < 1:
+        return "more than 99 %"
+    if 0 < share < 0.005:
+        return "less than 1 %"
+    return f"{math.floor(share * 100 + 0.5)} %"
+
+
+def exact(share: float) -> str:
+    """Returns a share in per cent with one decimal, for bars and tables."""
+    return f"{share * 100:.1f} %"
