@@ -4,7 +4,6 @@ from typing import Any
 
 from brainmri.bulk.rows import COLUMNS
 from brainmri.http.bulk_schemas import (
-    NDJSON,
     PARQUET,
     BulkErrorBody,
     JobBody,
@@ -19,6 +18,7 @@ from brainmri.http.openapi.parts import (
     UPLOADING,
     Node,
     answer,
+    answer_in_lines,
     errors,
     operation,
     parameter,
@@ -131,8 +131,7 @@ BULK_SCHEMAS: Node = {
 
 def upload_body() -> Node:
     """Returns what an upload of many images may be."""
-    archives = ("application/zip", "application/x-tar", "application/gzip")
-    return {**form_of(FIELD_OF_MANY, _FILES), **dict.fromkeys(archives, _BINARY)}
+    return {**form_of(FIELD_OF_MANY, _FILES), "application/octet-stream": _BINARY}
 
 
 def bulk_paths() -> Node:
@@ -142,18 +141,18 @@ def bulk_paths() -> Node:
         "bulk",
         "Classify an archive of slices, or a form of many; the answer is a line of JSON for each.",
         {
-            "200": answer(
+            "200": answer_in_lines(
                 "Newline-delimited JSON: a row for each image in the order of the upload, each sent once it and those"
                 " before it are done; the summary last.",
                 "ScoreLine",
                 _EXAMPLE_ROW,
-                media=NDJSON,
-                more=_EXAMPLE_SUMMARY.model_dump(),
+                _EXAMPLE_SUMMARY.model_dump(),
             ),
             **errors(UPLOADING),
         },
         description="The body is a zip file, a tar file (also with gzip), or a form with files in the field `images`,"
-        " of which each needs a name of its own. It is received as a whole, on disk, before the answer begins. An image"
+        " of which each needs a name of its own. An archive may have any other content type, such as"
+        " `application/zip`. The body is received as a whole, on disk, before the answer begins. An image"
         " that cannot be answered is a row with an error. Files of an archive that are no images by their names, or by"
         " their first bytes where a name has no ending, are left out and counted by reason. Links, absolute paths,"
         " `..`, archives in archives, encrypted archives, and those that would unpack to too much are refused as a"
@@ -201,7 +200,7 @@ def _job_paths() -> Node:
         {"204": {"description": "It is gone.", "headers": job["headers"]}, **errors(_FINDING)},
         parameters=[_ID, *REQUEST_ID_ONLY],
     )
-    rows = answer("The rows, in the order of the input.", "ScoreRow", _EXAMPLE_ROW, media=NDJSON)
+    rows = answer_in_lines("The rows, in the order of the input.", "ScoreRow", _EXAMPLE_ROW)
     rows["content"][PARQUET] = _BINARY
     results = operation(
         "job_results",

@@ -14,6 +14,7 @@ from brainmri.http.openapi.parts import (
     errors,
     operation,
     parameter,
+    reference,
 )
 from brainmri.http.preview import IMAGE_FRAME, IMAGE_FRAMES
 from brainmri.http.report import FORMS, LABELS_FROM
@@ -250,23 +251,46 @@ def _report() -> Node:
 
 
 BENTOML_SCHEMAS: Node = {
+    "Pixels": {
+        "type": "array",
+        "minItems": 299,
+        "maxItems": 299,
+        "items": {
+            "type": "array",
+            "minItems": 299,
+            "maxItems": 299,
+            "items": {
+                "type": "array",
+                "minItems": 3,
+                "maxItems": 3,
+                "items": {"type": "integer", "minimum": 0, "maximum": 255},
+            },
+        },
+        "description": "One image as the network sees it: rows, columns, red, green, blue.",
+    },
     "BentoMLError": {
         "description": "BentoML's own errors.",
         "anyOf": [
             {"type": "object", "required": ["error"], "properties": {"error": _TEXT}},
             {"type": "array", "items": {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}},
-            {"$ref": "#/components/schemas/ErrorBody"},
+            reference("ErrorBody"),
         ],
     },
     "TensorRequest": {
         "type": "object",
         "required": ["images"],
         "properties": {
-            "images": {"type": "array", "description": "Whole numbers from 0 to 255, [B][299][299][3]; B at most 2."}
+            "images": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 2,
+                "items": reference("Pixels"),
+                "description": "[B][299][299][3].",
+            }
         },
     },
 }
-"""What BentoML's own route takes and answers."""
+"""Pixels as JSON, and what BentoML's own route takes and answers."""
 
 
 def tensor_paths() -> Node:
@@ -285,7 +309,7 @@ def tensor_paths() -> Node:
         description="BentoML reads and answers it, so errors have its shapes, and the body is JSON of known length. The"
         " Open Inference Protocol carries the same tensors at a fraction of the cost.",
         parameters=REQUEST_ID_ONLY,
-        body={"application/json": {"schema": {"$ref": "#/components/schemas/TensorRequest"}}},
+        body={"application/json": {"schema": reference("TensorRequest")}},
     )
     return {"/probabilities": {"post": tensors}}
 

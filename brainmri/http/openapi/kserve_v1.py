@@ -14,6 +14,7 @@ from brainmri.http.openapi.parts import (
     errors,
     operation,
     parameter,
+    reference,
 )
 
 _TEXT = {"type": "string"}
@@ -27,28 +28,12 @@ _ENCODED = {
     "additionalProperties": False,
     "properties": {"b64": {"type": "string", "contentEncoding": "base64", "description": "An image file."}},
 }
-_TENSOR = {
-    "type": "array",
-    "minItems": 299,
-    "maxItems": 299,
-    "items": {
-        "type": "array",
-        "minItems": 299,
-        "maxItems": 299,
-        "items": {
-            "type": "array",
-            "minItems": 3,
-            "maxItems": 3,
-            "items": {"type": "integer", "minimum": 0, "maximum": 255},
-        },
-    },
-    "description": "Pixels as the network sees them: rows, columns, red, green, blue.",
-}
+_PIXELS = reference("Pixels")
 _NAMED = {
     "type": "object",
     "required": ["image"],
     "additionalProperties": False,
-    "properties": {"image": {"anyOf": [_ENCODED, _TENSOR]}},
+    "properties": {"image": {"anyOf": [_ENCODED, _PIXELS]}},
 }
 V1_SCHEMAS: dict[str, Any] = {
     "V1Request": {
@@ -56,7 +41,7 @@ V1_SCHEMAS: dict[str, Any] = {
         "required": ["instances"],
         "additionalProperties": False,
         "properties": {
-            "instances": {"type": "array", "minItems": 1, "items": {"anyOf": [_ENCODED, _TENSOR, _NAMED]}},
+            "instances": {"type": "array", "minItems": 1, "items": {"anyOf": [_ENCODED, _PIXELS, _NAMED]}},
             "signature_name": {"type": "string", "description": "Ignored."},
         },
     }
@@ -117,5 +102,5 @@ def _of_instances(name: str, summary: str, responses: Node, parameters: list[Nod
         description="One bad instance fails the request; the error names it, counted from 0. The content type of the"
         " request does not matter.",
         parameters=parameters,
-        body={"application/json": {"schema": {"$ref": "#/components/schemas/V1Request"}, "example": instances}},
+        body={"application/json": {"schema": reference("V1Request"), "example": instances}},
     )

@@ -29,6 +29,11 @@ def _object(properties: Node, *required: str, closed: bool = True) -> Node:
 
 
 _PARAMETERS = {"type": "object", "description": "See the extensions of the protocol."}
+_REQUEST_DATA = {
+    "type": "array",
+    "items": {},
+    "description": "Elements in row-major order, flat or nested as the shape says: numbers, or base64 for BYTES.",
+}
 _SHAPE = {"type": "array", "items": {"type": "integer"}}
 _SPEC = _object({"name": _TEXT, "datatype": _TEXT, "shape": _SHAPE})
 _DURATION = _object({"count": _COUNT, "ns": _COUNT})
@@ -67,7 +72,7 @@ V2_SCHEMAS: dict[str, Any] = {
         "items": _object({"name": _TEXT, "version": _TEXT, "state": _TEXT, "reason": _TEXT}),
     },
     "V2Input": _object(
-        {"name": _TEXT, "datatype": _TEXT, "shape": _SHAPE, "parameters": _PARAMETERS, "data": {"type": "array"}},
+        {"name": _TEXT, "datatype": _TEXT, "shape": _SHAPE, "parameters": _PARAMETERS, "data": _REQUEST_DATA},
         "name",
         "datatype",
         "shape",
@@ -92,7 +97,7 @@ V2_SCHEMAS: dict[str, Any] = {
             "datatype": {"type": "string", "enum": ["FP32", "BYTES"]},
             "shape": _SHAPE,
             "parameters": _PARAMETERS,
-            "data": {"type": "array"},
+            "data": {"type": "array", "items": {"anyOf": [{"type": "number"}, _TEXT, {"type": "null"}]}},
         },
         "name",
         "datatype",

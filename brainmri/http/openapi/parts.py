@@ -1,5 +1,6 @@
 """What the operations of the document share: parameters, answers, errors with their headers."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ from brainmri.errors import (
     UploadStalled,
     status_of,
 )
+from brainmri.http.bulk_schemas import NDJSON
 from brainmri.web.call import PRIORITY_HEADER, TIMEOUT_HEADER
 from brainmri.web.failures import failure_headers
 from brainmri.web.middleware import REQUEST_ID
@@ -112,21 +114,26 @@ def reference(schema: str) -> Node:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
-def answer(
-    description: str,
-    schema: str | Node,
-    example: object = None,
-    *,
-    more: object = None,
-    media: str = "application/json",
-) -> Node:
-    """Returns an answer in JSON, or in lines of JSON; `more` is a second example."""
+def answer(description: str, schema: str | Node, example: object = None) -> Node:
+    """Returns an answer in JSON."""
     content: Node = {"schema": reference(schema) if isinstance(schema, str) else schema}
-    if more is not None:
-        content["examples"] = {"first": {"value": example}, "last": {"value": more}}
-    elif example is not None:
+    if example is not None:
         content["example"] = example
-    return {"description": description, "headers": {REQUEST_ID: _id()}, "content": {media: content}}
+    return _answer(description, {"application/json": content})
+
+
+def answer_in_lines(description: str, schema: str, *examples: object) -> Node:
+    """Returns an answer in newline-delimited JSON, of which each line fits the schema; an example is one line.
+
+    OpenAPI 3.1 has no word for the schema of a line, so the body is text and `x-line-schema` names it.
+    """
+    text = "".join(f"{json.dumps(example)}\n" for example in examples)
+    content = {"schema": {"type": "string"}, "x-line-schema": reference(schema), "example": text}
+    return _answer(description, {NDJSON: content})
+
+
+def _answer(description: str, content: Node) -> Node:
+    return {"description": description, "headers": {REQUEST_ID: _id()}, "content": content}
 
 
 def errors(statuses: Iterable[int], schema: str = "ErrorBody") -> Node:
@@ -173,8 +180,9 @@ PARAMETERS: dict[str, Node] = {
     "RequestId": parameter(
         REQUEST_ID,
         "header",
-        "Comes back in the answer; made up if absent or not of this form.",
-        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        "Comes back in the answer if it has 1 to 64 letters, digits, dots, underscores or hyphens. The server makes"
+        " an id where it is absent or has another form.",
+        {"type": "string"},
     ),
     "Timeout": parameter(
         TIMEOUT_HEADER,
