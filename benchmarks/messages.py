@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
+from loadtests.pictures import Picture, multipart
+
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 _BOUNDARY = "brainmri-benchmark-boundary"
@@ -24,7 +26,8 @@ def batch_upload(images: Sequence[bytes]) -> bytes:
 
 def form_upload(path: str, field: str, files: Sequence[bytes]) -> bytes:
     """Returns a `POST` of a form with files in one field."""
-    return post(path, _form(field, files), f"multipart/form-data; boundary={_BOUNDARY}")
+    pictures = [Picture(str(number), file) for number, file in enumerate(files)]
+    return post(path, multipart(field, pictures, _BOUNDARY), f"multipart/form-data; boundary={_BOUNDARY}")
 
 
 def rest_tensor(model: str, images: NDArray[np.uint8]) -> bytes:
@@ -63,14 +66,3 @@ def post(path: str, body: bytes, content_type: str, extra: str = "") -> bytes:
         f"Content-Length: {len(body)}\r\n{extra}\r\n"
     )
     return head.encode() + body
-
-
-def _form(field: str, files: Sequence[bytes]) -> bytes:
-    parts = [
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{number}.jpg"\r\n'
-        f"Content-Type: image/jpeg\r\n\r\n".encode()
-        + file
-        + b"\r\n"
-        for number, file in enumerate(files)
-    ]
-    return b"".join(parts) + f"--{_BOUNDARY}--\r\n".encode()

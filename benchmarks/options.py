@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.server import ROOT
+from loadtests.server import ROOT
 
 BundleFolder = Annotated[Path, typer.Option(help="The bundle to serve.")]
 Count = Annotated[int, typer.Option(min=4, max=1000, help="How many different images.")]

@@ -1,54 +1,52 @@
-"""CPU time and memory of other processes, from /proc (Linux)."""
+"""CPU time and memory of a process and everything below it."""
 
-import os
-from pathlib import Path
+from collections.abc import Callable
 
-_PROC = Path("/proc")
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+import psutil
 
 
 def family(pid: int) -> list[int]:
-    """Returns a process and everything below it."""
-    children: dict[int, list[int]] = {}
-    for folder in _PROC.glob("[0-9]*"):
-        if fields := _fields(folder / "stat"):
-            children.setdefault(int(fields[1]), []).append(int(folder.name))
-    found = [pid]
-    for member in found:
-        found.extend(children.get(member, []))
-    return found
+    """Returns a process that runs and everything below it."""
+    return [member.pid for member in _family(pid)]
 
 
 def cpu_s(pid: int) -> float:
     """Returns the CPU time of a process and everything below it, user and system, in seconds."""
-    return sum(_cpu_s(_PROC / str(member) / "stat") for member in family(pid))
+
+    def of_one(process: psutil.Process) -> float:
+        times = process.cpu_times()
+        return float(times.user + times.system)
+
+    return _sum(pid, of_one)
 
 
 def resident_bytes(pid: int) -> int:
     """Returns the resident memory of a process and everything below it; shared pages count in each of them."""
-    pages = 0
-    for member in family(pid):
-        try:
-            pages += int((_PROC / str(member) / "statm").read_text().split()[1])
-        except (OSError, IndexError):
-            continue  # It has ended.
-    return pages * _PAGE_BYTES
+    return int(_sum(pid, lambda process: process.memory_info().rss))
 
 
 def main_threads_cpu_s(pid: int) -> float:
     """Returns the CPU time of the first thread of each of these processes, where an event loop runs, in seconds."""
-    return sum(_cpu_s(_PROC / str(member) / "task" / str(member) / "stat") for member in family(pid))
+
+    def of_one(process: psutil.Process) -> float:
+        return sum(one.user_time + one.system_time for one in process.threads() if one.id == process.pid)
+
+    return _sum(pid, of_one)
 
 
-def _cpu_s(stat: Path) -> float:
-    fields = _fields(stat)
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S if fields else 0.0
+def _sum(pid: int, measure: Callable[[psutil.Process], float]) -> float:
+    total = 0.0
+    for member in _family(pid):
+        try:
+            total += measure(member)
+        except psutil.NoSuchProcess:
+            continue  # It has ended.
+    return total
 
 
-def _fields(stat: Path) -> list[str]:
-    """Returns the fields after the name, which may hold anything: state, parent, ...; none when it has ended."""
+def _family(pid: int) -> list[psutil.Process]:
     try:
-        return stat.read_text().rpartition(")")[2].split()
-    except OSError:
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    except psutil.NoSuchProcess:
         return []

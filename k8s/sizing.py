@@ -21,6 +21,7 @@ from PIL import Image
 
 from benchmarks.server import Server, serve
 from brainmri.settings import Settings
+from loadtests.pictures import Picture, multipart
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "k8s" / "base" / "config.env"
@@ -66,11 +67,8 @@ def largest_image(mode: str, max_pixels: int) -> bytes:
 
 def batch(images: Sequence[bytes]) -> bytes:
     """Returns the multipart body of `POST /predict_batch`."""
-    head = (
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n'
-        "Content-Type: image/png\r\n\r\n"
-    ).encode()
-    return b"".join(head + image + b"\r\n" for image in images) + f"--{_BOUNDARY}--\r\n".encode()
+    pictures = [Picture(str(number), image, "image/png") for number, image in enumerate(images)]
+    return multipart("images", pictures, _BOUNDARY)
 
 
 def loads(settings: Settings) -> list[Load]:

@@ -57,7 +57,7 @@ def load_pictures(folder: str, count: int, side: int) -> list[Picture]:
         NoImages: The folder holds fewer.
     """
     if not folder:
-        return [Picture(f"drawn-{number}", _jpeg(draw_slice(number, side))) for number in range(count)]
+        return [Picture(f"drawn-{number}", as_jpeg(draw_slice(number, side))) for number in range(count)]
     files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES)
     if len(files) < count:
         raise NoImages(f"{folder} holds {len(files)} JPEG and PNG files, and {count} are asked for (--image-count).")
@@ -117,7 +117,8 @@ def _smooth_noise(random: np.random.Generator, side: int, scale: float) -> NDArr
     return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), np.float64) * 1.5
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def as_jpeg(image: Image.Image) -> bytes:
+    """Returns the image as a JPEG file of quality 90."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=90)
     return file.getvalue()

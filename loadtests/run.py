@@ -1,29 +1,22 @@
 """A whole load test, `python -m loadtests.run smoke`: starts the service unless --host names one, sends, judges."""
 
 import argparse
-import os
 import shlex
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
 from loadtests import check_slo
 from loadtests.plans import BadPlan, Stage, make_plan
+from loadtests.server import ROOT, ServerFailed, serving
 from loadtests.target import host_of
 
-ROOT = Path(__file__).resolve().parents[1]
 LOCUSTFILE = "loadtests/locustfile.py"
 
-_START_S = 240
 _STOP_S = 60
 _AROUND_S = 600
 """What Locust may take besides the stages: workers that have to come, the first answers, the last ones."""
@@ -64,11 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "record.json"
     record.unlink(missing_ok=True)
-    with _service(options.host, options.grpc_host, folder) as (host, grpc_host):
-        command = _locust(profile.shape, options, host, grpc_host, folder, for_locust)
-        sys.stdout.write(f"{shlex.join(['python', *command[1:]])}\n")
-        sys.stdout.flush()
-        status = _run(command, plan)
+    try:
+        with _service(options.host, options.grpc_host, folder) as (host, grpc_host):
+            command = _locust(profile.shape, options, host, grpc_host, folder, for_locust)
+            sys.stdout.write(f"{shlex.join(['python', *command[1:]])}\n")
+            sys.stdout.flush()
+            status = _run(command, plan)
+    except ServerFailed as error:
+        sys.stderr.write(f"{error}\n")
+        return check_slo.UNUSABLE
     if options.print_record and record.exists():
         sys.stdout.write(record.read_text())
     check = [str(record), *profile.check, *shlex.split(options.check)]
@@ -135,48 +132,11 @@ def _service(host: str, grpc_host: str, folder: Path) -> Iterator[tuple[str, str
     if host:
         yield host, grpc_host or f"{host_of(host)}:3001"
         return
-    http_port, grpc_port = _free_port(), _free_port()
-    with tempfile.TemporaryDirectory(prefix="brainmri-load-test-") as home:
-        settings = {"BRAINMRI_HTTP_PORT": str(http_port), "BRAINMRI_GRPC_PORT": str(grpc_port), "BENTOML_HOME": home}
-        with (folder / "server.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "brainmri", "serve"],
-                cwd=ROOT,
-                env={**os.environ, **settings},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            _wait_until_ready(process, http_port, folder / "server.log")
-            yield f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}"
-        finally:
-            _stop(process)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    end = time.monotonic() + _START_S
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.2)
-    raise SystemExit(f"The service did not become ready; {log} tells why.")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    with (
+        tempfile.TemporaryDirectory(prefix="brainmri-load-test-") as home,
+        serving(Path(home), folder / "server.log", {}) as service,
+    ):
+        yield f"http://127.0.0.1:{service.http_port}", f"127.0.0.1:{service.grpc_port}"
 
 
 if __name__ == "__main__":

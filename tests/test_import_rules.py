@@ -110,7 +110,7 @@ MAY_IMPORT = {
     "loadtests": (),
     "monitoring": (),
     "container": (),
-    "k8s": ("brainmri.settings", "benchmarks.server"),
+    "k8s": ("brainmri.settings", "benchmarks.server", "loadtests.pictures"),
     "docs": ("brainmri.settings", "brainmri.observe.metric_specs"),
 }
 

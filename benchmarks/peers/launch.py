@@ -1,8 +1,6 @@
 """Starts one system, waits until it can predict, and stops it with everything below it."""
 
-import http.client
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +13,7 @@ from pathlib import Path
 from benchmarks import processes
 from benchmarks.peers.environments import library_path, prepare
 from benchmarks.peers.systems import System
-from benchmarks.server import ROOT, free_ports, inherited
+from loadtests.server import ROOT, Launch, free_ports, inherited, running
 
 _FOLDER = Path(__file__).parent
 _START_S = 150
@@ -44,7 +42,7 @@ class Running:
 
 
 @contextmanager
-def running(system: System, runtime: str, bundle: Path, threads: int) -> Iterator[Running]:
+def running_system(system: System, runtime: str, bundle: Path, threads: int) -> Iterator[Running]:
     """A system for the duration of a `with` block.
 
     Args:
@@ -74,17 +72,10 @@ def running(system: System, runtime: str, bundle: Path, threads: int) -> Iterato
             "PEER_PORT": str(http_port),
             "PEER_GRPC_PORT": str(grpc_port),
         }
-        with (home / "log").open("wb") as log:
-            begun = time.monotonic()
-            # A session of its own, so that whatever it starts can be ended with it.
-            process = subprocess.Popen(  # noqa: S603
-                command, cwd=home, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        try:
-            _wait(process, http_port, system.ready, home / "log")
+        launch = Launch(command, environment, home, home / "log", http_port, system.ready, _START_S, _STOP_S)
+        begun = time.monotonic()
+        with running(launch) as process:
             yield Running(process.pid, http_port, grpc_port, time.monotonic() - begun)
-        finally:
-            _stop(process)
 
 
 def fill_store(bundle: Path, home: Path) -> None:
@@ -122,45 +113,3 @@ def _peer(system: System, environment: dict[str, str]) -> list[str]:
 
 def _joined(environment: Mapping[str, str], folder: str) -> str:
     return ":".join(part for part in (folder, environment.get("LD_LIBRARY_PATH", "")) if part)
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, path: str, log: Path) -> None:
-    end = time.monotonic() + _START_S
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise RuntimeError(f"It ended with {process.returncode}.\n{_end_of(log)}")
-        if _answers(port, path):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"It was not ready after {_START_S} s.\n{_end_of(log)}")
-
-
-def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    members = processes.family(process.pid)
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    # What it started and did not end itself.
-    for member in members[1:]:
-        try:
-            os.kill(member, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-3000:]

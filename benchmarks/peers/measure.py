@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load import LoadProcess
-from benchmarks.peers.launch import Running, running
+from benchmarks.peers.launch import Running, running_system
 from benchmarks.peers.results import REFERENCE, Load, Row
 from benchmarks.peers.systems import WIRES, System, Wire
 from benchmarks.reference import Reference, ReferenceProcess
@@ -71,7 +71,7 @@ def measure_system(system: System, runtime: str, number: int, setting: Setting, 
     A system that does not start gives a row with the reason.
     """
     try:
-        with running(system, runtime, setting.bundle, setting.threads) as server:
+        with running_system(system, runtime, setting.bundle, setting.threads) as server:
             loads = [(wire, clients) for wire in WIRES for clients in CLIENTS]
             seen: dict[str, Load] = {}
             for wire, clients in random.Random(number).sample(loads, len(loads)):  # noqa: S311 -- no secret

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from benchmarks.load import LoadProcess
-from benchmarks.peers.launch import running
+from benchmarks.peers.launch import running_system
 from benchmarks.peers.measure import Setting, load_once
 from benchmarks.peers.results import Load
 from benchmarks.peers.systems import WIRES, System
@@ -37,7 +37,7 @@ def take_turns(
     loads = [(wire, clients) for wire in WIRES for clients in CLIENTS]
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(running(system, system.runs_on(runtime), setting.bundle, setting.threads))
+            stack.enter_context(running_system(system, system.runs_on(runtime), setting.bundle, setting.threads))
             for system in systems
         ]
         pairs = list(zip(systems, servers, strict=True))

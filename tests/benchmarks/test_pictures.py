@@ -16,10 +16,10 @@ def sizes(images: list[bytes]) -> set[tuple[int, int]]:
     return {Image.open(io.BytesIO(image)).size for image in images}
 
 
-def test_made_images_differ_are_the_same_each_time_and_have_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawn_images_differ_are_the_same_each_time_and_have_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BRAINMRI_DATA", raising=False)
     source, images = pictures(5, 64)
-    assert source == "made, 64 px"
+    assert source == "drawn, 64 px"
     assert len(set(images)) == 5
     assert sizes(images) == {(64, 64)}
     assert pictures(5, 64)[1] == images

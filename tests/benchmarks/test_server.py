@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.processes import family
-from benchmarks.server import ROOT, serve
+from benchmarks.server import serve
+from loadtests.server import ROOT
 from tests.tiny import write_tiny_bundle
 
 SCRIPT = """
