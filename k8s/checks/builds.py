@@ -29,11 +29,12 @@ COMPONENTS = (
     ("api-keys",),
     ("gpu",),
     ("otel",),
+    ("small-nodes",),
     ("loadtest",),
     # Whatever can be had together.
     (
         *("monitoring", "keda", "gateway", "canary", "ingress"),
-        *("model-object-store", "api-keys", "gpu", "otel", "loadtest"),
+        *("model-object-store", "api-keys", "gpu", "otel", "small-nodes", "loadtest"),
     ),
 )
 VARIANTS = (("production", ("monitoring", "keda", "gateway", "canary", "api-keys")),)

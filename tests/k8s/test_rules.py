@@ -157,6 +157,48 @@ FAULTS = [
     Fault("probes", "overlays/local", SERVER, probe("livenessProbe", path="/readyz"), "must ask for /livez"),
     Fault("probes", "overlays/local", SERVER, probe("readinessProbe", path="/livez"), "must ask for /readyz"),
     Fault("probes", "overlays/local", SERVER, probe("startupProbe", failureThreshold=15), "gives 30 s"),
+    Fault(
+        "probes",
+        "overlays/local",
+        SERVER,
+        probe("livenessProbe", terminationGracePeriodSeconds=90),
+        "must have a grace of its own of at most 20 s",
+    ),
+    Fault(
+        "written-defaults",
+        "overlays/local",
+        SERVER,
+        lambda b: container(b)["ports"][0].pop("protocol"),
+        "A port of a container of deployment/brainmri must say protocol",
+    ),
+    Fault(
+        "written-defaults",
+        "overlays/local",
+        "service/brainmri",
+        lambda b: b["spec"]["ports"][1].pop("protocol"),
+        "A port of service/brainmri must say protocol",
+    ),
+    Fault(
+        "written-defaults",
+        "overlays/local",
+        "networkpolicy/brainmri-clients",
+        lambda b: b["spec"]["ingress"][0]["ports"][0].pop("protocol"),
+        "A port of ingress of networkpolicy/brainmri-clients must say protocol",
+    ),
+    Fault(
+        "written-defaults",
+        "overlays/staging",
+        "httproute/brainmri",
+        lambda b: b["spec"]["rules"][0]["backendRefs"][0].pop("kind"),
+        "A backend of httproute/brainmri must say kind",
+    ),
+    Fault(
+        "written-defaults",
+        "overlays/staging",
+        "grpcroute/brainmri",
+        lambda b: b["spec"]["parentRefs"][0].pop("group"),
+        "A parent of grpcroute/brainmri must say group",
+    ),
     Fault("graceful-end", "overlays/local", SERVER, lambda b: container(b).pop("lifecycle"), "must sleep in preStop"),
     Fault(
         "graceful-end",
@@ -433,7 +475,7 @@ def test_an_autoscaler_beside_keda_is_found(built: Builder) -> None:
     ]
 
 
-@pytest.mark.parametrize("component", ["api-keys", "model-volume", "model-object-store", "gpu", "otel"])
+@pytest.mark.parametrize("component", ["api-keys", "model-volume", "model-object-store", "gpu", "otel", "small-nodes"])
 def test_a_component_that_changes_pods_reaches_the_canary_only_if_it_is_listed_after_it(
     component: str, built: Builder
 ) -> None:

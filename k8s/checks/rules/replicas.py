@@ -11,6 +11,9 @@ from k8s.checks.rules.rule import rules
 LOAD_S = 75
 """How long the service took to be ready on two cores that other jobs shared; docs/decisions/0013."""
 
+_HUNG_GRACE_S = 20
+"""Longest grace of a server that does not answer any more: preStop, and a little for what may still work."""
+
 SPARE_S = 5
 
 SPOOL = "/tmp"  # noqa: S108 -- in a container
@@ -25,6 +28,8 @@ def probes(build: Build) -> Iterator[str]:
             asked = server.get(name, {}).get("httpGet", {})
             if (asked.get("path"), asked.get("port")) != (path, "http"):
                 yield f"The {name} of {pod.owner} must ask for {path} at the port http"
+        if not 0 < server.get("livenessProbe", {}).get("terminationGracePeriodSeconds", 0) <= _HUNG_GRACE_S:
+            yield f"The livenessProbe of {pod.owner} must have a grace of its own of at most {_HUNG_GRACE_S} s"
         startup = server.get("startupProbe", {})
         budget_s = startup.get("periodSeconds", 10) * startup.get("failureThreshold", 3)
         if budget_s < 2 * LOAD_S:

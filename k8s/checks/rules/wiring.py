@@ -7,7 +7,7 @@ from typing import Any, get_args
 from brainmri.settings import Settings
 from k8s.checks.builds import Build
 from k8s.checks.environment import PREFIX, BadSettings, environment, ours, settings_of
-from k8s.checks.manifest import Manifest, Pod
+from k8s.checks.manifest import Manifest, Pod, pods
 from k8s.checks.rules.rule import rules
 
 LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/part-of")
@@ -55,6 +55,33 @@ def one_namespace(build: Build) -> Iterator[str]:
     for manifest in build.manifests:
         if manifest.kind != "Namespace" and namespaces and manifest.namespace != namespaces[0].name:
             yield f"{manifest} is in the namespace {manifest.namespace or 'of whoever applies it'}"
+
+
+def written_defaults(build: Build) -> Iterator[str]:
+    """What the API server fills in within a list that kubectl compares as a whole, or each `apply` changes it."""
+    for manifest in build.manifests:
+        for path, entry, needed in _defaulted(manifest):
+            missing = ", ".join(sorted(needed - entry.keys()))
+            if missing:
+                yield f"{path} of {manifest} must say {missing}"
+
+
+def _defaulted(manifest: Manifest) -> Iterator[tuple[str, Mapping[str, Any], set[str]]]:
+    """Yields each entry of such a list, where it is, and the fields that have a default."""
+    spec = manifest.spec
+    if manifest.kind == "NetworkPolicy":
+        for way in ("ingress", "egress"):
+            ports = (port for rule in spec.get(way, ()) for port in rule.get("ports", ()))
+            yield from ((f"A port of {way}", port, {"protocol"}) for port in ports)
+    if manifest.kind == "Service":
+        yield from (("A port", port, {"protocol"}) for port in spec["ports"])
+    if manifest.kind in ("HTTPRoute", "GRPCRoute"):
+        yield from (("A parent", parent, {"group", "kind"}) for parent in spec["parentRefs"])
+        backends = (backend for rule in spec["rules"] for backend in rule["backendRefs"])
+        yield from (("A backend", backend, {"group", "kind", "weight"}) for backend in backends)
+    for pod in pods(manifest):
+        ports = (port for container in pod.containers for port in container.get("ports", ()))
+        yield from (("A port of a container", port, {"protocol"}) for port in ports)
 
 
 def known_settings(build: Build) -> Iterator[str]:
@@ -235,5 +262,6 @@ RULES = rules(
         "headless-for-grpc": headless_for_grpc,
         "default-deny": default_deny,
         "no-secrets": no_secrets,
+        "written-defaults": written_defaults,
     }
 )
