@@ -4,7 +4,10 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from brainmri.bulk.jobs import run, runner
 from brainmri.bulk.jobs.job import ScoringJob
 from brainmri.bulk.jobs.record import JobSpec, Source, now
 from brainmri.bulk.row_tables import SCHEMA
+from brainmri.web import spool
 from tests.application import SOON_S, Service, code_of
 from tests.bulk.test_archives import packed_zip
 from tests.http.json_schema import faults
@@ -296,6 +300,93 @@ def test_a_disk_that_fails_under_an_upload_is_told_as_score_does_and_leaves_noth
         await service.make(data)
 
     serve(visit, started=False)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB, where the tests may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)],  # noqa: S607 -- where systems keep it
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip("only root may mount a disk")
+    yield disk
+    # The processes of the test may still hold files of it.
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S607
+
+
+@pytest.mark.parametrize("path", ["/score", "/jobs"])
+def test_a_disk_that_fills_up_is_answered_507_leaves_nothing_and_recovers(
+    serve: Callable[..., None], png: Png, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    # Or else a disk so small is refused before the upload.
+    monkeypatch.setattr(spool, "_SPARE_BYTES", -(2**40))
+    data = packed_zip({f"{number}.png": png() for number in range(5)}, zipfile.ZIP_STORED)
+
+    async def visit(service: Service) -> None:
+        # Its first use makes files of its own.
+        assert (await service.client.get("/jobs")).status_code == 200
+        filler = tiny_disk / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(tiny_disk).free - 8192))
+        for body in (data + bytes(100_000), bytes(200_000)):
+            response = await service.client.post(path, content=body)
+            assert (response.status_code, code_of(response)) == (507, "storage_full"), response.text
+            assert str(tiny_disk) not in response.text
+        assert list(tiny_disk.glob("jobs/.incoming-*")) == []
+        filler.unlink()
+        response = await service.client.post(path, content=data)
+        assert response.status_code == (200 if path == "/score" else 202), response.text
+
+    serve(visit, started=False, spool_dir=tiny_disk, jobs_dir=tiny_disk / "jobs")
+
+
+def test_a_job_whose_rows_find_no_room_says_so_or_waits_for_room(
+    serve: Callable[..., None], png: Png, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_SPARE_BYTES", -(2**40))
+    monkeypatch.setattr(runner, "PAUSE_S", 0.05)
+    data = packed_zip(four(png))
+
+    async def make(service: Service) -> None:
+        await service.make(data)
+        (tiny_disk / "filler").write_bytes(bytes(shutil.disk_usage(tiny_disk).free))
+
+    async def visit(service: Service) -> None:
+        await asyncio.sleep(0.3)
+        (tiny_disk / "filler").unlink()
+        (job,) = (await service.client.get("/jobs")).json()["jobs"]
+        done = await service.until(job["id"], "succeeded", "failed")
+        if done["state"] == "failed":
+            assert done["error"]["code"] == "storage_full"
+        # Either way the next job has room.
+        identity = await service.make(data)
+        assert (await service.until(identity, "succeeded"))["done"] == 4
+
+    settings = {"jobs_dir": tiny_disk / "jobs", "spool_dir": tiny_disk}
+    serve(make, started=False, **settings)
+    serve(visit, **settings)
+
+
+def test_a_folder_of_jobs_that_vanishes_is_answered_503_until_it_is_there_again(
+    serve: Callable[..., None], png: Png, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PAUSE_S", 0.05)
+    data = packed_zip(four(png))
+
+    async def visit(service: Service) -> None:
+        await service.until(await service.make(data), "succeeded")
+        (tmp_path / "jobs").rename(tmp_path / "away")
+        for answer in (await service.client.post("/jobs", content=data), await service.client.get("/jobs")):
+            assert (answer.status_code, code_of(answer)) == (503, "storage_unavailable")
+            assert str(tmp_path) not in answer.text
+        (tmp_path / "jobs").mkdir()
+        assert (await service.until(await service.make(data), "succeeded"))["done"] == 4
+
+    serve(visit)
 
 
 def test_jobs_expire(serve: Callable[..., None], png: Png, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class Database:
         self._schema = schema
         self._lock = threading.Lock()
         self._open: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -62,6 +63,10 @@ class Database:
             self._open = None
 
     def _connection(self) -> sqlite3.Connection:
+        if self._open is not None and file_identity(self._path) != self._opened:
+            # The folder was removed or replaced: what went into the old file would be seen by nobody.
+            self._open.close()
+            self._open = None
         if self._open is None:
             # The lock makes threads take turns. Without an isolation level transactions begin where the code says so.
             connection = sqlite3.connect(self._path, _WAIT_S, isolation_level=None, check_same_thread=False)
@@ -70,8 +75,17 @@ class Database:
             # A status that was answered for outlives a power cut.
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(self._schema)
-            self._open = connection
+            self._open, self._opened = connection, file_identity(self._path)
         return self._open
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Returns which file has a name now, as device and inode; None if none has."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

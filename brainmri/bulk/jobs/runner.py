@@ -18,7 +18,7 @@ from brainmri.bulk.jobs.run import JobMethod, RunningJob, run_job
 from brainmri.bulk.jobs.store import Claim, JobStore
 from brainmri.bulk.scorer import Scorer
 from brainmri.bulk.sources import Retry, Sources
-from brainmri.errors import BrainMRIError, NotReady, StorageFull
+from brainmri.errors import BrainMRIError, NotReady, StorageFull, StorageUnavailable
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 
@@ -26,7 +26,9 @@ POLL_S = 0.5
 """How often the runner looks whether the job that runs was deleted, and whether the engine has become ready."""
 
 _SWEEP_S = 60.0
-_PAUSE_S = 10.0
+PAUSE_S = 10.0
+"""Between two looks at a disk that fails, and the longest before the folder of jobs is looked for again."""
+
 _STOP_S = 5.0
 
 _logger = logging.getLogger(__name__)
@@ -86,10 +88,12 @@ class JobRunner:
                 with self._store.leading():
                     self._leads = True
                     self._lead(loop)
+            except (OSError, StorageUnavailable) as error:
+                _logger.error("Jobs cannot be run, which is tried again every %g s: %s", PAUSE_S, error)
+                self._stopped.wait(PAUSE_S)
             except Exception:
-                # Most likely of the disk. Jobs that wait are worth another try.
                 _logger.exception("Jobs cannot be run; it is tried again")
-                self._stopped.wait(_PAUSE_S)
+                self._stopped.wait(PAUSE_S)
             finally:
                 self._leads = False
 
@@ -105,7 +109,7 @@ class JobRunner:
                     # It stopped by itself, and must not spin.
                     self._stopped.wait(POLL_S)
             elif self._lane.open:
-                self._store.wait(max(sweep_at - time.monotonic(), 0.0))
+                self._store.wait(min(max(sweep_at - time.monotonic(), 0.0), PAUSE_S))
             else:
                 self._stopped.wait(POLL_S)
 

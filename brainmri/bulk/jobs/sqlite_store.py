@@ -4,6 +4,7 @@ Of the host's processes one runs jobs: the one that holds the lock `.runner.lock
 that process ends. So a claim needs no time-out here.
 """
 
+import errno
 import fcntl
 import sqlite3
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from brainmri.blocking import Stopped
 from brainmri.bulk.jobs.adoption import SPEC, forget, older_jobs
-from brainmri.bulk.jobs.database import Database
+from brainmri.bulk.jobs.database import Database, file_identity
 from brainmri.bulk.jobs.folders import JobFolders
 from brainmri.bulk.jobs.job import ScoringJob
 from brainmri.bulk.jobs.record import ENDED, JobSpec, JobStatus, now
@@ -53,6 +54,8 @@ class SqliteStore:
         self._folders = JobFolders(root)
         self._database = Database(root / "jobs.sqlite3", _SCHEMA)
         self._wakes = Wakes(root / ".runner.wake")
+        self._lock = root / ".runner.lock"
+        self._locked: tuple[int, int] | None = None
 
     def prepare(self) -> None:
         """See `JobStore`."""
@@ -122,13 +125,19 @@ class SqliteStore:
     @contextmanager
     def leading(self) -> Iterator[None]:
         """See `JobStore`."""
-        with (self.root / ".runner.lock").open("wb") as file:
+        with self._lock.open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            with self._wakes.listening():
-                yield
+            self._locked = file_identity(self._lock)
+            try:
+                with self._wakes.listening():
+                    yield
+            finally:
+                self._locked = None
 
     def claim(self) -> "SqliteClaim | None":
         """See `JobStore`."""
+        if self._locked is not None and file_identity(self._lock) != self._locked:
+            raise OSError(errno.ESTALE, "the folder of jobs was removed or replaced")
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT * FROM jobs WHERE state IN ('running', 'queued') ORDER BY state = 'queued', created, id LIMIT 1"

@@ -121,7 +121,11 @@ class JobStore(Protocol):
         ...
 
     def claim(self) -> Claim | None:
-        """Claims the job whose turn it is: one that was being run before any other, then the oldest."""
+        """Claims the job whose turn it is: one that was being run before any other, then the oldest.
+
+        Raises:
+            OSError: The store is gone, or another one has taken its place: this process leads no longer.
+        """
         ...
 
     def wait(self, timeout_s: float) -> None:

@@ -27,6 +27,7 @@ class Wakes:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Keeps every wake from now on for `wait`, until the end of the context."""
+        self.prepare()
         # Open for writing as well, or the pipe would be at its end whenever no writer has it open.
         self._pipe = os.open(self._path, os.O_RDWR | os.O_NONBLOCK)
         try:

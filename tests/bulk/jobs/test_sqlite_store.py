@@ -315,6 +315,27 @@ def test_a_directory_that_cannot_be_used_stops_the_start(tmp_path: Path, what: s
         store_of(root)
 
 
+def test_a_folder_that_vanishes_is_told_and_one_in_its_place_is_used_from_then_on(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "jobs")
+    published(store, 1)
+    with store.leading():
+        assert store.claim() is not None
+        (tmp_path / "jobs").rename(tmp_path / "away")
+        with pytest.raises(OSError, match="unable to open database file"):
+            store.of(None)
+        with pytest.raises(OSError, match="removed or replaced"):
+            store.claim()
+        (tmp_path / "jobs").mkdir()
+        assert store.of(None) == []
+        job = published(store, 2)
+        with pytest.raises(OSError, match="removed or replaced"):
+            store.claim()
+    with store.leading():
+        assert claimed(store).job.spec == job.spec
+    # What another process sees, and the next start.
+    assert [kept.spec for kept in store_of(tmp_path / "jobs").of(None)] == [job.spec]
+
+
 def test_a_database_without_room_refuses_a_job_and_keeps_nothing_of_it(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     job = published(store, 1)
