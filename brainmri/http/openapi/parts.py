@@ -114,12 +114,12 @@ def reference(schema: str) -> Node:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
-def answer(description: str, schema: str | Node, example: object = None) -> Node:
-    """Returns an answer in JSON."""
+def answer(description: str, schema: str | Node, example: object = None, *, media: str = "application/json") -> Node:
+    """Returns an answer in JSON, or of another media type."""
     content: Node = {"schema": reference(schema) if isinstance(schema, str) else schema}
     if example is not None:
         content["example"] = example
-    return _answer(description, {"application/json": content})
+    return _answer(description, {media: content})
 
 
 def answer_in_lines(description: str, schema: str, *examples: object) -> Node:
