@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -172,7 +173,8 @@ def test_predict_answers_for_what_a_dicomdir_lists(run: Run, tmp_path: Path) -> 
 
 def test_predict_answers_for_slices_of_a_volume(run: Run, tmp_path: Path) -> None:
     values = np.random.default_rng(1).integers(0, 900, (32, 40, 20)).astype(np.int16)
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1, 2, 1])), tmp_path / "v.nii.gz")
+    nifti: Any = nibabel
+    nifti.save(nifti.Nifti1Image(values, np.diag([1.0, 1, 2, 1])), tmp_path / "v.nii.gz")
     status, out, _ = run("predict", "--json", "--step-mm", "10", tmp_path / "v.nii.gz")
     *rows, series = [json.loads(line) for line in out.splitlines()]
     assert (status, [row["frame"] for row in rows], series["slices"]) == (0, [0, 5, 10, 15], 4)

@@ -4,6 +4,7 @@ import io
 import struct
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
@@ -77,3 +78,19 @@ def packed_runs(pixels: NDArray[np.uint16]) -> bytes:
     planes = [pixels >> 8, pixels & 0xFF]
     segments = [b"".join(bytes([len(row) - 1]) + row.astype(np.uint8).tobytes() for row in plane) for plane in planes]
     return struct.pack("<16I", 2, 64, 64 + len(segments[0]), *[0] * 13) + b"".join(segments)
+
+
+def every_syntax() -> dict[str, bytes]:
+    """Returns an object of 12-bit greys in each transfer syntax that keeps them, by name."""
+    pixels = twelve_bits()
+    big = dataset(pixels, BIG_ENDIAN, PixelData=pixels.astype(">u2").tobytes())
+    return {
+        "implicit": file(dataset(pixels, IMPLICIT)),
+        "explicit": file(dataset(pixels)),
+        "big endian": file(big),
+        "deflated": file(dataset(pixels, DEFLATED)),
+        "rle": encoded(pixels, packed_runs(pixels), RLE),
+        "lossless jpeg": encoded(pixels, imagecodecs.jpeg8_encode(pixels, lossless=True, bitspersample=12), LOSSLESS),
+        "jpeg-ls": encoded(pixels, imagecodecs.jpegls_encode(pixels), JPEG_LS),
+        "jpeg 2000": encoded(pixels, imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True), JPEG_2000),
+    }

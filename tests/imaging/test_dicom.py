@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from brainmri.errors import ImageTooLarge, ImageUnreadable, InvalidInput, MalformedRequest, NotBrainMR
 from brainmri.imaging import DecodeLimits, ReadOptions, Scaling, read_picture
 from tests.imaging import dicom_samples as samples
-from tests.imaging.dicom_samples import dataset, encoded, file, packed_runs, twelve_bits
+from tests.imaging.dicom_samples import dataset, encoded, every_syntax, file, twelve_bits
 from tests.imaging.samples import encode, grey
 
 MUTATIONS = 40
@@ -23,26 +23,6 @@ MUTATIONS = 40
 
 def expected(values: NDArray[Any] | None = None, full: int = 4095) -> NDArray[Any]:
     return np.rint((twelve_bits() if values is None else values) * (255 / full))
-
-
-def every_syntax() -> dict[str, bytes]:
-    """Returns an object of 12-bit greys in each transfer syntax that keeps them, by name."""
-    pixels = twelve_bits()
-    big = dataset(pixels, samples.BIG_ENDIAN, PixelData=pixels.astype(">u2").tobytes())
-    return {
-        "implicit": file(dataset(pixels, samples.IMPLICIT)),
-        "explicit": file(dataset(pixels)),
-        "big endian": file(big),
-        "deflated": file(dataset(pixels, samples.DEFLATED)),
-        "rle": encoded(pixels, packed_runs(pixels), samples.RLE),
-        "lossless jpeg": encoded(
-            pixels, imagecodecs.jpeg8_encode(pixels, lossless=True, bitspersample=12), samples.LOSSLESS
-        ),
-        "jpeg-ls": encoded(pixels, imagecodecs.jpegls_encode(pixels), samples.JPEG_LS),
-        "jpeg 2000": encoded(
-            pixels, imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True), samples.JPEG_2000
-        ),
-    }
 
 
 @pytest.mark.parametrize("name", every_syntax())

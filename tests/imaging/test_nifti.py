@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -19,7 +20,8 @@ def voxels() -> NDArray[np.int16]:
 
 
 def write(path: Path, values: NDArray[np.generic], affine: NDArray[np.generic] | None = None) -> Path:
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1, 2, 1]) if affine is None else affine), path)
+    nifti: Any = nibabel
+    nifti.save(nifti.Nifti1Image(values, np.diag([1.0, 1, 2, 1]) if affine is None else affine), path)
     return path
 
 
