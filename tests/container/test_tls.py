@@ -70,7 +70,7 @@ def make_certificates(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("behind"), allowed_hosts="localhost") as running:
+    with serving(tmp_path_factory.mktemp("behind"), allowed_hosts="localhost,127.0.0.1") as running:
         yield running
 
 

@@ -97,9 +97,12 @@ class Upload:
 
 
 def paced(server: Server, path: str, key: str, archive: Path, bytes_per_s: float) -> Upload:
-    file = archive.open("rb")
-    pieces = iter(lambda: file.read(PIECE_BYTES), b"")
-    return Upload(server, path, key, pieces, archive.stat().st_size, PIECE_BYTES / bytes_per_s)
+    return Upload(server, path, key, pieces_of(archive), archive.stat().st_size, PIECE_BYTES / bytes_per_s)
+
+
+def pieces_of(archive: Path) -> Iterator[bytes]:
+    with archive.open("rb") as file:
+        yield from iter(lambda: file.read(PIECE_BYTES), b"")
 
 
 def trickle(server: Server, path: str, key: str) -> Upload:
