@@ -1,6 +1,7 @@
 """Uploads that take their time, to a real server: slow ones arrive, trickling ones end and shut nobody out."""
 
 import json
+import select
 import threading
 import time
 import zipfile
@@ -84,12 +85,12 @@ class Upload:
             for header in (("Content-Length", str(size)), ("X-API-Key", key)):
                 connection.putheader(*header)
             connection.endheaders()
-            try:
-                for number, piece in enumerate(pieces, 1):
-                    connection.send(piece)
-                    time.sleep(max(begun + number * pause_s - time.monotonic(), 0))
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # Refused: the answer is there already.
+            for number, piece in enumerate(pieces, 1):
+                connection.send(piece)
+                pause_left_s = max(begun + number * pause_s - time.monotonic(), 0)
+                # An early answer ends the upload.
+                if select.select([connection.sock], [], [], pause_left_s)[0]:
+                    break
             response = HTTPResponse(connection.sock)
             response.begin()
             self.status, self.body = response.status, response.read()
