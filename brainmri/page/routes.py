@@ -19,14 +19,14 @@ from brainmri.web.content_policy import CONTENT_POLICY
 SITE = Path(__file__).parent / "site"
 """`index.html`, and below `page/` everything that it loads."""
 
-FEATURES = {"explain": "/explain", "preview": "/preview"}
+FEATURES = {"explain": "/explain", "preview": "/preview", "frames": "/preview", "report": "/report"}
 """What the page offers only where the server has a route for it."""
 
 MAX_SAMPLES = 24
 _SAMPLES = SITE / "page" / "samples"
 _ORDER = ("glioma", "meningioma", "notumor", "pituitary", "unsure", "not_a_brain_mri")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "GIF")
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "GIF", "JPEG 2000", "AVIF", "DICOM")
 
 
 class _Files(StaticFiles):

@@ -4,6 +4,7 @@ import { offers } from "./api.js";
 import { announce, h } from "./dom.js";
 import { heatOf } from "./heat.js";
 import { pictureOf } from "./pictures.js";
+import { savePdf } from "./server_report.js";
 import { Viewer } from "./viewer.js";
 import { LABELS, errorWords, exact, inWords, nameOf, ranked, shortVerdict } from "./words.js";
 
@@ -97,7 +98,18 @@ export class Result {
     const words = inWords(item.answer);
     return [name, sentence(words.tone, words.sentence), h("p", { class: "more" }, words.more), bars(item.answer),
       ...(item.answers.length > 1 ? [comparison(item.answers)] : []), details(item),
-      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => this.#report(item) }, "Save a report"))];
+      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => this.#report(item) }, "Save a report"),
+        offers("report") && h("button", { type: "button", onclick: () => this.#savePdf(item) }, "Report as PDF"))];
+  }
+
+  async #savePdf(item) {
+    announce("The server writes the report …");
+    try {
+      await savePdf(item, this.#uploads.models[0] ?? null);
+      announce("The report is saved.");
+    } catch (error) {
+      announce(`No report: ${error.message}`);
+    }
   }
 
   #buildFrames(item) {
@@ -162,6 +174,9 @@ export class Result {
   }
 }
 
+/** Says which values became black and white, where they are not those of the file. */
+const scaled = (scaling) => scaling && scaling.rule !== "as_stored" && `black is ${scaling.low}, white ${scaling.high}`;
+
 function sentence(tone, words) {
   const sign = h("svg", { viewBox: "0 0 24 24", class: "sign", "aria-hidden": "true" }, h("path", { d: SIGNS[tone] }));
   return h("h2", { class: `sentence ${tone}` }, sign, h("span", {}, words));
@@ -200,7 +215,7 @@ function details(item) {
     ["Label", answer.label === null ? "none: the service abstains" : nameOf(answer.label)],
     ["Model", `${answer.model.name} ${answer.model.version}, ${answer.model.runtime}`],
     ["Time on the server", `${total.toFixed(0)} ms: ${decode.toFixed(0)} to decode, ${queue.toFixed(0)} waiting, ${inference.toFixed(0)} in the network`],
-    ["Image", [image.bits && `${image.bits} bits`, image.frames > 1 && `frame ${image.frame + 1} of ${image.frames}`, image.scaling].filter(Boolean).join(", ")],
+    ["Image", [image.bits && `${image.bits} bits`, image.frames > 1 && `frame ${image.frame + 1} of ${image.frames}`, scaled(image.scaling)].filter(Boolean).join(", ")],
     ["Request", answer.request_id],
   ];
   const list = entries.filter(([, value]) => value).flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]);
