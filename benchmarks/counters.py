@@ -22,7 +22,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Difference:
-    """One counter.
+    """One counter, as the clients and the server see it.
 
     Attributes:
         key: Which one.
@@ -38,7 +38,7 @@ class Difference:
 
     @property
     def explained(self) -> bool:
-        """Whether the server counted what the clients saw, give or take those that left."""
+        """Tells whether the server counted every answer that was seen, and else only those of clients that left."""
         return self.seen <= self.counted <= self.seen + self.left
 
 

@@ -23,13 +23,13 @@ _COUNT = 16
 
 @dataclass(frozen=True)
 class Start:
-    """One start.
+    """Times and memory of one start.
 
     Attributes:
         ready_s: Until /readyz answered 200; bundle and byte code were there from an earlier start.
         first_ms: Latency of the first JPEG.
         steady_ms: Median latency of those that follow, one after the other.
-        resident_mib: Of all its processes after that.
+        resident_mib: Resident memory of all its processes after that, in MiB.
     """
 
     ready_s: float

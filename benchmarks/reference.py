@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from brainmri.model.bundle import load_bundle
 from brainmri.model.options import ModelOptions
-from brainmri.model.predictor import Prediction, Predictor
+from brainmri.model.predictor import Prediction, Predictor, Slice
 from brainmri.settings import Settings
 
 SURE = 0.8
@@ -81,12 +81,12 @@ class Reference:
 
         def lane() -> Callable[[], None]:
             files = itertools.cycle(images)
-            ahead: deque[Future[NDArray[np.uint8]]] = deque()
+            ahead: deque[Future[Slice]] = deque()
 
             def step() -> None:
                 while len(ahead) < 4 * self._batch:
                     ahead.append(self._decoders.submit(self._predictor.read, next(files)))
-                self._predictor.infer(np.stack([ahead.popleft().result() for _ in range(self._batch)]))
+                self._predictor.infer(np.stack([ahead.popleft().result().tensor for _ in range(self._batch)]))
 
             return step
 

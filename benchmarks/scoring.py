@@ -41,7 +41,7 @@ into answers, and stores each part durably. Loading the model is in neither."""
 
 
 class Unwatched:
-    """A run that tells nobody how far it is."""
+    """Watcher of a run that shows no progress."""
 
     def begun(self, images: int, done: int, failed: int) -> None:
         """Does nothing."""

@@ -111,7 +111,7 @@ class Exchange(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Whether it carries a result."""
+        """Tells whether the answer carries a result."""
         return self.status in GOOD
 
 

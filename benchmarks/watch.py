@@ -11,7 +11,7 @@ from benchmarks.traffic import Load
 
 @dataclass(frozen=True)
 class Sample:
-    """One reading.
+    """One reading of the server.
 
     Attributes:
         at_s: Seconds from the start of the load.

@@ -93,7 +93,7 @@ class HttpCaller:
         return self._send("GET", path, b"", self._credentials)
 
     def post(self, path: str, body: bytes, request_id: str, headers: Mapping[str, str]) -> Reply:
-        """Sends a body.
+        """Sends a body and returns the answer.
 
         Raises:
             Refused: The service has no room, and says when to come back.

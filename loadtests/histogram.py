@@ -23,7 +23,7 @@ def upper_ms(bucket: int) -> float:
 
 
 def merged(histograms: Iterable[Mapping[int, int]]) -> Histogram:
-    """Returns the sum."""
+    """Returns one histogram with the counts of all."""
     total: Histogram = {}
     for histogram in histograms:
         for bucket, count in histogram.items():

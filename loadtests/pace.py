@@ -36,7 +36,7 @@ class ClosedLoop:
         self._under_way = Pool(1)
 
     def wait_s(self) -> float:
-        """Returns the pause."""
+        """Returns the pause before the next request, in seconds."""
         return self._think_s
 
     def send(self, exchange: Callable[[float], None]) -> bool:
@@ -53,7 +53,7 @@ class ClosedLoop:
 
 
 class OpenLoop:
-    """Arrivals at random times (Poisson) that wait for nobody; those of many users add up to one such process.
+    """Arrivals at random times (Poisson), independent of answers; those of many users add up to one such process.
 
     Args:
         rate_per_s: Mean arrivals a second.

@@ -27,7 +27,7 @@ class Stage:
 
 
 def constant(levels: Sequence[float], seconds: float) -> list[Stage]:
-    """Returns one stage."""
+    """Returns one stage of constant load."""
     return [Stage("constant", seconds, levels[0])]
 
 

@@ -38,7 +38,7 @@ class Tally:
     images: int = 0
 
     def add(self, other: "Tally") -> None:
-        """Adds another one."""
+        """Adds the counts and latencies of another tally to this one."""
         self.latency = merged([self.latency, other.latency])
         self.refused += other.refused
         self.failed += other.failed
@@ -75,7 +75,7 @@ class Span:
 
 @dataclass
 class Record:
-    """One run.
+    """Everything that is recorded of one run.
 
     Attributes:
         about: What was run, as texts for the report.

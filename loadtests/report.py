@@ -61,7 +61,7 @@ def terminal_text(record: Record, results: Sequence[StageResult], findings: Sequ
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """Returns one sentence."""
+    """Returns one sentence: PASS, or how many objectives were missed."""
     missed = sum(not finding.met for finding in findings)
     if not missed:
         return f"PASS: all {len(findings)} objectives met."

@@ -78,7 +78,7 @@ class Session:
             self._end(str(error))
 
     def count(self, response_time: float, exception: Exception | None, context: dict[str, Any], **more: Any) -> None:
-        """Counts one request."""
+        """Adds one finished request to the record: a result, a refusal or a failure."""
         kind, due = context["kind"], more["start_time"]
         if more["request_type"] == REFUSED:
             self._record.count_refusal(kind, due)

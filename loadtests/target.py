@@ -1,4 +1,4 @@
-"""Where load may go: this machine, unless somebody says otherwise."""
+"""Where load may go: this machine, or any other with --allow-remote."""
 
 import ipaddress
 from urllib.parse import urlsplit

@@ -64,12 +64,12 @@ class Caller(User):
 
     @cached_property
     def http(self) -> HttpCaller:
-        """The HTTP client."""
+        """This user's HTTP client, made at its first request."""
         return HttpCaller(self.target, self._connections)
 
     @cached_property
     def grpc(self) -> GrpcCaller:
-        """The gRPC client."""
+        """This user's gRPC client, made at its first request."""
         return GrpcCaller(self.target)
 
     def picture(self) -> Picture:

@@ -40,7 +40,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class System:
-    """One peer.
+    """One serving system that is compared.
 
     Attributes:
         name: For the tables.

@@ -63,7 +63,7 @@ class Build:
 
     @property
     def is_production(self) -> bool:
-        """Whether it is the overlay of production, or that with other components."""
+        """Tells whether it is the production overlay, alone or with other components."""
         return self.name.startswith("overlays/production")
 
     def of_kind(self, kind: str) -> list[Manifest]:

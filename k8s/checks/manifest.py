@@ -10,7 +10,7 @@ _UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**
 
 @dataclass(frozen=True)
 class Manifest:
-    """One object.
+    """One Kubernetes object.
 
     Attributes:
         body: The object as parsed YAML.
@@ -20,27 +20,27 @@ class Manifest:
 
     @property
     def kind(self) -> str:
-        """Such as `Deployment`."""
+        """Kind of the object, such as `Deployment`."""
         return str(self.body["kind"])
 
     @property
     def name(self) -> str:
-        """Of the object."""
+        """Name of the object."""
         return str(self.body["metadata"]["name"])
 
     @property
     def namespace(self) -> str:
-        """Where it lies; empty for one that belongs to no namespace."""
+        """Namespace of the object; empty for cluster-wide ones."""
         return str(self.body["metadata"].get("namespace", ""))
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """Of the object itself."""
+        """Labels of the object itself."""
         return self.body["metadata"].get("labels") or {}
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        """What it asks for; empty for kinds without one."""
+        """Specification of the object; empty for kinds without one."""
         return self.body.get("spec") or {}
 
     def __str__(self) -> str:
@@ -62,12 +62,12 @@ class Pod:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """Of the pods."""
+        """Labels of the pods."""
         return self.template.get("metadata", {}).get("labels") or {}
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        """Of the pods."""
+        """Specification of the pods."""
         spec: Mapping[str, Any] = self.template["spec"]
         return spec
 
@@ -78,12 +78,12 @@ class Pod:
 
     @property
     def containers(self) -> list[Mapping[str, Any]]:
-        """Those and the ones that run before."""
+        """Init containers, then those that do the work."""
         return [*self.spec.get("initContainers", ()), *self.main]
 
     @property
     def serves(self) -> bool:
-        """Whether these are replicas of the service."""
+        """Tells whether the pods are replicas of the service."""
         return self.owner.kind == "Deployment" and self.labels.get("app.kubernetes.io/name") == "brainmri"
 
 

@@ -16,7 +16,7 @@ _PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 
 def overview() -> Panels:
-    """Whether all is well, in six figures."""
+    """The state of the service in six figures."""
     return [
         number(
             "Ready replicas",
@@ -288,7 +288,7 @@ def model_behaviour() -> Panels:
 
 
 def drift() -> Panels:
-    """Whether what comes in still looks like what the model was made for."""
+    """Drift: how inputs and answers differ from those that the model was evaluated on."""
     return [
         graph(
             "Classes of the last day, and expected",

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import psutil
 import pytest
 
 from brainmri.lifecycle.state import ServerState
+from loadtests.server import free_ports
 from tests.tiny import write_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,9 +25,7 @@ END_S = 60
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def environment(folder: Path, **settings: str | int) -> dict[str, str]:
@@ -42,10 +40,11 @@ def environment(folder: Path, **settings: str | int) -> dict[str, str]:
     for package in TRAINING_ONLY:
         trace = folder / f"{package}.tried"
         (blocked / f"{package}.py").write_text(f"open({str(trace)!r}, 'w').close()\nraise ImportError('blocked')\n")
+    http_port, grpc_port = free_ports(2)
     chosen = {
         "bundles": folder / "models",
-        "http_port": free_port(),
-        "grpc_port": free_port(),
+        "http_port": http_port,
+        "grpc_port": grpc_port,
         "max_image_bytes": 300_000,
         "request_timeout_s": 10,
         "upload_idle_timeout_s": 5,

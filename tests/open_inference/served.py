@@ -29,6 +29,7 @@ from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
 from brainmri.web.memory import BodyMemory
+from loadtests.server import free_ports
 
 WAIT_S = 30
 SIDE = 299
@@ -130,9 +131,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 def free_port() -> int:
     """Returns a port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def one_autoscaler(build: Build) -> Iterator[str]:
 
 
 def disruption_budget(build: Build) -> Iterator[str]:
-    """A drain of nodes takes one replica at a time, and is never held up by one that serves nobody."""
+    """A drain of nodes takes one replica at a time, and may always remove a replica that is not ready."""
     for pod in _serving(build):
         budgets = [b for b in build.of_kind("PodDisruptionBudget") if _selects(b.spec["selector"], pod)]
         if len(budgets) != 1:

@@ -1,4 +1,4 @@
-"""Whether what one object says of another is so: names, labels, ports, settings."""
+"""Rules for references between objects: names, labels, ports and settings that must exist."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
