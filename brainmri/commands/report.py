@@ -92,7 +92,8 @@ def report(  # noqa: PLR0913 -- the options of a command
     policy, made = settings.novelty_policy, datetime.now(UTC)
     _write(out, form(report_of(predictor, entries, made, policy=policy, style=style, labelled=labelled)))
     failed = sum(entry.prediction is None for entry in entries)
-    typer.echo(f"{out}: {len(entries)} images, {failed} without an answer. {predictor.contract.notice}")
+    counted = f"{len(entries)} image{'s' * (len(entries) != 1)}"
+    typer.echo(f"{out}: {counted}, {failed} without an answer. {predictor.contract.notice}")
     if failed:
         raise typer.Exit(1)
 
