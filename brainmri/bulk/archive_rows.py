@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 
 from brainmri.batching.deadline import Deadline
 from brainmri.blocking import Stop, Threads
 from brainmri.bulk.archives.archive import Archive, Member
 from brainmri.bulk.archives.members import shown
 from brainmri.bulk.rows import Row
-from brainmri.bulk.scorer import Scorer
+from brainmri.bulk.scorer import Loaded, Scorer, loaded
 from brainmri.bulk.uploads import member_item
 from brainmri.bulk.window import in_order
 from brainmri.errors import SourceUnreadable
@@ -55,10 +56,10 @@ class ArchiveRows:
         return in_order(self.members, self._score, self._scorer.lane.images)
 
     async def _score(self, member: Member) -> Row:
-        async def read() -> bytes:
+        async def read() -> Loaded:
             async with self._reading:
                 try:
-                    return await self._threads.run(self._archive.read, member, stop=self._stop)
+                    return await self._threads.run(loaded, partial(self._archive.read, member), stop=self._stop)
                 except OSError as error:
                     raise SourceUnreadable(
                         f"{shown(member.name)} cannot be read from the server's disk: {error.strerror}. Try again."

@@ -1,11 +1,11 @@
 """The process that decodes and runs the network: what crashes there, whoever started it outlives."""
 
+import asyncio
 import logging
 import os
-import queue
 import signal
 import threading
-from collections.abc import Callable, MutableSequence
+from collections.abc import AsyncGenerator, Callable, MutableSequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -94,8 +94,16 @@ def run(work: Work, tasks: Connection, messages: Connection, marks: MutableSeque
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What fails is a row; without this, each batch that fails would be a traceback on the terminal as well.
     logging.getLogger("brainmri.batching.batch_run").setLevel(logging.CRITICAL)
-    waiting: queue.Queue[Shard] = queue.Queue()
-    threading.Thread(target=_receive, args=(tasks, waiting), daemon=True).start()
+    asyncio.run(_run(work, tasks, messages, marks))
+
+
+async def _run(work: Work, tasks: Connection, messages: Connection, marks: MutableSequence[int]) -> None:
+    loop, waiting = asyncio.get_running_loop(), asyncio.Queue[Shard]()
+
+    def put(shard: Shard) -> None:
+        loop.call_soon_threadsafe(waiting.put_nowait, shard)
+
+    threading.Thread(target=_receive, args=(tasks, put), name="receive", daemon=True).start()
     try:
         predictor = work.open_predictor()
         predictor.warm_up()
@@ -113,23 +121,21 @@ def run(work: Work, tasks: Connection, messages: Connection, marks: MutableSeque
         on_shard=lambda shard: messages.send(part_of(shard)),
         heat_maps=work.heat_maps,
     )
-    pipeline.run(lambda wait: _take(waiting, wait))
+    await pipeline.run(_each(waiting))
 
 
-def _receive(tasks: Connection, waiting: "queue.Queue[Shard]") -> None:
+def _receive(tasks: Connection, put: Callable[[Shard], object]) -> None:
     while True:
         try:
-            waiting.put(tasks.recv())
+            put(tasks.recv())
         except (EOFError, OSError):
             # The parent has ended, by SIGKILL perhaps; whoever continues its run must be alone.
             os._exit(1)
 
 
-def _take(waiting: "queue.Queue[Shard]", wait: bool) -> Shard | None:
-    try:
-        return waiting.get(block=wait)
-    except queue.Empty:
-        return None
+async def _each(waiting: "asyncio.Queue[Shard]") -> AsyncGenerator[Shard, None]:
+    while True:
+        yield await waiting.get()
 
 
 def part_of(shard: ShardRows) -> Part:

@@ -6,19 +6,20 @@ before and after the network has threads of its own, so that the network never w
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, MutableSequence, Sequence
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.batching.batch_run import run_batch
+from brainmri.blocking import Threads
 from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.items import Item
 from brainmri.bulk.rows import Row, answered, failed
 from brainmri.bulk.sources import Sources
+from brainmri.bulk.window import in_order
 from brainmri.errors import BrainMRIError, ImageCrashed, InferenceFailed
 from brainmri.model.predictor import Predictor
 from brainmri.model.runtimes.protocol import Output
@@ -55,18 +56,33 @@ class ShardRows:
 
 
 @dataclass(frozen=True)
-class _Image:
-    """One image after decoding, uint8 `[299, 299, 3]`, or why there is none."""
+class _Place:
+    """An image of a shard."""
 
     shard: Shard
     position: int
-    sha256: str | None
-    tensor: NDArray[np.uint8] | None
-    error: BrainMRIError | None
+
+    @property
+    def item(self) -> Item:
+        return self.shard.items[self.position]
+
+    @property
+    def mark(self) -> int:
+        return self.shard.marks_at + self.position
 
     @property
     def is_last(self) -> bool:
         return self.position == len(self.shard.items) - 1
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image after decoding, uint8 `[299, 299, 3]`, or why there is none."""
+
+    place: _Place
+    sha256: str | None
+    tensor: NDArray[np.uint8] | None
+    error: BrainMRIError | None
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -75,8 +91,8 @@ class _Image:
         return self.tensor[np.newaxis]
 
 
-Take = Callable[[bool], Shard | None]
-"""Gives the next shard: `take(True)` waits for it, and None is the end; `take(False)` returns None when none waits."""
+_Batch = Sequence[_Image]
+_Outputs = Sequence[Output | InferenceFailed]
 
 
 class Pipeline:
@@ -89,7 +105,7 @@ class Pipeline:
         decode_threads: At least 1.
         marks: One byte for each image of the shards under way.
         on_batch: Told after each batch: the shard's number, and how many images of it are done.
-        on_shard: Gets the rows of each shard, once they are all there.
+        on_shard: Gets the rows of each shard, once they are all there; in a thread, one call after the other.
         heat_maps: Takes the heat map of each image that is answered; none are made without.
     """
 
@@ -108,88 +124,79 @@ class Pipeline:
         self._predictor = predictor
         self._sources = sources
         self._batch_size = batch_size
-        self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
-        streams = predictor.runtime_info.streams
-        self._network = ThreadPoolExecutor(streams, thread_name_prefix="infer")
-        self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
-        # One more than run, so that a stream finds its next batch waiting.
-        self._under_way = streams + 1
-        self._ahead = _BATCHES_AHEAD * batch_size * streams
+        self._streams = predictor.runtime_info.streams
+        # One, because members of an archive are read in their order.
+        self._reader = Threads("read", 1)
+        self._decoders = Threads("decode", decode_threads)
+        self._network = Threads("infer", self._streams)
+        self._answering = Threads("answer", 1)
         self._marks = marks
         self._on_batch = on_batch
         self._on_shard = on_shard
         self._heat_maps = heat_maps
         self._rows: list[Row] = []
 
-    def run(self, take: Take) -> None:
-        """Scores shards until `take` says that there are no more.
+    async def run(self, shards: AsyncIterable[Shard]) -> None:
+        """Scores shards until there are no more.
 
         What is no image's own fault, such as a lack of memory, is raised.
         """
+        ahead = _BATCHES_AHEAD * self._batch_size * self._streams
+        with ExitStack() as threads:
+            for kind in (self._reader, self._decoders, self._network, self._answering):
+                threads.callback(kind.close)
+            async with (
+                aclosing(in_order(_places(shards), self._decoded, ahead)) as images,
+                # One more than run, so that a stream finds its next batch waiting.
+                aclosing(in_order(self._batches(images), self._inferred, self._streams + 1)) as batches,
+            ):
+                async for batch, outputs in batches:
+                    await self._answering.run(self._answer, batch, outputs)
+
+    async def _decoded(self, place: _Place) -> _Image:
+        if place.item.member is None:
+            load = self._sources.prepare(place.item)
+        else:
+            load = await self._reader.run(self._sources.prepare, place.item)
+        return await self._decoders.run(self._decode, place, load)
+
+    async def _batches(self, images: AsyncIterable[_Image]) -> AsyncGenerator[_Batch, None]:
         batch: list[_Image] = []
-        under_way: deque[Future[None]] = deque()
-        for image in self._decoded(take):
+        decoded = 0
+        async for image in images:
             batch.append(image)
-            decoded = [other for other in batch if other.tensor is not None]
-            if len(decoded) < self._batch_size and not image.is_last:
-                continue
-            if len(under_way) == self._under_way:
-                under_way.popleft().result()
-            outputs = self._network.submit(self._infer, decoded)
-            under_way.append(self._answering.submit(self._answer, batch, outputs))
-            batch = []
-        for last in under_way:
-            last.result()
+            decoded += image.tensor is not None
+            if decoded == self._batch_size or image.place.is_last:
+                yield batch
+                batch, decoded = [], 0
 
-    def _infer(self, images: Sequence[_Image]) -> list[Output | InferenceFailed]:
-        return run_batch(self._predictor, images) if images else []
+    async def _inferred(self, batch: _Batch) -> tuple[_Batch, _Outputs]:
+        decoded = [image for image in batch if image.tensor is not None]
+        return batch, await self._network.run(run_batch, self._predictor, decoded) if decoded else []
 
-    def _decoded(self, take: Take) -> Iterator[_Image]:
-        """Yields the images of all shards in order, keeping the pool busy with those that follow."""
-        ahead: deque[Future[_Image]] = deque()
-        upcoming: Iterator[tuple[Shard, int]] = iter(())
-        while True:
-            while len(ahead) < self._ahead:
-                following = next(upcoming, None)
-                if following is not None:
-                    ahead.append(self._begin(*following))
-                    continue
-                # Waits for another shard only when nothing else is left to do.
-                shard = take(not ahead)
-                if shard is None:
-                    break
-                upcoming = ((shard, position) for position in range(len(shard.items)))
-            if not ahead:
-                return
-            yield ahead.popleft().result()
-
-    def _begin(self, shard: Shard, position: int) -> Future[_Image]:
-        load = self._sources.prepare(shard.items[position])
-        return self._decoders.submit(self._decode, shard, position, load)
-
-    def _decode(self, shard: Shard, position: int, load: Callable[[], bytes]) -> _Image:
-        self._marks[shard.marks_at + position] = BEGUN
+    def _decode(self, place: _Place, load: Callable[[], bytes]) -> _Image:
+        self._marks[place.mark] = BEGUN
         sha256 = None
         try:
             data = load()
             sha256 = hashlib.sha256(data).hexdigest()
-            if position in shard.crashed:
-                raise ImageCrashed(shard.crashed[position])
-            return _Image(shard, position, sha256, self._predictor.read(data).tensor, None)
+            if place.position in place.shard.crashed:
+                raise ImageCrashed(place.shard.crashed[place.position])
+            return _Image(place, sha256, self._predictor.read(data).tensor, None)
         except BrainMRIError as error:
-            return _Image(shard, position, sha256, None, error)
+            return _Image(place, sha256, None, error)
 
-    def _answer(self, images: Sequence[_Image], outputs: Future[list[Output | InferenceFailed]]) -> None:
-        """Makes the rows of a batch once the network is done; one call after the other, in the order of the images."""
-        remaining, last = iter(outputs.result()), images[-1]
-        for image in images:
+    def _answer(self, batch: _Batch, outputs: _Outputs) -> None:
+        """Makes the rows of a batch; one call after the other, in the order of the images."""
+        remaining, last = iter(outputs), batch[-1].place
+        for image in batch:
+            item = image.place.item
             try:
                 row = self._answered(image, image.error or next(remaining))
             except BrainMRIError as error:
-                item = image.shard.items[image.position]
                 row = failed(item.id, item.path, image.sha256, error, self._predictor.model)
             self._rows.append(row)
-            self._marks[image.shard.marks_at + image.position] = DONE
+            self._marks[image.place.mark] = DONE
         self._on_batch(last.shard.number, len(self._rows))
         if last.is_last:
             self._on_shard(ShardRows(last.shard.number, self._rows))
@@ -204,7 +211,13 @@ class Pipeline:
             prediction = self._predictor.answer(output, 0, {})
         except ValueError as error:
             raise InferenceFailed("The network's answer for this image is not a number.") from error
-        item = image.shard.items[image.position]
+        item = image.place.item
         if self._heat_maps is not None:
             self._heat_maps.write(item.id, self._predictor.heat_map(output, 0))
         return answered(item.id, item.path, image.sha256 or "", prediction)
+
+
+async def _places(shards: AsyncIterable[Shard]) -> AsyncGenerator[_Place, None]:
+    async for shard in shards:
+        for position in range(len(shard.items)):
+            yield _Place(shard, position)

@@ -1,8 +1,8 @@
 """One image of bulk work: read, hashed, through the service's queue, and its row."""
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from brainmri.batching.bulk_lane import BulkLane
 from brainmri.batching.deadline import Deadline
@@ -13,7 +13,27 @@ from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.observe.request_record import RequestRecord
 
-Read = Callable[[], Awaitable[bytes]]
+
+@dataclass(frozen=True)
+class Loaded:
+    """The bytes of an image.
+
+    Attributes:
+        data: As they were read.
+        sha256: Of them, hexadecimal.
+    """
+
+    data: bytes
+    sha256: str
+
+
+Read = Callable[[], Awaitable[Loaded]]
+
+
+def loaded(read: Callable[[], bytes]) -> Loaded:
+    """Returns what `read` returns, with its hash; call it in a thread."""
+    data = read()
+    return Loaded(data, hashlib.sha256(data).hexdigest())
 
 
 class Scorer:
@@ -49,15 +69,11 @@ class Scorer:
         sha256 = None
         async with self.lane.place():
             try:
-                data = await read()
-                sha256 = await asyncio.to_thread(_sha256, data)
-                prediction = await self.lane.predict(data, deadline, self.predictor)
+                image = await read()
+                sha256 = image.sha256
+                prediction = await self.lane.predict(image.data, deadline, self.predictor)
             except (InvalidInput, InferenceFailed) as error:
                 self._metrics.count_error(error)
                 return failed(item.id, item.path, sha256, error, self.predictor.model)
         self._metrics.observe_prediction(prediction, self._record)
-        return answered(item.id, item.path, sha256, prediction)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+        return answered(item.id, item.path, image.sha256, prediction)

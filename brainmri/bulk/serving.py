@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from brainmri.bulk.jobs.runner import JobRunner
     from brainmri.bulk.jobs.store import JobStore
 
+_JOB_THREADS = 4
+"""Most calls of the store and readers of results at a time; a call takes milliseconds."""
+
 
 @dataclass(frozen=True)
 class Bulk:
@@ -23,6 +26,7 @@ class Bulk:
         lane: The way to the engine.
         archives: What archives from callers to refuse.
         threads: What reads and writes archives in bulk requests.
+        job_threads: What asks the store of jobs, and reads their results.
         store: Where jobs are kept; None if the server keeps none.
         runner: Runs them.
     """
@@ -30,6 +34,7 @@ class Bulk:
     lane: BulkLane
     archives: ArchiveLimits
     threads: Threads
+    job_threads: Threads
     store: "JobStore | None"
     runner: "JobRunner | None"
 
@@ -44,8 +49,10 @@ class Bulk:
         )
         # Each bulk request reads or writes one thing at a time.
         threads = Threads("archive", settings.max_bulk_requests)
+        # The store answers one call at a time; the others read results.
+        job_threads = Threads("job-store", _JOB_THREADS)
         if settings.jobs_dir is None:
-            return cls(lane, archives, threads, None, None)
+            return cls(lane, archives, threads, job_threads, None, None)
         # What runs jobs brings pyarrow, 60 MB of memory; not every server keeps jobs.
         from brainmri.bulk.jobs.runner import JobRunner  # noqa: PLC0415
         from brainmri.bulk.jobs.sqlite_store import SqliteStore  # noqa: PLC0415
@@ -59,7 +66,8 @@ class Bulk:
             upload_s=settings.bulk_timeout_s,
         )
         store = SqliteStore(settings.jobs_dir, limits)
-        return cls(lane, archives, threads, store, JobRunner(store, engine, lane, metrics, settings, archives))
+        runner = JobRunner(store, engine, lane, metrics, settings, archives)
+        return cls(lane, archives, threads, job_threads, store, runner)
 
     def prepare(self) -> None:
         """Creates the jobs' directory, if the server keeps jobs.

@@ -1,6 +1,5 @@
 """/jobs: bulk scoring that takes longer than a request may. Make one, look how far it is, read its rows, delete it."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Iterator
 from datetime import datetime
@@ -14,7 +13,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 
 from brainmri.batching.deadline import Deadline
 from brainmri.batching.engine import Engine
-from brainmri.blocking import Stop
+from brainmri.blocking import Stop, Threads
 from brainmri.bulk.archives.archive import open_archive
 from brainmri.bulk.jobs.inputs import resolved_below
 from brainmri.bulk.jobs.job import ScoringJob
@@ -79,14 +78,14 @@ class Jobs:
         """Makes a job of an upload, or of a path below the input root."""
         query = request.query_params
         predictor = self._engine.models.get(query.get("model", ""), query.get("version", ""))
-        await asyncio.to_thread(self._store.require_room, _owner(request))
+        await self._bulk.job_threads.run(self._store.require_room, _owner(request))
         with self._slots.one(client_of(request)), self._store.incoming() as folder:
             if content_type(request) == "application/json":
                 source = Source(path=await self._read_path(request))
             else:
                 source = await self._receive(request, folder)
             spec = _spec(_owner(request), source, predictor)
-            job = await asyncio.to_thread(self._store.publish, folder, spec)
+            job = await self._bulk.job_threads.run(self._store.publish, folder, spec)
         answer = json_response(self._body(job))
         answer.status_code = 202
         # Relative, as the server does not know under which path a proxy shows it.
@@ -95,7 +94,7 @@ class Jobs:
 
     async def list(self, request: Request) -> Response:
         """Tells which jobs the caller has."""
-        jobs = await asyncio.to_thread(self._store.of, _owner(request))
+        jobs = await self._bulk.job_threads.run(self._store.of, _owner(request))
         return json_response(JobsBody(jobs=[self._body(job) for job in jobs]))
 
     async def show(self, request: Request) -> Response:
@@ -105,7 +104,7 @@ class Jobs:
     async def delete(self, request: Request) -> Response:
         """Cancels a job, and removes what is kept of it."""
         job = await self._find(request)
-        await asyncio.to_thread(self._store.delete, job)
+        await self._bulk.job_threads.run(self._store.delete, job)
         if job.status.state not in ENDED:
             self._metrics.count_job("cancelled")
         return Response(status_code=204)
@@ -119,18 +118,20 @@ class Jobs:
         path = job.run.results("parquet")
         try:
             if media == PARQUET:
-                found = await asyncio.to_thread(path.stat)
+                found = await self._bulk.job_threads.run(path.stat)
                 return FileResponse(path, media_type=PARQUET, filename=f"{job.spec.id}.parquet", stat_result=found)
             # Opened now, so that a job that is deleted meanwhile is still sent as a whole.
-            file = await asyncio.to_thread(pq.ParquetFile, path)
+            file = await self._bulk.job_threads.run(pq.ParquetFile, path)
         except FileNotFoundError:
             # Deleted since it was found: this says so.
             await self._find(request)
             raise
-        return StreamingResponse(_lines(file), media_type=NDJSON, headers={"X-Accel-Buffering": "no"})
+        return StreamingResponse(
+            _lines(file, self._bulk.job_threads), media_type=NDJSON, headers={"X-Accel-Buffering": "no"}
+        )
 
     async def _find(self, request: Request) -> ScoringJob:
-        return await asyncio.to_thread(self._store.get, request.path_params["id"], _owner(request))
+        return await self._bulk.job_threads.run(self._store.get, request.path_params["id"], _owner(request))
 
     def _body(self, job: ScoringJob) -> JobBody:
         return _job_body(job, job.expires(self._store.limits.ttl_s))
@@ -147,7 +148,7 @@ class Jobs:
             raise MalformedRequest(
                 'The body is no JSON object with a path alone. Send {"path": "folder"}, or upload an archive.'
             ) from error
-        await asyncio.to_thread(resolved_below, self._settings.jobs_input_root, path)
+        await self._bulk.job_threads.run(resolved_below, self._settings.jobs_input_root, path)
         return path
 
     async def _receive(self, request: Request, folder: Path) -> Source:
@@ -224,10 +225,10 @@ def _unfinished(job: ScoringJob) -> str:
     return f"The job is {job.status.state}. Ask for its results when its state is 'succeeded'."
 
 
-async def _lines(file: pq.ParquetFile) -> AsyncGenerator[bytes, None]:
+async def _lines(file: pq.ParquetFile, threads: Threads) -> AsyncGenerator[bytes, None]:
     pieces = _pieces(file)
     try:
-        while (piece := await asyncio.to_thread(next, pieces, b"")) != b"":
+        while (piece := await threads.run(next, pieces, b"")) != b"":
             yield piece
     finally:
         file.close()

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 import pytest
@@ -84,6 +84,60 @@ def test_an_error_is_raised_when_its_turn_comes_and_ends_the_rest() -> None:
         assert works.under_way == 0
 
     asyncio.run(talk())
+
+
+def test_results_are_yielded_while_the_source_waits_for_its_next_item() -> None:
+    async def talk() -> None:
+        more = asyncio.Event()
+
+        async def source() -> AsyncGenerator[int, None]:
+            yield 1
+            yield 2
+            await more.wait()
+            yield 3
+
+        async with aclosing(in_order(source(), Works().slow_first, 4)) as found:
+            assert [await anext(found), await anext(found)] == [1, 2]
+            more.set()
+            assert [number async for number in found] == [3]
+
+    asyncio.run(asyncio.wait_for(talk(), 10))
+
+
+def test_what_a_source_raises_comes_after_the_results_of_its_items() -> None:
+    async def talk() -> None:
+        async def source() -> AsyncGenerator[int, None]:
+            yield 1
+            yield 2
+            raise ValueError("the source")
+
+        numbers = in_order(source(), Works().slow_first, 4)
+        assert [await anext(numbers), await anext(numbers)] == [1, 2]
+        with pytest.raises(ValueError, match="the source"):
+            await anext(numbers)
+
+    asyncio.run(talk())
+
+
+def test_closing_ends_a_source_that_waits_and_work_within_work() -> None:
+    async def talk() -> None:
+        ended: list[str] = []
+
+        async def source() -> AsyncGenerator[int, None]:
+            try:
+                yield 1
+                await asyncio.sleep(600)
+            finally:
+                ended.append("source")
+
+        works = Works()
+        inner = in_order(source(), works.slow_first, 4)
+        async with aclosing(inner), aclosing(in_order(inner, works.slow_first, 4)) as found:
+            assert await anext(found) == 1
+            assert ended == []
+        assert (ended, works.under_way) == (["source"], 0)
+
+    asyncio.run(asyncio.wait_for(talk(), 10))
 
 
 def test_nothing_gives_nothing() -> None:

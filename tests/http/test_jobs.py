@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +90,25 @@ def test_results_are_the_same_as_parquet_and_as_lines_and_as_score_gives(serve: 
         ]
         refused = await service.client.get(f"/jobs/{identity}/results?format=csv")
         assert (refused.status_code, code_of(refused)) == (400, "malformed_request")
+
+    serve(visit)
+
+
+def test_bulk_work_has_threads_of_its_own_and_leaves_none_of_them_busy(serve: Callable[..., None], png: Png) -> None:
+    def kinds() -> set[str]:
+        return {thread.name.rsplit("_", 1)[0] for thread in threading.enumerate()}
+
+    async def visit(service: Service) -> None:
+        before = kinds()
+        data = packed_zip(four(png))
+        identity = await service.make(data)
+        await service.until(identity, "succeeded")
+        await service.rows(identity)
+        assert (await service.client.post("/score", content=data)).status_code == 200
+        # asyncio's default executor, which everything in the process would share.
+        assert "asyncio" not in kinds() - before
+        assert {"archive", "job-store"} <= kinds()
+        assert "job-watch" not in kinds()
 
     serve(visit)
 

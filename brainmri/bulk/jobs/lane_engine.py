@@ -13,7 +13,7 @@ from brainmri.bulk.items import Item
 from brainmri.bulk.jobs.inputs import require_below
 from brainmri.bulk.pipeline import ShardRows
 from brainmri.bulk.rows import Row
-from brainmri.bulk.scorer import Scorer
+from brainmri.bulk.scorer import Loaded, Scorer, loaded
 from brainmri.bulk.sources import Sources
 from brainmri.bulk.window import in_order
 from brainmri.errors import DeadlineExceeded
@@ -80,13 +80,13 @@ class LaneEngine:
             return [row async for row in rows]
 
     async def _row(self, item: Item) -> Row:
-        data: bytes | None = None
+        image: Loaded | None = None
 
-        async def read() -> bytes:
-            nonlocal data
-            if data is None:
-                data = await self._read(item)
-            return data
+        async def read() -> Loaded:
+            nonlocal image
+            if image is None:
+                image = await self._read(item)
+            return image
 
         while True:
             try:
@@ -94,14 +94,14 @@ class LaneEngine:
             except DeadlineExceeded:
                 self._stop.check()
 
-    async def _read(self, item: Item) -> bytes:
+    async def _read(self, item: Item) -> Loaded:
         self._stop.check()
         # Members of an archive are read in their order: a compressed tar is fast in that one only.
         async with self._reading:
             load = await self._threads.run(self._sources.prepare, item, stop=self._stop)
         return await self._threads.run(self._load, item, load, stop=self._stop)
 
-    def _load(self, item: Item, load: Callable[[], bytes]) -> bytes:
+    def _load(self, item: Item, load: Callable[[], bytes]) -> Loaded:
         if self._root is not None and item.member is None:
             require_below(self._root, Path(item.location))
-        return load()
+        return loaded(load)

@@ -9,7 +9,7 @@ from contextlib import closing
 
 from brainmri.batching.bulk_lane import BulkLane
 from brainmri.batching.engine import Engine
-from brainmri.blocking import Stop, Stopped
+from brainmri.blocking import Stop, Stopped, Threads
 from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.jobs.inputs import require_root
 from brainmri.bulk.jobs.lane_engine import LaneEngine
@@ -79,8 +79,10 @@ class JobRunner:
         """Ends: what has been stored of a job that runs is kept, and the next start goes on from there."""
         self._stopped.set()
         if self._thread is not None and self._leads:
-            await asyncio.to_thread(self._store.wake)
-            await asyncio.to_thread(self._thread.join, _STOP_S)
+            ending = Threads("jobs-end", 1)
+            await ending.run(self._store.wake)
+            await ending.run(self._thread.join, _STOP_S)
+            ending.close()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self._stopped.is_set():
@@ -116,20 +118,26 @@ class JobRunner:
     def _finish(self, claim: Claim, loop: asyncio.AbstractEventLoop) -> bool:
         """Runs a job; False if it is to go on later."""
         over = Stop()
-        watching = asyncio.run_coroutine_threadsafe(self._watch(claim, over), loop)
+        ended = threading.Event()
+        watching = threading.Thread(target=self._watch, args=(claim, over, ended), name="job-watch", daemon=True)
+        watching.start()
         try:
             return self._try(claim, loop, over)
         finally:
-            watching.cancel()
+            ended.set()
+            watching.join()
             claim.release()
 
-    async def _watch(self, claim: Claim, over: Stop) -> None:
-        """Tells the thread to stop when the service does, or when the job has been deleted."""
+    def _watch(self, claim: Claim, over: Stop, ended: threading.Event) -> None:
+        """Tells the job to stop when the service does, or when the job has been deleted."""
         try:
-            while not self._stopped.is_set() and await asyncio.to_thread(claim.holds):
-                await asyncio.sleep(POLL_S)
+            while not self._stopped.is_set() and claim.holds():
+                if ended.wait(POLL_S):
+                    return
+        except OSError as error:
+            # The job goes on once the store answers again.
+            _logger.warning("The store of jobs cannot be read: %s", error)
         finally:
-            # Also when the store fails: the job goes on once that answers again.
             over.set()
 
     def _try(self, claim: Claim, loop: asyncio.AbstractEventLoop, over: Stop) -> bool:
