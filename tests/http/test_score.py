@@ -237,15 +237,14 @@ class Caller:
         engine: Answers, as soon as `start` has been awaited.
         predictor: What it serves.
         body: Of the request.
-        path: Of the request.
-        query: Of the request.
+        path: Of the request, perhaps with a query.
         settings: Changes.
     """
 
     def __init__(
-        self, engine: Engine, predictor: Predictor, body: bytes, path: str = "/score", query: str = "", **settings: Any
+        self, engine: Engine, predictor: Predictor, body: bytes, path: str = "/score", **settings: Any
     ) -> None:
-        self._path, self._query = path, query.encode()
+        self._path, _, self._query = path.partition("?")
         self.metrics = Metrics(CollectorRegistry())
         self.lines: list[dict[str, Any]] = []
         self.status = 0
@@ -266,7 +265,7 @@ class Caller:
             "method": "POST",
             "scheme": "http",
             "path": self._path,
-            "query_string": self._query,
+            "query_string": self._query.encode(),
             "headers": [(b"content-type", b"application/zip")],
         }
         await self._app(scope, self._receive, self._send)
@@ -365,9 +364,9 @@ def test_a_server_that_ends_says_so_in_the_summary(predictor: Predictor, png: Pn
 
 
 def test_an_answer_that_ended_early_is_continued_by_its_token(predictor: Predictor, png: Png) -> None:
-    async def answers(data: bytes, query: str, *, retired: bool) -> list[dict[str, Any]]:
+    async def answers(path: str, *, retired: bool) -> list[dict[str, Any]]:
         engine = Engine(decode_workers=1, batching=Batching(max_batch_size=2))
-        caller = Caller(engine, predictor, data, query=query)
+        caller = Caller(engine, predictor, data, path)
         await caller.start()
         task = asyncio.create_task(caller.call())
         await until(lambda: len(caller.lines) >= 3 or task.done())
@@ -377,12 +376,12 @@ def test_an_answer_that_ended_early_is_continued_by_its_token(predictor: Predict
         await engine.drain(grace_s=1)
         return caller.lines
 
-    data, rows, query = forty(png), [], ""
+    data, rows, path = forty(png), [], "/score"
     for retired in (True, True, False):
-        *more, last = asyncio.run(answers(data, query, retired=retired))
+        *more, last = asyncio.run(answers(path, retired=retired))
         rows += [row["path"] for row in more]
         assert (last["summary"]["images"], last["summary"]["rows"]) == (40 - len(rows) + len(more), len(more))
-        query = f"resume={last['summary']['resume']}"
+        path = f"/score?resume={last['summary']['resume']}"
     assert rows == [f"{number}.png" for number in range(40)]
     assert (last["summary"]["complete"], last["summary"]["resume"]) == (True, None)
 
