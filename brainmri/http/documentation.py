@@ -56,14 +56,21 @@ def unknown_route(known: Sequence[BaseRoute]) -> Route:
     """Returns the last route, which refuses what `known` does not take; without it BentoML answers in plain text."""
 
     async def unknown(request: Request) -> Response:
+        # Of routes that match but for their method, and of paths that BentoML answers by a method of its own.
+        allowed = {method.upper() for method in _described_paths().get(request.url.path, ())}
         for route in known:
-            # A route that matches but for its method.
             if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL:
-                allowed = ", ".join(sorted(route.methods or ()))
-                raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": allowed})
+                allowed |= route.methods or set()
+        if allowed:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(sorted(allowed))})
         raise HTTPException(HTTPStatus.NOT_FOUND)
 
     return Route("/{path:path}", unknown, methods=_METHODS, name=UNMATCHED)
+
+
+@cache
+def _described_paths() -> dict[str, dict[str, object]]:
+    return dict(openapi_document()["paths"])
 
 
 @cache

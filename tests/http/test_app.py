@@ -28,6 +28,12 @@ def test_an_unknown_path_and_a_wrong_method_have_the_same_shape(ask: Ask) -> Non
     assert (wrong.status_code, code_of(wrong), wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
 
 
+def test_a_wrong_method_is_told_every_method_of_the_path_bentoml_s_paths_included(ask: Ask) -> None:
+    for path, allowed in (("/jobs/0", "DELETE, GET, HEAD"), ("/livez", "GET"), ("/probabilities", "POST")):
+        wrong = ask("PUT", path)
+        assert (wrong.status_code, code_of(wrong), wrong.headers["allow"]) == (405, "method_not_allowed", allowed)
+
+
 def test_an_unexpected_error_leaks_nothing(
     ask: Ask, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
