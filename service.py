@@ -14,7 +14,9 @@ from bentoml.models import BentoModel
 from bentoml.validators import DType, Shape
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline
 from brainmri.batching.engine import Engine
 from brainmri.batching.schedule import Batching
@@ -24,8 +26,8 @@ from brainmri.http.app import create_app
 from brainmri.http.client_schema import ClientSchemaMiddleware
 from brainmri.http.documentation import swagger_routes
 from brainmri.imaging import SIDE
-from brainmri.lifecycle.rehearsal import rehearse
 from brainmri.lifecycle.state import ServerState
+from brainmri.lifecycle.warm_up_requests import send_warm_up_requests
 from brainmri.lifecycle.worker import Worker, prepare_parent
 from brainmri.model import store
 from brainmri.observe import logs, tracing
@@ -38,14 +40,12 @@ from brainmri.web.auth import KeyRing
 from brainmri.web.body_limit import BodyLimitMiddleware
 from brainmri.web.connection import serve_connections
 from brainmri.web.connections import Connections
-from brainmri.web.door import DoorMiddleware
 from brainmri.web.ending import EndingMiddleware
 from brainmri.web.hosts import HostMiddleware
-from brainmri.web.memory import BodyMemory
 from brainmri.web.retry_after import RetryAfterMiddleware
 from brainmri.web.security_headers import SecurityHeadersMiddleware
+from brainmri.web.stack import middleware_stack
 from brainmri.web.storage import require_spool
-from brainmri.web.surroundings import surroundings
 
 # A service for medical images must not report to third parties.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
@@ -74,13 +74,12 @@ engine = Engine(
 )
 keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file)
 _SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
-memory = BodyMemory(settings.max_held_bytes)
 bulk = Bulk.of(engine, metrics, settings)
 plane = DataPlane(engine, settings, metrics)
 pages = [*swagger_routes(_SWAGGER), *page_routes(settings)]
-app = create_app(plane, metrics, pages, middleware=(), memory=memory, bulk=bulk)
-grpc = GrpcServer(plane, metrics, keys, memory=memory)
-worker = Worker(engine, metrics, settings, grpc, connections, lambda: rehearse(app, engine))
+app = create_app(plane, metrics, pages, middleware=(), bulk=bulk)
+grpc = GrpcServer(plane, metrics, keys)
+worker = Worker(engine, metrics, settings, grpc, connections, lambda: send_warm_up_requests(app, engine))
 
 MAX_TENSOR_BYTES = 3_000_000
 """Two images as the nested lists that BentoML's client sends. BentoML parses them on the event loop, 0.1 s for an
@@ -146,7 +145,8 @@ class BrainMRI:
     async def probabilities(self, images: Tensors) -> Probabilities:
         """Classifies model inputs of the default model, uint8 [B, 299, 299, 3]; for BentoML's own clients."""
         try:
-            answers = await engine.infer(images, Deadline.after(settings.request_timeout_s))
+            call = Call(engine.models.default, Deadline.after(settings.request_timeout_s))
+            answers = await engine.infer(call, images)
         except BrainMRIError as error:
             refusal = BentoMLException(error.message)
             refusal.error_code = HTTPStatus(status_of(error).http)
@@ -162,22 +162,20 @@ class BrainMRI:
         return True
 
     async def __is_alive__(self) -> bool:
-        """Whether a restart would not help."""
+        """Liveness: False when only a restart can recover."""
         return worker.alive
 
 
 BrainMRI.add_asgi_middleware(SecurityHeadersMiddleware)  # type: ignore[attr-defined]
-for _middleware in surroundings(settings, metrics, keys):
+guards = (Middleware(HostMiddleware, settings=settings), Middleware(EndingMiddleware, connections=connections))
+for _middleware in middleware_stack(settings, metrics, keys, plane.admission, guards):
     BrainMRI.add_asgi_middleware(_middleware.cls, **_middleware.kwargs)  # type: ignore[attr-defined]
-BrainMRI.add_asgi_middleware(HostMiddleware, settings=settings)  # type: ignore[attr-defined]
-BrainMRI.add_asgi_middleware(EndingMiddleware, connections=connections)  # type: ignore[attr-defined]
-BrainMRI.add_asgi_middleware(DoorMiddleware, engine=engine)  # type: ignore[attr-defined]
 BrainMRI.add_asgi_middleware(RetryAfterMiddleware)  # type: ignore[attr-defined]
 BrainMRI.add_asgi_middleware(  # type: ignore[attr-defined]
     BodyLimitMiddleware,
     path="/probabilities",
     max_bytes=MAX_TENSOR_BYTES,
-    max_requests=settings.max_queue_images + settings.max_batch_size,
+    admission=plane.admission,
     idle_s=settings.upload_idle_timeout_s,
     timeout_s=settings.request_timeout_s,
 )

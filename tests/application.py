@@ -23,7 +23,7 @@ from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
-from brainmri.web.surroundings import surroundings
+from brainmri.web.stack import middleware_stack
 
 MAX_IMAGE_BYTES = 200_000
 MAX_REQUEST_BYTES = 1_000_000
@@ -76,9 +76,8 @@ def ask(predictor: Predictor, registry: CollectorRegistry) -> Ask:
                 await engine.start(lambda: served)
             chosen = api_settings(**(settings or {}))
             keys = None if chosen.api_keys_file is None else KeyRing(chosen.api_keys_file)
-            app = create_app(
-                DataPlane(engine, chosen, metrics), metrics, middleware=surroundings(chosen, metrics, keys)
-            )
+            plane = DataPlane(engine, chosen, metrics)
+            app = create_app(plane, metrics, middleware=middleware_stack(chosen, metrics, keys, plane.admission))
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
                 response = await client.request(method, path, **request)
             assert await engine.drain(grace_s=5)
@@ -157,9 +156,9 @@ def serve(predictor: Predictor, tmp_path: Path) -> Callable[..., None]:
             if started:
                 bulk.start()
             keys = None if chosen.api_keys_file is None else KeyRing(chosen.api_keys_file)
-            app = create_app(
-                DataPlane(engine, chosen, metrics), metrics, middleware=surroundings(chosen, metrics, keys), bulk=bulk
-            )
+            plane = DataPlane(engine, chosen, metrics)
+            middleware = middleware_stack(chosen, metrics, keys, plane.admission)
+            app = create_app(plane, metrics, middleware=middleware, bulk=bulk)
             try:
                 async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
                     await visit(Service(client, engine, bulk, registry))

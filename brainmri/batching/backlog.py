@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call
+from brainmri.batching.deadline import Priority
 from brainmri.model.predictor import Predictor
 from brainmri.model.runtimes.protocol import Output
 
@@ -36,10 +37,8 @@ class Job:
     """One request that waits.
 
     Attributes:
-        predictor: The model that it asks for.
+        call: The request that it belongs to.
         images: uint8 `[B, 299, 299, 3]`.
-        deadline: When its caller stops waiting.
-        priority: Which work goes first.
         future: Where the answer goes; belongs to the event loop.
         arrived: When it came, by `time.monotonic`, in seconds.
         taken: Images that went to a lane.
@@ -48,10 +47,8 @@ class Job:
         closed: Nobody waits for it any more, or it has its answer.
     """
 
-    predictor: Predictor
+    call: Call
     images: NDArray[np.uint8]
-    deadline: Deadline
-    priority: Priority
     future: asyncio.Future[Answer]
     arrived: float
     taken: int = 0
@@ -138,26 +135,25 @@ class Backlog:
         self._lines: dict[tuple[Priority, Predictor], Line] = {}
         self._in_a_row = 0
 
-    def reserve(self, priority: Priority, predictor: Predictor, images: int) -> None:
+    def reserve(self, call: Call, images: int) -> None:
         """Promises places to images that are yet to come; a negative number gives them back."""
-        line = self._line(priority, predictor)
-        line.reserved += images
-        self._drop_if_idle(priority, predictor)
+        self._line(call).reserved += images
+        self._drop_if_idle(call)
 
     def add(self, job: Job) -> None:
         """Puts a job at the end of its line, on the places that were reserved for it."""
-        line = self._line(job.priority, job.predictor)
+        line = self._line(job.call)
         line.reserved -= len(job.images)
         line.images += len(job.images)
         line.jobs[job] = None
 
     def discard(self, job: Job) -> None:
         """Closes a job, wherever it is; what has not been run of it never will be."""
-        line = self._lines.get((job.priority, job.predictor))
+        line = self._lines.get(_key(job.call))
         if line is not None and job in line.jobs:
             line.images -= job.waiting
             del line.jobs[job]
-            self._drop_if_idle(job.priority, job.predictor)
+            self._drop_if_idle(job.call)
         job.closed = True
 
     def clear(self) -> list[Job]:
@@ -209,13 +205,13 @@ class Backlog:
         line = self.next_line()
         if line is None:
             return None
-        head = line.head
-        self._count_turn(head.priority)
-        batch = Batch(head.predictor, [], [])
-        room = self._largest(head.predictor)
+        call = line.head.call
+        self._count_turn(call.priority)
+        batch = Batch(call.predictor, [], [])
+        room = self._largest(call.predictor)
         while line.jobs and room:
             job = line.head
-            if job.deadline.at <= now:
+            if job.call.deadline.at <= now:
                 batch.late.append(job)
                 self.discard(job)
                 continue
@@ -227,12 +223,12 @@ class Backlog:
             job.taken = part.stop
             if not job.waiting:
                 del line.jobs[job]
-        self._drop_if_idle(head.priority, head.predictor)
+        self._drop_if_idle(call)
         return batch
 
     def is_full(self, line: Line) -> bool:
         """Tells whether more images would not fit into the line's next batch."""
-        return line.images >= self._largest(line.head.predictor)
+        return line.images >= self._largest(line.head.call.predictor)
 
     def _largest(self, predictor: Predictor) -> int:
         sizes = predictor.runtime_info.batch_sizes
@@ -242,11 +238,15 @@ class Backlog:
         bulk_waits = any(line.jobs for (other, _), line in self._lines.items() if other is Priority.BULK)
         self._in_a_row = self._in_a_row + 1 if priority is Priority.INTERACTIVE and bulk_waits else 0
 
-    def _line(self, priority: Priority, predictor: Predictor) -> Line:
-        return self._lines.setdefault((priority, predictor), Line())
+    def _line(self, call: Call) -> Line:
+        return self._lines.setdefault(_key(call), Line())
 
-    def _drop_if_idle(self, priority: Priority, predictor: Predictor) -> None:
+    def _drop_if_idle(self, call: Call) -> None:
         # An empty line would keep a model alive that is no longer served.
-        line = self._lines.get((priority, predictor))
+        line = self._lines.get(_key(call))
         if line is not None and not line.jobs and not line.reserved:
-            del self._lines[(priority, predictor)]
+            del self._lines[_key(call)]
+
+
+def _key(call: Call) -> tuple[Priority, Predictor]:
+    return call.priority, call.predictor

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from brainmri.batching.backlog import Answer
 from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
-from brainmri.batching.expected import Expected
 from brainmri.batching.lanes import Answers, Lanes
 from brainmri.batching.observer import Observer, Unobserved
 from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching, Refusal
+from brainmri.batching.under_way import UnderWay
 from brainmri.errors import BrainMRIError, NotReady, Overloaded
 
 _REPORT_S = 0.5
@@ -37,22 +37,16 @@ class Batcher:
     Args:
         batching: How to batch.
         observer: What counts; nothing if None. May be replaced.
-
-    Attributes:
-        expected: Requests that will ask for places soon.
     """
 
     def __init__(self, batching: Batching, observer: Observer | None = None) -> None:
         self._batching = batching
         self.observer = observer or Unobserved()
         self._lanes = Lanes(batching, self._deliver)
-        self._accepted = 0
+        self._reserved = UnderWay()
         self._draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._reports: asyncio.Task[None] | None = None
         self._waking = False
-        self.expected = Expected()
 
     def start(self) -> None:
         """Starts the lanes, for the running event loop."""
@@ -80,10 +74,10 @@ class Batcher:
             Overloaded: The queue is full, or the work would not be done before the deadline.
             DeadlineExceeded: The deadline has passed.
         """
-        self.expected.arrive()
+        if call.admitted is not None:
+            call.admitted.arrive()
         self._ask(self._lanes.reserve, call, images)
-        self._accepted += 1
-        self._idle.clear()
+        self._reserved.enter()
         return Reservation(call, images, self._lanes, self._wake_soon, self._release)
 
     def require_room(self, call: Call, images: int) -> None:
@@ -124,16 +118,16 @@ class Batcher:
         end = Deadline.after(grace_s)
         try:
             async with asyncio.timeout(grace_s):
-                await self._idle.wait()
+                await self._reserved.wait_until_none()
         except TimeoutError:
-            _logger.error("%d requests were not answered within %g s of shutting down", self._accepted, grace_s)
+            _logger.error("%d requests were not answered within %g s of shutting down", len(self._reserved), grace_s)
         self._lanes.stop()
         # A lane may still run what nobody waits for any more; it delivers to the event loop, which must not be closed.
         await asyncio.to_thread(self._lanes.join, max(end.remaining_s, 0.0))
         if self._reports is not None:
             self._reports.cancel()
         self._observe_load()
-        return not self._accepted
+        return not len(self._reserved)
 
     def count_expired(self) -> None:
         """Counts accepted work whose deadline passed; requests count themselves, an item of several does not."""
@@ -148,9 +142,7 @@ class Batcher:
     def _release(self, expired: bool) -> None:
         if expired:
             self.count_expired()
-        self._accepted -= 1
-        if not self._accepted:
-            self._idle.set()
+        self._reserved.leave()
 
     def _ask(self, lanes: Callable[[Call, int], Refusal | None], call: Call, images: int) -> None:
         if self._draining or self._lanes.dead:

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
 from brainmri.errors import NotReady
-from brainmri.model.predictor import Prediction, Predictor
+from brainmri.model.predictor import Prediction
 
 _LONGEST_WAIT_S = 1.0
 
@@ -44,14 +44,13 @@ class BulkLane:
                 raise NotReady("The service is shutting down. Send what has no answer yet again.")
             yield
 
-    async def predict(self, data: bytes, deadline: Deadline, predictor: Predictor) -> Prediction:
+    async def predict(self, call: Call, data: bytes) -> Prediction:
         """Answers for one encoded image, which has a place.
 
         Raises:
             BrainMRIError: As in `Engine.predict`, except that work without room waits for it.
         """
-        engine, bulk = self._engine, Priority.BULK
         # Asked first: what waits here has been accepted, and nobody is refused.
-        while (wait_s := engine.room_in_s(deadline, predictor=predictor, priority=bulk)) is not None:
-            await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S, max(deadline.remaining_s, 0.0)))
-        return await engine.predict(data, deadline, predictor=predictor, priority=bulk)
+        while (wait_s := self._engine.room_in_s(call)) is not None:
+            await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S, max(call.deadline.remaining_s, 0.0)))
+        return await self._engine.predict(call, data)

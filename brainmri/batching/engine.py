@@ -3,10 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,21 +21,17 @@ from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching
 from brainmri.blocking import Stop
 from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady
-from brainmri.imaging import DEFAULT_OPTIONS, ReadOptions, SourceImage
-from brainmri.model.explanation import Explain
+from brainmri.imaging import SourceImage
 from brainmri.model.predictor import Prediction, Predictor, sample_image, stage_timings
 from brainmri.model.served import Models
 from brainmri.model.warm_up import warm_up
 
 _EVER = Deadline(math.inf, math.inf)
 
-_rehearsing: ContextVar[bool] = ContextVar("rehearsing", default=False)
-"""Set in the task of the rehearsal: what it asks for is answered before the engine is ready."""
-
 
 @dataclass(frozen=True)
-class Others:
-    """What is known of the other processes of the same server; without any, all is well.
+class Siblings:
+    """What is known of the sibling workers, the other processes of the same server; without any, all is well.
 
     Attributes:
         ready: Tells whether they are.
@@ -72,24 +67,24 @@ class Engine:
         self._observer = observer
         self._batcher = Batcher(batching)
         self._max_request_images = max_request_images
-        self._rehearsed = self._retiring = self._failed = False
+        self._warm = self._retiring = self._failed = False
         self.models = Models()
-        self.others = Others()
+        self.siblings = Siblings()
 
     @property
     def ready(self) -> bool:
         """Whether a model is loaded and everything is warm, and the engine is neither retiring nor draining."""
-        return self.models.ready and self._rehearsed and not self._retiring
+        return self.models.ready and self._warm and not self._retiring
 
     @property
     def server_ready(self) -> bool:
-        """Whether this process and all others of the same server are ready: any of them may get the next request."""
-        return self.ready and self.others.ready()
+        """Whether this process and its sibling workers are ready: any of them may get the next request."""
+        return self.ready and self.siblings.ready()
 
     @property
     def server_alive(self) -> bool:
-        """Whether this process and all others of the same server are alive."""
-        return self.alive and self.others.alive()
+        """Whether this process and its sibling workers are alive."""
+        return self.alive and self.siblings.alive()
 
     @property
     def alive(self) -> bool:
@@ -99,14 +94,14 @@ class Engine:
     async def start(
         self,
         load: Callable[[], Sequence[Predictor]],
-        rehearse: Callable[[], Awaitable[None]] | None = None,
+        send_warm_up_requests: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Loads and warms the models in a thread, then becomes ready.
 
         Args:
             load: Opens the models, the default first; its errors pass through.
-            rehearse: Warms what lies in front of the engine, which answers nobody else yet: callers that filled the
-                queue would make it fail. What it asks for is not counted.
+            send_warm_up_requests: Warms what lies in front of the engine, which answers nobody else yet: callers that
+                filled the queue would make it fail. Its requests are not counted.
 
         Raises:
             InvalidBundle: A network fails on a black image.
@@ -114,15 +109,11 @@ class Engine:
         self._batcher.start()
         await self.swap(load)
         await self._warm_decoders()
-        if rehearse is not None:
-            mark = _rehearsing.set(True)
-            try:
-                await rehearse()
-            finally:
-                _rehearsing.reset(mark)
+        if send_warm_up_requests is not None:
+            await send_warm_up_requests()
         if self._observer is not None:
             self._batcher.observer = self._observer
-        self._rehearsed = True
+        self._warm = True
 
     async def swap(self, load: Callable[[], Sequence[Predictor]]) -> None:
         """Loads and warms other models in a thread, then serves them instead; requests under way keep theirs.
@@ -144,7 +135,7 @@ class Engine:
 
         self.models.replace(await asyncio.get_running_loop().run_in_executor(self._loader, load_and_warm))
 
-    def require_room(self, deadline: Deadline, *, predictor: Predictor, priority: Priority) -> None:
+    def require_room(self, call: Call) -> None:
         """Raises what `predict` would raise now for want of a place, so that a body need not be read to be refused.
 
         Raises:
@@ -152,44 +143,30 @@ class Engine:
             Overloaded: The queue is full, or the predicted wait exceeds the deadline.
             DeadlineExceeded: The deadline has passed.
         """
-        self._batcher.require_room(Call(self._answering(predictor), deadline, priority), 1)
+        self._require_answerable(call)
+        self._batcher.require_room(call, 1)
 
-    def room_in_s(self, deadline: Deadline, *, predictor: Predictor, priority: Priority) -> float | None:
+    def room_in_s(self, call: Call) -> float | None:
         """Returns when `predict` would find a place, in seconds from now; None for at once, or to be told why not."""
-        return self._batcher.room_in_s(Call(predictor, deadline, priority), 1)
+        return self._batcher.room_in_s(call, 1)
 
-    @contextmanager
-    def let_in(self) -> Iterator[None]:
-        """Holds the door to a request of any kind; it takes its places when its body has been read.
+    def require_room_for(self, requests: int) -> None:
+        """Raises why so many requests of any kind could not be queued, even with all the time in the world.
 
         Raises:
             NotReady: No model is loaded and warm, or the engine is draining.
-            Overloaded: There would be no place for it even if it had all the time in the world.
+            Overloaded: The queue would have no room.
         """
-        expected = self._batcher.expected
-        self._batcher.require_room(Call(self._answering(None), _EVER), 1 + len(expected))
-        with expected.one():
-            yield
+        call = Call(self.models.default, _EVER)
+        self._require_answerable(call)
+        self._batcher.require_room(call, requests)
 
-    async def predict(
-        self,
-        data: bytes,
-        deadline: Deadline,
-        *,
-        predictor: Predictor | None = None,
-        priority: Priority = Priority.INTERACTIVE,
-        explain: Explain | None = None,
-        options: ReadOptions = DEFAULT_OPTIONS,
-    ) -> Prediction:
+    async def predict(self, call: Call, data: bytes) -> Prediction:
         """Answers for one encoded image.
 
         Args:
+            call: Which model, by when, how urgent, with or without a heat map.
             data: The bytes of an image file.
-            deadline: When the caller stops waiting.
-            predictor: Which model; the default one if None.
-            priority: Interactive work goes before bulk work.
-            explain: Asks for a heat map beside the prediction.
-            options: Which frame of the file, and whether another part of the body is answered for.
 
         Raises:
             NotReady: No model is loaded and warm, or the engine is draining.
@@ -199,21 +176,11 @@ class Engine:
             HeatMapUnavailable: A heat map is asked for, and the model carries none.
             InferenceFailed: The network failed on this image.
         """
-        predictor = self._answering(predictor, explain)
-        call = Call(predictor, deadline, priority, options=options)
+        self._require_answerable(call)
         with self._batcher.admit(call, 1) as reservation:
-            return await self._predict(data, call, reservation, explain)
+            return await self._predict(call, data, reservation)
 
-    async def predict_many(
-        self,
-        data: Sequence[bytes],
-        deadline: Deadline,
-        *,
-        predictor: Predictor | None = None,
-        priority: Priority = Priority.INTERACTIVE,
-        explain: Explain | None = None,
-        options: ReadOptions = DEFAULT_OPTIONS,
-    ) -> list[Prediction | BrainMRIError]:
+    async def predict_many(self, call: Call, data: Sequence[bytes]) -> list[Prediction | BrainMRIError]:
         """Answers for several encoded images, in order: each its own prediction, or its own error.
 
         The images are accepted or refused together; arguments as in `predict`.
@@ -222,16 +189,14 @@ class Engine:
             NotReady, Overloaded, DeadlineExceeded: As in `predict`, before any image was decoded.
             MalformedRequest: More images than a request may hold.
         """
-        predictor = self._answering(predictor, explain)
+        self._require_answerable(call)
         if not data:
             return []
         self._check_count(len(data))
 
-        call = Call(predictor, deadline, priority, options=options)
-
         async def one(item: bytes, reservation: Reservation) -> Prediction | BrainMRIError:
             try:
-                return await self._predict(item, call, reservation, explain)
+                return await self._predict(call, item, reservation)
             except BrainMRIError as error:
                 if isinstance(error, DeadlineExceeded):
                     self._batcher.count_expired()
@@ -243,27 +208,19 @@ class Engine:
                 tasks = [group.create_task(one(item, reservation)) for item in data]
             return [task.result() for task in tasks]
 
-    async def infer(
-        self,
-        images: NDArray[np.uint8],
-        deadline: Deadline,
-        *,
-        predictor: Predictor | None = None,
-        priority: Priority = Priority.INTERACTIVE,
-        explain: Explain | None = None,
-    ) -> list[Prediction]:
+    async def infer(self, call: Call, images: NDArray[np.uint8]) -> list[Prediction]:
         """Answers for model inputs, uint8 `[B, 299, 299, 3]`, in order; arguments and errors as in `predict`.
 
         Raises:
             MalformedRequest: Another shape or dtype, or more images than a request may hold.
         """
         start = time.perf_counter()
-        predictor = self._answering(predictor, explain)
-        _check_images(predictor, images)
+        self._require_answerable(call)
+        _check_images(call.predictor, images)
         self._check_count(len(images))
-        async with _until(deadline):
-            answer = await self._batcher.infer(Call(predictor, deadline, priority), images)
-        return _predictions(predictor, answer, start, 0.0, images, explain)
+        async with _until(call.deadline):
+            answer = await self._batcher.infer(call, images)
+        return _predictions(call, answer, images, start, 0.0)
 
     def fail(self) -> None:
         """Says not alive from now on, because what surrounds the engine failed for good."""
@@ -289,8 +246,8 @@ class Engine:
             executor.shutdown(wait=False, cancel_futures=True)
         return answered
 
-    async def _predict(self, data: bytes, call: Call, reservation: Reservation, explain: Explain | None) -> Prediction:
-        predictor, deadline = call.predictor, call.deadline
+    async def _predict(self, call: Call, data: bytes, reservation: Reservation) -> Prediction:
+        deadline = call.deadline
         start = time.perf_counter()
         decode_s = 0.0
         images = np.empty(0, np.uint8)
@@ -301,7 +258,7 @@ class Engine:
             begun = time.perf_counter()
             if deadline.remaining_s <= 0:
                 raise deadline.exceeded()
-            image = predictor.read(data, call.options, stop)
+            image = call.predictor.read(data, call.options, stop)
             images, source = image.tensor[np.newaxis], image.source
             decode_s = time.perf_counter() - begun
             return images
@@ -314,20 +271,18 @@ class Engine:
                 answer = await reservation.infer(image)
             else:
                 answer = await reservation.decode_and_infer(decode, self._decoders)
-        return _predictions(predictor, answer, start, decode_s, images, explain, source)[0]
+        return _predictions(call, answer, images, start, decode_s, source)[0]
 
     async def _warm_decoders(self) -> None:
         loop, image = asyncio.get_running_loop(), sample_image()
         reads = [loop.run_in_executor(self._decoders, self.models.default.read, image) for _ in range(self._threads)]
         await asyncio.gather(*reads)
 
-    def _answering(self, predictor: Predictor | None, explain: Explain | None = None) -> Predictor:
-        predictor = predictor or self.models.default
-        if explain is not None:
-            predictor.require_heat_maps(explain.label)
-        if not self._rehearsed and not _rehearsing.get():
+    def _require_answerable(self, call: Call) -> None:
+        if call.explain is not None:
+            call.predictor.require_heat_maps(call.explain.label)
+        if not self._warm and not call.warm_up:
             raise NotReady("The model is warming up. Try again in a few seconds, or ask /readyz first.")
-        return predictor
 
     def _check_count(self, images: int) -> None:
         if images > self._max_request_images:
@@ -361,25 +316,24 @@ def _check_images(predictor: Predictor, images: NDArray[np.uint8]) -> None:
 
 
 def _predictions(
-    predictor: Predictor,
+    call: Call,
     answer: Answer,
+    images: NDArray[np.uint8],
     start: float,
     decode_s: float,
-    images: NDArray[np.uint8],
-    explain: Explain | None,
     source: SourceImage | None = None,
 ) -> list[Prediction]:
     """Returns the calibrated answers.
 
     Args:
-        predictor: The model that answered.
+        call: The request.
         answer: What the network said.
+        images: What the network saw, uint8 `[B, 299, 299, 3]`.
         start: When the request came, by `time.perf_counter`, in seconds.
         decode_s: How long decoding took, in seconds; all other time before the network was waiting.
-        images: What the network saw, uint8 `[B, 299, 299, 3]`.
-        explain: Whether to add heat maps.
         source: What the file held, for an answer of one image.
     """
+    predictor, explain = call.predictor, call.explain
     timings = stage_timings(start, start + decode_s, answer.begun, answer.done)
     try:
         predictions = [predictor.answer(answer.output, row, timings, source) for row in range(len(images))]

@@ -70,17 +70,17 @@ class Lanes:
     def reserve(self, call: Call, images: int) -> Refusal | None:
         """Reserves places in the queue; see `Schedule.reserve`."""
         with self._changed:
-            return self._schedule.reserve(call.priority, call.predictor, images, call.deadline.remaining_s)
+            return self._schedule.reserve(call, images)
 
     def refusal(self, call: Call, images: int) -> Refusal | None:
         """Tells what `reserve` would answer; see `Schedule.refusal`."""
         with self._changed:
-            return self._schedule.refusal(call.priority, call.predictor, images, call.deadline.remaining_s)
+            return self._schedule.refusal(call, images)
 
     def give_back(self, call: Call, images: int) -> None:
         """Frees reserved places that were not used."""
         with self._changed:
-            self._schedule.backlog.reserve(call.priority, call.predictor, -images)
+            self._schedule.backlog.reserve(call, -images)
             if images:
                 # A lane may be waiting for them.
                 self._changed.notify()
@@ -141,7 +141,7 @@ class Lanes:
         return None
 
     def _run(self, name: str, batch: Batch) -> None:
-        answers: Answers = [(job, job.deadline.exceeded()) for job in batch.late]
+        answers: Answers = [(job, job.call.deadline.exceeded()) for job in batch.late]
         begun = time.perf_counter()
         outputs = run_batch(batch.predictor, batch.parts) if batch.parts else []
         done = time.perf_counter()

@@ -115,8 +115,7 @@ class Reservation:
 
     def _job(self, images: NDArray[np.uint8], answer: asyncio.Future[Answer]) -> Job:
         self._unused -= len(images)
-        call = self._call
-        return Job(call.predictor, images, call.deadline, call.priority, answer, time.monotonic())
+        return Job(self._call, images, answer, time.monotonic())
 
 
 def _fail(answer: asyncio.Future[Answer], error: BaseException) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from brainmri.batching.backlog import Backlog, Batch, Job
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Priority
 from brainmri.batching.service_times import ServiceTimes
-from brainmri.model.predictor import Predictor
 
 _CAUTION = 1.2
 """Predicted times are stretched by this: of what is accepted at the limit, nearly all must be answered in time."""
@@ -75,33 +75,31 @@ class Schedule:
         """Images that are being decoded, wait, or are in a lane."""
         return self.backlog.occupied + sum(run.batch.images for run in self.running.values())
 
-    def reserve(self, priority: Priority, predictor: Predictor, images: int, budget_s: float) -> Refusal | None:
+    def reserve(self, call: Call, images: int) -> Refusal | None:
         """Promises places to images that are about to be decoded.
 
         Args:
-            priority: Which work goes first.
-            predictor: The model that will run them.
+            call: The request that they belong to.
             images: How many, at least 1.
-            budget_s: Seconds until the caller stops waiting.
 
         Returns:
             None, or why nothing was promised.
         """
-        refusal = self.refusal(priority, predictor, images, budget_s)
+        refusal = self.refusal(call, images)
         if refusal is None:
-            self.backlog.reserve(priority, predictor, images)
+            self.backlog.reserve(call, images)
         return refusal
 
-    def refusal(self, priority: Priority, predictor: Predictor, images: int, budget_s: float) -> Refusal | None:
+    def refusal(self, call: Call, images: int) -> Refusal | None:
         """Returns why `reserve` would promise nothing now; None if it would. Changes nothing."""
-        ahead_s = self._ahead_s(priority)
-        own_s = images * self._times.per_image(predictor, images) / self._batching.lanes
+        ahead_s = self._ahead_s(call.priority)
+        own_s = images * self._times.per_image(call.predictor, images) / self._batching.lanes
         occupied = self.backlog.occupied
         # A request larger than the queue is taken while nothing waits, or else it never would be.
-        if occupied and occupied + images > self._batching.room(priority):
+        if occupied and occupied + images > self._batching.room(call.priority):
             return Refusal("queue_full", ahead_s)
         # With nothing ahead it is always tried, so that one slow measurement cannot refuse work for ever.
-        if ahead_s and (ahead_s + own_s) * _CAUTION > budget_s:
+        if ahead_s and (ahead_s + own_s) * _CAUTION > call.deadline.remaining_s:
             return Refusal("deadline", ahead_s)
         return None
 
@@ -117,10 +115,10 @@ class Schedule:
         if self.backlog.is_full(line):
             return 0.0
         head = line.head
-        alone_s = self._times.per_image(head.predictor, 1)
+        alone_s = self._times.per_image(head.call.predictor, 1)
         wait_s = max(self._batching.batch_wait_s, alone_s if line.reserved else 0.0)
         # Twice: what the decoded images take may be learned from an inference that had the CPUs for itself.
-        return max(min(head.arrived + wait_s, head.deadline.at - 2 * alone_s) - time.monotonic(), 0.0)
+        return max(min(head.arrived + wait_s, head.call.deadline.at - 2 * alone_s) - time.monotonic(), 0.0)
 
     def begin(self, lane: str) -> Batch | None:
         """Gives the next batch to a lane; None when nothing waits."""

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from brainmri.batching.bulk_lane import BulkLane
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Call
+from brainmri.batching.deadline import Deadline, Priority
 from brainmri.bulk.items import Item
 from brainmri.bulk.rows import Row, answered, failed
 from brainmri.errors import InferenceFailed, InvalidInput
@@ -66,12 +67,12 @@ class Scorer:
             NotReady: The service is to end.
             DeadlineExceeded: The deadline has passed.
         """
-        sha256 = None
+        call, sha256 = Call(self.predictor, deadline, Priority.BULK, self._record), None
         async with self.lane.place():
             try:
                 image = await read()
                 sha256 = image.sha256
-                prediction = await self.lane.predict(image.data, deadline, self.predictor)
+                prediction = await self.lane.predict(call, image.data)
             except (InvalidInput, InferenceFailed) as error:
                 self._metrics.count_error(error)
                 return failed(item.id, item.path, sha256, error, self.predictor.model)

@@ -1,4 +1,4 @@
-"""The HTTP interface: every route, and what surrounds them."""
+"""The HTTP interface: every route, and the middleware around them."""
 
 from collections.abc import Sequence
 
@@ -21,10 +21,8 @@ from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.rest import routes as open_inference_routes
 from brainmri.web.failures import HANDLERS
-from brainmri.web.memory import BodyMemory, BodyMemoryMiddleware
 from brainmri.web.middleware import FaultMiddleware
-from brainmri.web.slots import Slots
-from brainmri.web.surroundings import metrics_route, surroundings
+from brainmri.web.stack import metrics_route, middleware_stack
 
 
 def create_app(
@@ -33,34 +31,31 @@ def create_app(
     pages: Sequence[BaseRoute] = (),
     *,
     middleware: Sequence[Middleware] | None = None,
-    memory: BodyMemory | None = None,
     bulk: Bulk | None = None,
 ) -> Starlette:
     """Builds the application; it answers 503 until the engine is ready.
 
     Args:
-        plane: What answers the Open Inference Protocol, over gRPC too; its engine and its settings are those of every
-            route.
+        plane: What answers the Open Inference Protocol, over gRPC too; its engine, settings and admission are those of
+            every route.
         metrics: What counts.
         pages: Routes for people rather than programs: the page and Swagger.
-        middleware: What surrounds the application; `surroundings` without API keys if None. A server that has routes
-            beside this application surrounds them too, and gives none here.
-        memory: What the bodies share with those of other interfaces; nothing if None.
+        middleware: The outer middleware; `middleware_stack` without API keys if None. A server that has routes beside
+            this application puts it around them too, and gives none here.
         bulk: The way of bulk work to the engine, and the jobs, which somebody else starts; one of its own if None.
     """
     engine, settings = plane.engine, plane.settings
     bulk = bulk or Bulk.of(engine, metrics, settings)
-    slots = Slots(settings.max_bulk_requests, settings.max_bulk_requests_per_client)
     previews = Previews(settings.decode_threads(), settings.max_queue_images)
     if middleware is None:
-        middleware = surroundings(settings, metrics, keys=None)
+        middleware = middleware_stack(settings, metrics, None, plane.admission)
     routes: list[BaseRoute] = [
         *predict_routes(engine, metrics, settings),
         *explain_routes(engine, metrics, settings),
         *preview_routes(engine, settings, previews),
-        *report_routes(engine, metrics, settings, previews, slots),
-        *score_routes(engine, metrics, settings, bulk, slots),
-        *job_routes(engine, metrics, settings, bulk, slots),
+        *report_routes(engine, metrics, settings, previews),
+        *score_routes(engine, metrics, settings, bulk),
+        *job_routes(engine, metrics, settings, bulk),
         *model_routes(engine),
         *v1_routes(engine, metrics, settings),
         *open_inference_routes(plane),
@@ -70,10 +65,6 @@ def create_app(
     ]
     return Starlette(
         routes=[*routes, unknown_route(routes)],
-        middleware=[
-            *middleware,
-            Middleware(FaultMiddleware),
-            Middleware(BodyMemoryMiddleware, memory=memory or BodyMemory(settings.max_held_bytes)),
-        ],
+        middleware=[*middleware, Middleware(FaultMiddleware)],
         exception_handlers=HANDLERS,
     )

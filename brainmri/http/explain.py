@@ -1,6 +1,7 @@
 """POST /explain: one image, its prediction, and where the network looked."""
 
 import asyncio
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,13 +9,13 @@ from starlette.routing import BaseRoute, Route
 
 from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
-from brainmri.http.predict import json_response
+from brainmri.http.predict import call_by_query, json_response
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import Style, overlay_png
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.call import attend, call_of
+from brainmri.web.call import attend
 from brainmri.web.schemas import ExplainedPredictionBody, explanation_body, prediction_body
 from brainmri.web.upload import read_image
 
@@ -30,10 +31,10 @@ def explain_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
     async def explain(request: Request) -> Response:
         query = request.query_params
         wanted, style = wanted_of(request), Style.of(query.get("opacity"), query.get("palette"))
-        call = call_of(request, engine, settings, query.get("model", ""), query.get("version", ""))
+        call = replace(call_by_query(request, engine, settings), explain=wanted)
         call.predictor.require_heat_maps(wanted.label)
         data = await read_image(request, settings, call.deadline)
-        work = _explain(request, engine, call, data, wanted, style)
+        work = _explain(request, engine, call, data, style)
         prediction, response = await attend(request, call.deadline, work)
         metrics.observe_prediction(prediction, call.record)
         response.headers["Vary"] = "Accept"
@@ -48,16 +49,9 @@ def wanted_of(request: Request) -> Explain:
 
 
 async def _explain(
-    request: Request, engine: Engine, call: Call, data: bytes, wanted: Explain, style: Style
+    request: Request, engine: Engine, call: Call, data: bytes, style: Style
 ) -> tuple[Prediction, Response]:
-    prediction = await engine.predict(
-        data,
-        call.deadline,
-        predictor=call.predictor,
-        priority=call.priority,
-        explain=wanted,
-        options=call.options,
-    )
+    prediction = await engine.predict(call, data)
     if _asks_for_a_picture(request):
         return prediction, await asyncio.to_thread(_picture, prediction, style)
     request_id, notice = request.state.request_id, call.predictor.contract.notice

@@ -11,13 +11,12 @@ from brainmri.bulk.serving import Bulk
 from brainmri.errors import JobsDisabled
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.slots import Slots
 from brainmri.web.storage import told_disk_errors
 
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
-def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk, slots: Slots) -> list[BaseRoute]:
+def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk) -> list[BaseRoute]:
     """Returns the routes of jobs; without jobs they all say so.
 
     Args:
@@ -25,14 +24,13 @@ def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk,
         metrics: What counts.
         settings: Limits.
         bulk: Where jobs are kept, if the server keeps any.
-        slots: How many uploads there may be, shared with `/score`.
     """
     create: _Handler = _disabled
     show_all = show = delete = results = create
     if bulk.store is not None:
         from brainmri.http.jobs import Jobs  # noqa: PLC0415 -- brings pyarrow, 60 MB of memory
 
-        jobs = Jobs(engine, metrics, settings, bulk.store, bulk, slots)
+        jobs = Jobs(engine, metrics, settings, bulk.store, bulk)
         handlers = (jobs.create, jobs.list, jobs.show, jobs.delete, jobs.results)
         create, show_all, show, delete, results = map(_with_disk_errors_told, handlers)
     return [

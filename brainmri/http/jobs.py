@@ -38,7 +38,6 @@ from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.body import BodyLimits, read_body
 from brainmri.web.call import attend
-from brainmri.web.slots import Slots, client_of
 from brainmri.web.spool import receive_archive
 from brainmri.web.upload import content_type
 
@@ -55,7 +54,6 @@ class Jobs:
         settings: Limits.
         store: Where jobs are kept.
         bulk: What uploads to refuse, and the threads that read them.
-        slots: How many uploads there may be, shared with `/score`.
     """
 
     def __init__(
@@ -65,21 +63,19 @@ class Jobs:
         settings: Settings,
         store: JobStore,
         bulk: Bulk,
-        slots: Slots,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._settings = settings
         self._store = store
         self._bulk = bulk
-        self._slots = slots
 
     async def create(self, request: Request) -> Response:
         """Makes a job of an upload, or of a path below the input root."""
         query = request.query_params
         predictor = self._engine.models.get(query.get("model", ""), query.get("version", ""))
         await self._bulk.job_threads.run(self._store.require_room, _owner(request))
-        with self._slots.one(client_of(request)), self._store.incoming() as folder:
+        with self._store.incoming() as folder:
             if content_type(request) == "application/json":
                 source = Source(path=await self._read_path(request))
             else:

@@ -5,6 +5,7 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protoc
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,6 @@ from brainmri.errors import BrainMRIError, NotReady
 from brainmri.http.explain import wanted_of
 from brainmri.http.instances import InstanceLimits, read_instances
 from brainmri.http.predict import json_response
-from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
@@ -51,23 +51,26 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
     threads = Threads("json", _THREADS)
 
     async def predict(request: Request) -> Response:
-        call = call_of(request, engine, settings, **request.path_params)
-        predictions = await answered(request, call, None)
+        call = called(request)
+        predictions = await answered(request, call)
         return json_response(V1Prediction(predictions=_bodies(request, call, predictions)))
 
     async def explain(request: Request) -> Response:
         wanted = wanted_of(request)
-        call = call_of(request, engine, settings, **request.path_params)
+        call = replace(called(request), explain=wanted)
         call.predictor.require_heat_maps(wanted.label)
-        predictions = await answered(request, call, wanted)
+        predictions = await answered(request, call)
         explanations = await attend(request, call.deadline, asyncio.to_thread(_explanations, predictions))
         bodies = _bodies(request, call, predictions)
         return json_response(V1Explanation(predictions=bodies, explanations=explanations))
 
-    async def answered(request: Request, call: Call, wanted: Explain | None) -> list[Prediction]:
+    def called(request: Request) -> Call:
+        return call_of(request, engine, settings, engine.models.get(**request.path_params))
+
+    async def answered(request: Request, call: Call) -> list[Prediction]:
         limits = BodyLimits(settings.max_request_bytes, settings.upload_idle_timeout_s, call.deadline)
         body = await read_body(request, limits)
-        work = _predict(engine, call, body, settings, threads, wanted)
+        work = _predict(engine, call, body, settings, threads)
         predictions = await attend(request, call.deadline, work)
         for prediction in predictions:
             metrics.observe_prediction(prediction, call.record)
@@ -107,9 +110,7 @@ def _explanations(predictions: Sequence[Prediction]) -> list[ExplanationBody]:
     return [explanation_body(prediction.explained) for prediction in predictions]
 
 
-async def _predict(
-    engine: Engine, call: Call, body: bytes, settings: Settings, threads: Threads, wanted: Explain | None
-) -> list[Prediction]:
+async def _predict(engine: Engine, call: Call, body: bytes, settings: Settings, threads: Threads) -> list[Prediction]:
     """Answers for the encoded images, then for the tensors: the second may be refused when the first have been run."""
     side = call.predictor.contract.input.height
     limits = InstanceLimits(settings.max_request_images, settings.max_image_bytes, side)
@@ -117,32 +118,15 @@ async def _predict(
     instances = await threads.run(read_instances, body, limits, stop, stop=stop)
     images = [instance for instance in instances if isinstance(instance, bytes)]
     tensors = [instance for instance in instances if not isinstance(instance, bytes)]
-    from_images = iter(await _answer(engine, call, images, wanted))
-    from_tensors = iter(await _infer(engine, call, tensors, wanted))
+    from_images = iter(await _answer(engine, call, images))
+    from_tensors = iter(await _infer(engine, call, tensors))
     answers = [next(from_images if isinstance(instance, bytes) else from_tensors) for instance in instances]
     return all_or_error(answers, "Instance {}".format)
 
 
-async def _answer(
-    engine: Engine, call: Call, images: list[bytes], wanted: Explain | None
-) -> Sequence[Prediction | BrainMRIError]:
-    if not images:
-        return []
-    return await engine.predict_many(
-        images,
-        call.deadline,
-        predictor=call.predictor,
-        priority=call.priority,
-        explain=wanted,
-        options=call.options,
-    )
+async def _answer(engine: Engine, call: Call, images: list[bytes]) -> Sequence[Prediction | BrainMRIError]:
+    return await engine.predict_many(call, images) if images else []
 
 
-async def _infer(
-    engine: Engine, call: Call, tensors: list[NDArray[np.uint8]], wanted: Explain | None
-) -> Sequence[Prediction]:
-    if not tensors:
-        return []
-    return await engine.infer(
-        np.stack(tensors), call.deadline, predictor=call.predictor, priority=call.priority, explain=wanted
-    )
+async def _infer(engine: Engine, call: Call, tensors: list[NDArray[np.uint8]]) -> Sequence[Prediction]:
+    return await engine.infer(call, np.stack(tensors)) if tensors else []

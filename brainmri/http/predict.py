@@ -22,23 +22,17 @@ def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
     """Returns the routes that answer uploads of image files."""
 
     async def predict(request: Request) -> Response:
-        call = _call(request, engine, settings)
+        call = call_by_query(request, engine, settings)
         data = await read_image(request, settings, call.deadline)
-        work = engine.predict(
-            data, call.deadline, predictor=call.predictor, priority=call.priority, options=call.options
-        )
-        prediction = await attend(request, call.deadline, work)
+        prediction = await attend(request, call.deadline, engine.predict(call, data))
         metrics.observe_prediction(prediction, call.record)
         return json_response(prediction_body(prediction, request.state.request_id, call.predictor.contract.notice))
 
     async def predict_batch(request: Request) -> Response:
-        call = _call(request, engine, settings)
+        call = call_by_query(request, engine, settings)
         uploads = await read_images(request, settings, call.deadline)
         images = [upload for upload in uploads if isinstance(upload, bytes)]
-        work = engine.predict_many(
-            images, call.deadline, predictor=call.predictor, priority=call.priority, options=call.options
-        )
-        answered = iter(await attend(request, call.deadline, work))
+        answered = iter(await attend(request, call.deadline, engine.predict_many(call, images)))
         answers = [next(answered) if isinstance(upload, bytes) else upload for upload in uploads]
         require_an_answer(answers)
         for answer in answers:
@@ -74,6 +68,8 @@ def json_response(body: BaseModel) -> Response:
     return Response(body.model_dump_json(), media_type="application/json")
 
 
-def _call(request: Request, engine: Engine, settings: Settings) -> Call:
+def call_by_query(request: Request, engine: Engine, settings: Settings) -> Call:
+    """Returns the call of a request whose query may name a model; errors as in `call_of`, and `ModelNotFound`."""
     query = request.query_params
-    return call_of(request, engine, settings, query.get("model", ""), query.get("version", ""))
+    predictor = engine.models.get(query.get("model", ""), query.get("version", ""))
+    return call_of(request, engine, settings, predictor)

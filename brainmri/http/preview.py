@@ -6,8 +6,9 @@ from starlette.routing import BaseRoute, Route
 
 from brainmri.batching.engine import Engine
 from brainmri.batching.previews import Previews
+from brainmri.http.predict import call_by_query
 from brainmri.settings import Settings
-from brainmri.web.call import attend, call_of
+from brainmri.web.call import attend
 from brainmri.web.upload import read_image
 
 IMAGE_FRAME = "X-Image-Frame"
@@ -21,8 +22,7 @@ def preview_routes(engine: Engine, settings: Settings, previews: Previews) -> li
     """Returns the route."""
 
     async def preview(request: Request) -> Response:
-        query = request.query_params
-        call = call_of(request, engine, settings, query.get("model", ""), query.get("version", ""))
+        call = call_by_query(request, engine, settings)
         data = await read_image(request, settings, call.deadline)
         drawn = await attend(request, call.deadline, previews.draw(data, call))
         headers = {IMAGE_FRAME: str(drawn.source.frame)}

@@ -1,7 +1,7 @@
 """POST /report: what the model says of one image or several, as a document for people."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from starlette.requests import Request
@@ -14,16 +14,14 @@ from brainmri.batching.previews import Previews
 from brainmri.blocking import Threads
 from brainmri.bulk.quality import folder_label
 from brainmri.errors import BrainMRIError, InvalidInput, MalformedRequest
-from brainmri.http.predict import require_an_answer
-from brainmri.model.explanation import Explain
+from brainmri.http.predict import call_by_query, require_an_answer
 from brainmri.model.heat_picture import Style
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.report.document import Entry, Report, entry_of, picture_side, report_of, wanted
 from brainmri.report.html import html
 from brainmri.settings import Settings
-from brainmri.web.call import attend, call_of
-from brainmri.web.slots import Slots, client_of
+from brainmri.web.call import attend
 from brainmri.web.upload import read_named_images
 
 FORMS = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
@@ -54,9 +52,7 @@ class _Asked:
         return cls(form, Style.of(query.get("opacity"), query.get("palette")), labelled, query.get("label"))
 
 
-def report_routes(
-    engine: Engine, metrics: Metrics, settings: Settings, previews: Previews, slots: Slots
-) -> list[BaseRoute]:
+def report_routes(engine: Engine, metrics: Metrics, settings: Settings, previews: Previews) -> list[BaseRoute]:
     """Returns the route.
 
     Args:
@@ -64,18 +60,15 @@ def report_routes(
         metrics: What counts.
         settings: Limits.
         previews: Draws the images.
-        slots: How many reports and other bulk requests there may be at a time.
     """
     threads = Threads("report", 1)
 
     async def report(request: Request) -> Response:
-        query, asked = request.query_params, _Asked.of(request)
-        call = call_of(request, engine, settings, query.get("model", ""), query.get("version", ""))
-        explain = wanted(call.predictor, asked.label)
-        with slots.one(client_of(request)):
-            uploads = await read_named_images(request, settings, call.deadline)
-            work = _Work(engine, metrics, previews, threads, call, asked, explain)
-            content = await attend(request, call.deadline, work.document(uploads, settings.novelty_policy))
+        asked, call = _Asked.of(request), call_by_query(request, engine, settings)
+        call = replace(call, explain=wanted(call.predictor, asked.label))
+        uploads = await read_named_images(request, settings, call.deadline)
+        work = _Work(engine, metrics, previews, threads, call, asked)
+        content = await attend(request, call.deadline, work.document(uploads, settings.novelty_policy))
         disposition = f'attachment; filename="report.{asked.form}"'
         return Response(content, media_type=FORMS[asked.form], headers={"Content-Disposition": disposition})
 
@@ -92,7 +85,6 @@ class _Work:
     threads: Threads
     call: Call
     asked: _Asked
-    explain: Explain | None
 
     async def document(self, uploads: list[Upload], policy: str) -> bytes:
         """Returns the document."""
@@ -108,16 +100,7 @@ class _Work:
     async def _answers(self, uploads: list[Upload]) -> list[Prediction | BrainMRIError]:
         call = self.call
         images = [content for _, content in uploads if isinstance(content, bytes)]
-        answered = iter(
-            await self.engine.predict_many(
-                images,
-                call.deadline,
-                predictor=call.predictor,
-                priority=call.priority,
-                explain=self.explain,
-                options=call.options,
-            )
-        )
+        answered = iter(await self.engine.predict_many(call, images))
         answers = [next(answered) if isinstance(content, bytes) else content for _, content in uploads]
         require_an_answer(answers)
         for answer in answers:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop
@@ -29,7 +30,6 @@ from brainmri.http.bulk_schemas import NDJSON, summary_line
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.call import attend, record_of
-from brainmri.web.slots import Slots, client_of
 from brainmri.web.spool import receive_archive
 from brainmri.web.storage import spool_file, spool_folder, told_disk_errors
 
@@ -39,7 +39,7 @@ _SEND_PATIENCE_S = 30.0
 _logger = logging.getLogger(__name__)
 
 
-def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk, slots: Slots) -> list[BaseRoute]:
+def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk) -> list[BaseRoute]:
     """Returns the route that answers an archive, or a form of many images.
 
     Args:
@@ -47,7 +47,6 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
         metrics: What counts.
         settings: Limits.
         bulk: The way to the engine, shared with jobs.
-        slots: How many bulk requests there may be, shared with uploads of jobs.
     """
 
     async def score(request: Request) -> Response:
@@ -55,9 +54,8 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
         require_token(query.get("resume"))
         predictor = engine.models.get(query.get("model", ""), query.get("version", ""))
         deadline = Deadline.after(settings.bulk_timeout_s)
-        engine.require_room(deadline, predictor=predictor, priority=Priority.BULK)
+        engine.require_room(Call(predictor, deadline, Priority.BULK))
         with ExitStack() as held:
-            held.enter_context(slots.one(client_of(request)))
             folder = spool_folder(settings.spool_dir)
             file = held.enter_context(spool_file(folder))
             is_form = await receive_archive(request, file, folder, settings, bulk.threads)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from brainmri.batching.engine import Engine
 from brainmri.errors import BrainMRIError
-from brainmri.lifecycle.garbage import settle
+from brainmri.lifecycle.garbage import freeze
 from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
 from brainmri.model import store
 from brainmri.model.options import ModelOptions
@@ -42,11 +42,11 @@ class Follower:
         self._seen: Stamp | None = None
         self._woken = asyncio.Event()
 
-    async def start(self, rehearse: Callable[[], Awaitable[None]]) -> None:
+    async def start(self, send_warm_up_requests: Callable[[], Awaitable[None]]) -> None:
         """Loads the models and makes the engine ready. An activated model that fails now leaves the configured ones.
 
         Args:
-            rehearse: Warms what lies in front of the engine.
+            send_warm_up_requests: Warms what lies in front of the engine.
 
         Raises:
             BrainMRIError: The configured models cannot be loaded.
@@ -54,11 +54,11 @@ class Follower:
         self._seen = self._file.stamp()
         wanted = self._file.read() or Wanted(self._settings.models)
 
-        async def rehearse_and_settle() -> None:
-            await rehearse()
-            settle()
+        async def warm_and_freeze() -> None:
+            await send_warm_up_requests()
+            freeze()
 
-        await self._engine.start(lambda: self._open_for_start(wanted), rehearse_and_settle)
+        await self._engine.start(lambda: self._open_for_start(wanted), warm_and_freeze)
         self._announce()
 
     async def follow(self) -> None:
@@ -92,7 +92,7 @@ class Follower:
             if wanted is None:
                 return
             await self._engine.swap(lambda: self._open(wanted.tags))
-            settle()
+            freeze()
         except BrainMRIError as error:
             _logger.error("The models stay as they are: %s", error.message)
         except Exception:

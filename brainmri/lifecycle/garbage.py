@@ -3,7 +3,7 @@
 import gc
 
 
-def settle() -> None:
+def freeze() -> None:
     """Collects garbage, and takes all that is left out of later collections.
 
     A started worker holds some 100,000 objects for good, modules and schemas, and each full collection looks at all of

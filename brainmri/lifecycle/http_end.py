@@ -35,7 +35,7 @@ async def end_http(
     if last:
         listener.ignore_new()
     else:
-        # The others go on answering.
+        # The sibling workers go on answering.
         listener.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(end):

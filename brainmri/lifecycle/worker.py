@@ -20,7 +20,7 @@ from types import FrameType
 
 import uvicorn
 
-from brainmri.batching.engine import Engine, Others
+from brainmri.batching.engine import Engine, Siblings
 from brainmri.errors import BrainMRIError
 from brainmri.lifecycle.follower import Follower, configure
 from brainmri.lifecycle.heartbeats import BEAT_S
@@ -58,7 +58,7 @@ class Worker:
         settings: The deployment.
         grpc: The gRPC interface; the worker starts and drains it.
         connections: Those of the HTTP interface.
-        rehearse: Warms the HTTP interface once a model is loaded, before the worker is ready.
+        send_warm_up_requests: Warms the HTTP interface once a model is loaded, before the worker is ready.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Worker:
         settings: Settings,
         grpc: GrpcServer,
         connections: Connections,
-        rehearse: Callable[[], Awaitable[None]],
+        send_warm_up_requests: Callable[[], Awaitable[None]],
     ) -> None:
-        self._rehearse = rehearse
+        self._send_warm_up_requests = send_warm_up_requests
         self._engine = engine
         self._metrics = metrics
         self._settings = settings
@@ -82,7 +82,7 @@ class Worker:
         state = ServerState(store.home(), settings.http_port)
         self._heartbeats = state.heartbeats(self._parent)
         if settings.workers > 1:
-            engine.others = Others(lambda: self._heartbeats.all_ready(settings.workers), self._heartbeats.all_alive)
+            engine.siblings = Siblings(lambda: self._heartbeats.all_ready(settings.workers), self._heartbeats.all_alive)
         self._follower = Follower(engine, metrics, settings, state.wanted)
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc_end: asyncio.Task[None] | None = None
@@ -93,7 +93,7 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether models are loaded and warm, here and in the other workers, and the process is not about to end."""
+        """Whether models are loaded and warm, here and in the sibling workers, and the process is not about to end."""
         return self._engine.server_ready
 
     @property
@@ -109,7 +109,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether a restart would not help: nothing failed for good, here or in the other workers."""
+        """Liveness: False when only a restart can recover, this worker or a sibling."""
         return self._engine.server_alive
 
     async def start(self) -> None:
@@ -150,7 +150,7 @@ class Worker:
 
     async def _load_and_follow(self) -> None:
         try:
-            await self._follower.start(self._rehearse)
+            await self._follower.start(self._send_warm_up_requests)
         except BrainMRIError as error:
             self._fail(f"The models cannot be loaded: {error.message}")
         except Exception:
@@ -182,7 +182,7 @@ class Worker:
         try:
             self._heartbeats.beat(self._engine.ready, self._problem)
         except OSError as error:
-            # A full disk may have room again; until then the others take this worker for dead, as they should.
+            # A full disk may have room again; until then its siblings take this worker for dead, as they should.
             _logger.error("The sign of life cannot be written: %s", error)
 
     async def _let_in(self) -> None:

@@ -2,18 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from brainmri.batching.admission import Admission, AdmissionLimits
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Threads
-from brainmri.errors import BrainMRIError, MalformedRequest, Overloaded
+from brainmri.errors import BrainMRIError, MalformedRequest
 from brainmri.imaging.picture import DEFAULT_OPTIONS, ReadOptions
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
-from brainmri.observe.request_record import RequestRecord
 from brainmri.open_inference.models import Kind, ServedModel, TensorSpec
 from brainmri.open_inference.outputs import (
     OutputTensor,
@@ -68,7 +68,7 @@ class DataPlane:
     Attributes:
         engine: The same.
         settings: The same.
-        slots: How many requests may be under way, over REST and gRPC together.
+        admission: What lets requests in, those of every interface.
         statistics: Counts and times of each model since the process started.
         threads: What parses and converts large requests.
     """
@@ -79,33 +79,14 @@ class DataPlane:
         self._metrics = metrics
         self.threads = Threads("tensors", _THREADS)
         self.statistics = Statistics()
-        # Each request holds an image at least: more of them than this would only wait to be refused by the queue.
-        self._free = self.slots = settings.max_queue_images + settings.max_batch_size
+        self.admission = Admission(AdmissionLimits.of(settings), engine.require_room_for)
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Holds one of the places for requests under way, so that bodies do not pile up in memory.
-
-        Raises:
-            Overloaded: All of them are taken.
-        """
-        if not self._free:
-            raise Overloaded.by_requests(self.slots)
-        self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1
-
-    async def infer(
-        self, request: InferRequest, deadline: Deadline, record: RequestRecord | None = None
-    ) -> list[OutputTensor]:
+    async def infer(self, call: Call, request: InferRequest) -> list[OutputTensor]:
         """Answers one request.
 
         Args:
+            call: As the interface made it; the request's own timeout and priority come on top.
             request: What to run.
-            deadline: When the caller stops waiting; the request's own timeout may come earlier.
-            record: What is noted about the request.
 
         Raises:
             BrainMRIError: Any of the engine's, or the request does not fit the model.
@@ -114,33 +95,26 @@ class DataPlane:
         statistics = self.statistics.of(model.name, model.version)
         start = time.perf_counter()
         try:
-            predictions = await self._predict(request, _earlier(deadline, request.timeout_us))
+            predictions = await self._predict(_asked(call, request), request)
         except (BrainMRIError, asyncio.CancelledError):
             statistics.failed(time.perf_counter() - start)
             raise
         statistics.succeeded(predictions, time.perf_counter() - start)
         for prediction in predictions:
-            self._metrics.observe_prediction(prediction, record)
+            self._metrics.observe_prediction(prediction, call.record)
         return [make_output(wanted, model, predictions) for wanted in request.outputs or all_outputs(model)]
 
-    async def _predict(self, request: InferRequest, deadline: Deadline) -> list[Prediction]:
-        model, priority = request.model, request.priority
+    async def _predict(self, call: Call, request: InferRequest) -> list[Prediction]:
+        model = request.model
         check_outputs(request.outputs, model)
         tensor = _only_input(request.inputs, model.input)
         check_tensor(tensor, model.input, self.settings.max_request_images)
         cheap = tensor.cost <= _CHEAP
         if model.kind is Kind.TENSOR:
             images = pixels(tensor) if cheap else await self.threads.run(pixels, tensor)
-            return await self.engine.infer(images, deadline, predictor=model.predictor, priority=priority)
+            return await self.engine.infer(call, images)
         encoded = files(tensor) if cheap else await self.threads.run(files, tensor)
-        results = await self.engine.predict_many(
-            encoded,
-            deadline,
-            predictor=model.predictor,
-            priority=priority,
-            explain=explain_of(request.outputs),
-            options=request.options,
-        )
+        results = await self.engine.predict_many(replace(call, explain=explain_of(request.outputs)), encoded)
         return all_or_error(results, "Element {} of the input".format)
 
 
@@ -155,6 +129,12 @@ def priority_of(level: int) -> Priority:
             f"The parameter priority is {level}; it must be 1 (interactive, the default) or 2 (bulk).", limit="1, 2"
         )
     return Priority.BULK if level == 2 else Priority.INTERACTIVE
+
+
+def _asked(call: Call, request: InferRequest) -> Call:
+    priority = max(call.priority, request.priority)
+    deadline = _earlier(call.deadline, request.timeout_us)
+    return replace(call, deadline=deadline, priority=priority, options=request.options)
 
 
 def _earlier(deadline: Deadline, timeout_us: int) -> Deadline:

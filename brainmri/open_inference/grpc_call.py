@@ -1,22 +1,20 @@
-"""What every RPC goes through around its method: id, trace, key, deadline, place, status, count, line in the log."""
+"""What every RPC goes through around its method: id, trace, key, deadline, memory, status, count, line in the log."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from brainmri.batching.admission import Admission, Admitted, Work
 from brainmri.batching.deadline import Deadline
 from brainmri.errors import BrainMRIError, MalformedRequest
 from brainmri.observe.metrics import Metrics
 from brainmri.observe.request_record import RequestRecord
-from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.grpc_status import code_of, details_of
 from brainmri.web.auth import KeyRing, presented_key
-from brainmri.web.memory import BodyMemory
 from brainmri.web.middleware import sane_request_id
 
 REQUEST_ID = "x-request-id"
@@ -33,6 +31,7 @@ class Rpc:
     Args:
         context: gRPC's view of it.
         max_time_s: Longest time that the server gives a call, in seconds.
+        admitted: What it holds; None for a call that was not let in.
 
     Attributes:
         context: The same.
@@ -40,13 +39,15 @@ class Rpc:
         request_id: The client's, if it is sane, or else a new one.
         deadline: When the client stops waiting, but no later than the server lets a call take.
         record: What is noted about the call, once it has been opened.
+        admitted: The same.
     """
 
     # Plain attributes: a cached_property takes a lock, and there would be three on every call.
-    __slots__ = ("context", "deadline", "metadata", "record", "request_id")
+    __slots__ = ("admitted", "context", "deadline", "metadata", "record", "request_id")
 
-    def __init__(self, context: Any, max_time_s: float) -> None:
+    def __init__(self, context: Any, max_time_s: float, admitted: Admitted | None = None) -> None:
         self.context = context
+        self.admitted = admitted
         self.metadata: dict[str, str] = dict(context.invocation_metadata() or ())
         self.request_id = sane_request_id(self.metadata.get(REQUEST_ID, ""))
         self.record: RequestRecord | None = None
@@ -62,88 +63,41 @@ class Rpc:
 Method = Callable[[Any, Rpc], Awaitable[Any]]
 """Answers a message; raises `BrainMRIError`."""
 
-RawMethod = Callable[[bytes, Rpc], Awaitable[Any]]
-"""The same for a message that has not been parsed: whoever has neither key nor place costs no more than its bytes."""
 
+@dataclass(frozen=True)
+class Shared:
+    """What all calls share.
 
-def with_parsing(method: Method, message_class: Any) -> RawMethod:
-    """Parses the message, as the last step before the method."""
+    Attributes:
+        metrics: Counts them.
+        admission: Lets them in, and counts what they hold.
+        max_time_s: Longest time of one, in seconds.
+        keys: Who may call; anybody if None.
+    """
 
-    async def intercepted(data: bytes, rpc: Rpc) -> Any:
-        try:
-            message = message_class.FromString(data)
-        except DecodeError as error:
-            raise MalformedRequest("The message is not the protobuf of this method's request.") from error
-        return await method(message, rpc)
-
-    return intercepted
-
-
-def with_key(method: RawMethod, keys: KeyRing) -> RawMethod:
-    """Refuses calls without a known API key."""
-
-    async def intercepted(data: bytes, rpc: Rpc) -> Any:
-        name = keys.check(presented_key(rpc.metadata.get("authorization"), rpc.metadata.get("x-api-key")))
-        if rpc.record is not None:
-            rpc.record.key_name = name
-        return await method(data, rpc)
-
-    return intercepted
-
-
-def with_memory(method: RawMethod, memory: BodyMemory) -> RawMethod:
-    """Refuses calls whose message does not fit beside the bodies of the requests under way."""
-
-    async def intercepted(data: bytes, rpc: Rpc) -> Any:
-        with memory.share() as share:
-            share.add(len(data))
-            return await method(data, rpc)
-
-    return intercepted
-
-
-def with_place(method: RawMethod, plane: DataPlane) -> RawMethod:
-    """Refuses calls beyond the number that may be under way over gRPC."""
-
-    async def intercepted(data: bytes, rpc: Rpc) -> Any:
-        with plane.slot():
-            return await method(data, rpc)
-
-    return intercepted
-
-
-class InFlight:
-    """Counts the calls that have been accepted and not answered yet."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def enter(self) -> None:
-        """One call more."""
-        self._count += 1
-        self._idle.clear()
-
-    def leave(self) -> None:
-        """One call less."""
-        self._count -= 1
-        if not self._count:
-            self._idle.set()
-
-    async def wait_until_none(self) -> None:
-        """Returns when there is none."""
-        await self._idle.wait()
+    metrics: Metrics
+    admission: Admission
+    max_time_s: float
+    keys: KeyRing | None
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What all calls share: what counts them, those under way, the longest time of one in seconds, their memory."""
+class RpcMethod:
+    """One method of a service.
 
-    metrics: Metrics
-    in_flight: InFlight
-    max_time_s: float
-    memory: BodyMemory
+    Attributes:
+        name: Full name, such as `inference.GRPCInferenceService/ModelInfer`.
+        message_class: Of its requests.
+        answer: Its implementation.
+        work: What it asks for.
+        needs_key: Whether callers need a key, where there are any.
+    """
+
+    name: str
+    message_class: Any
+    answer: Method
+    work: Work
+    needs_key: bool
 
 
 class RpcHandler:
@@ -153,46 +107,81 @@ class RpcHandler:
     coroutine for each of them on every call.
 
     Args:
-        name: Full name, such as `inference.GRPCInferenceService/ModelInfer`.
         method: What answers.
-        surroundings: What all calls share.
+        shared: What all calls share.
     """
 
-    def __init__(self, name: str, method: RawMethod, surroundings: Surroundings) -> None:
-        self._name = name
+    def __init__(self, method: RpcMethod, shared: Shared) -> None:
         self._method = method
-        self._around = surroundings
+        self._shared = shared
 
-    async def handle(self, data: bytes, context: Any) -> bytes:
-        """Answers one call, or aborts it with the status of its error."""
-        rpc = Rpc(context, self._around.max_time_s)
-        self._around.in_flight.enter()
+    @property
+    def work(self) -> Work:
+        """What its calls ask for."""
+        return self._method.work
+
+    def check_key(self, metadata: Any) -> str | None:
+        """Returns the name of a caller's API key; None where none is asked for.
+
+        Raises:
+            Unauthenticated: There is no key, or it is not known.
+        """
+        if self._shared.keys is None or not self._method.needs_key:
+            return None
+        given = dict(metadata or ())
+        return self._shared.keys.check(presented_key(given.get("authorization"), given.get("x-api-key")))
+
+    async def handle(self, admitted: Admitted, key_name: str | None, data: bytes, context: Any) -> bytes:
+        """Answers one call that was let in, or aborts it with the status of its error."""
+        rpc = Rpc(context, self._shared.max_time_s, admitted)
+        with rpc.recorded() as record:
+            rpc.record = record
+            record.route, record.key_name, record.received_bytes = self._method.name, key_name, len(data)
+            return await self._answer(rpc, record, self._run(data, rpc))
+
+    async def refuse(self, error: BrainMRIError, _messages: Any, context: Any) -> None:
+        """Aborts a call that was not let in."""
+        rpc = Rpc(context, self._shared.max_time_s)
+        with rpc.recorded() as record:
+            record.route = self._method.name
+            await self._answer(rpc, record, _raise(error))
+
+    async def _run(self, data: bytes, rpc: Rpc) -> Any:
+        assert rpc.admitted is not None  # noqa: S101 -- set by `handle`
+        rpc.admitted.hold(len(data))
+        if self.work is not Work.PREDICTION:
+            return await self._method.answer(self._parsed(data), rpc)
+        with self._shared.admission.tensors():
+            return await self._method.answer(self._parsed(data), rpc)
+
+    def _parsed(self, data: bytes) -> Any:
         try:
-            with rpc.recorded() as record:
-                rpc.record = record
-                record.route, record.received_bytes = self._name, len(data)
-                return await self._answer(rpc, record, data)
-        finally:
-            self._around.in_flight.leave()
+            return self._method.message_class.FromString(data)
+        except DecodeError as error:
+            raise MalformedRequest("The message is not the protobuf of this method's request.") from error
 
-    async def _answer(self, rpc: Rpc, record: RequestRecord, data: bytes) -> bytes:
+    async def _answer(self, rpc: Rpc, record: RequestRecord, work: Coroutine[Any, Any, Any]) -> bytes:
         code = "CANCELLED"
         try:
-            answer: bytes = (await self._method(data, rpc)).SerializeToString()
+            answer: bytes = (await work).SerializeToString()
             code, record.sent_bytes = "OK", len(answer)
         except BrainMRIError as error:
             code, record.error = code_of(error).name, error
-            self._around.metrics.count_error(error)
+            self._shared.metrics.count_error(error)
             await _abort(rpc, error)
         except Exception:
             code, record.error = "INTERNAL", BrainMRIError(_UNEXPECTED)
             _logger.exception("Unexpected error")
             await _abort(rpc, record.error)
         finally:
-            self._around.metrics.count_rpc(self._name, code, record.elapsed_s, record.trace_id)
+            self._shared.metrics.count_rpc(self._method.name, code, record.elapsed_s, record.trace_id)
             record.close(code, failed=code in _SERVERS_FAULT)
         rpc.context.set_trailing_metadata(((REQUEST_ID, rpc.request_id),))
         return answer
+
+
+async def _raise(error: BrainMRIError) -> Any:
+    raise error
 
 
 async def _abort(rpc: Rpc, error: BrainMRIError) -> None:

@@ -9,10 +9,10 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from brainmri.batching.engine import Engine
+from brainmri.batching.slots import Slots
 from brainmri.errors import Overloaded
 from brainmri.open_inference.grpc_service import SERVICE_NAME
 from brainmri.open_inference.grpc_status import code_of, details_of
-from brainmri.open_inference.grpc_streams import WaitingStreams
 from brainmri.open_inference.models import served_models
 
 HEALTH_SERVICE_NAME = str(health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
@@ -30,10 +30,10 @@ class Health:
 
     Args:
         engine: Whose readiness is told.
-        streams: Where each `Watch` takes its place.
+        streams: Where each `Watch` takes its slot.
     """
 
-    def __init__(self, engine: Engine, streams: WaitingStreams) -> None:
+    def __init__(self, engine: Engine, streams: Slots) -> None:
         self._engine = engine
         self._streams = streams
         self._draining = False
@@ -84,7 +84,7 @@ class Health:
 
     async def _watch(self, message: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            with self._streams.place(context.peer()):
+            with self._streams.one(context.peer()):
                 async for status in self._statuses(message.service):
                     yield _Status(status=status)
         except Overloaded as error:

@@ -7,26 +7,26 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from brainmri.batching.slots import Slots
 from brainmri.errors import Overloaded
 from brainmri.open_inference.grpc_status import code_of, details_of
-from brainmri.open_inference.grpc_streams import WaitingStreams
 
 REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", str(reflection.SERVICE_NAME))
 
 
-def reflection_handlers(services: Sequence[str], streams: WaitingStreams) -> tuple[Any, ...]:
+def reflection_handlers(services: Sequence[str], streams: Slots) -> tuple[Any, ...]:
     """Returns gRPC's tables of the methods.
 
     Args:
         services: Full names of the services to tell about, beside reflection itself.
-        streams: Where each stream takes its place.
+        streams: Where each stream takes its slot.
     """
     _describe_v1()
     servicer = reflection.aio.ReflectionServicer((*services, *REFLECTION_NAMES))
 
     async def inform(requests: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            with streams.place(context.peer()):
+            with streams.one(context.peer()):
                 async for answer in servicer.ServerReflectionInfo(requests, context):
                     yield answer
         except Overloaded as error:

@@ -1,5 +1,6 @@
 """The methods of `inference.GRPCInferenceService`; those that are not offered say so."""
 
+from collections.abc import Collection
 from typing import Any
 
 import grpc
@@ -7,21 +8,13 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from tritonclient.grpc import service_pb2
 
+from brainmri.batching.admission import Work
+from brainmri.batching.call import Call
 from brainmri.open_inference.about import all_statistics, configuration, index, metadata, server_metadata
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.open_inference.grpc_call import (
-    Method,
-    Rpc,
-    RpcHandler,
-    Surroundings,
-    with_key,
-    with_memory,
-    with_parsing,
-    with_place,
-)
+from brainmri.open_inference.grpc_call import Method, Rpc, RpcHandler, RpcMethod, Shared
 from brainmri.open_inference.grpc_infer import to_request, to_response
 from brainmri.open_inference.models import find_model, served_models
-from brainmri.web.auth import KeyRing
 
 _DESCRIPTOR = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 SERVICE_NAME = str(_DESCRIPTOR.full_name)
@@ -52,7 +45,7 @@ class InferenceService:
         self._engine = plane.engine
 
     async def server_live(self, _message: Any, _rpc: Rpc) -> Any:
-        """Whether a restart would not help."""
+        """Liveness: False when only a restart can recover."""
         return service_pb2.ServerLiveResponse(live=self._engine.server_alive)
 
     async def server_ready(self, _message: Any, _rpc: Rpc) -> Any:
@@ -92,34 +85,39 @@ class InferenceService:
     async def model_infer(self, message: Any, rpc: Rpc) -> Any:
         """Runs a model."""
         model = find_model(self._engine, message.model_name, message.model_version)
-        outputs = await self._plane.infer(to_request(message, model), rpc.deadline, rpc.record)
+        call = Call(model.predictor, rpc.deadline, record=rpc.record, admitted=rpc.admitted)
+        outputs = await self._plane.infer(call, to_request(message, model))
         return to_response(message, model, outputs)
 
 
-def rpc_handlers(plane: DataPlane, surroundings: Surroundings, keys: KeyRing | None) -> Any:
-    """Returns gRPC's table of every method of the service.
+def rpc_handlers(plane: DataPlane, shared: Shared) -> dict[str, RpcHandler]:
+    """Returns what answers each method of the service that is offered, by its full name.
 
     Args:
         plane: What answers inferences.
-        surroundings: What all calls share.
-        keys: Who may call; anybody if None.
+        shared: What all calls share.
     """
-    offered = _methods(plane)
-    table = {}
-    for descriptor in _DESCRIPTOR.methods:
-        name = descriptor.name
-        if name not in offered:
-            table[name] = _refusal(descriptor)
-            continue
-        method = with_parsing(offered[name], GetMessageClass(descriptor.input_type))
-        if name == _INFER:
-            method = with_place(method, plane)
-        method = with_memory(method, surroundings.memory)
-        if keys is not None and name not in _PROBES:
-            method = with_key(method, keys)
-        handler = RpcHandler(f"{SERVICE_NAME}/{name}", method, surroundings)
-        table[name] = grpc.unary_unary_rpc_method_handler(handler.handle)
-    return grpc.method_handlers_generic_handler(SERVICE_NAME, table)
+    handlers = {}
+    for name, answer in _methods(plane).items():
+        method = RpcMethod(
+            name=f"{SERVICE_NAME}/{name}",
+            message_class=GetMessageClass(_DESCRIPTOR.methods_by_name[name].input_type),
+            answer=answer,
+            work=Work.PREDICTION if name == _INFER else Work.OTHER,
+            needs_key=name not in _PROBES,
+        )
+        handlers["/" + method.name] = RpcHandler(method, shared)
+    return handlers
+
+
+def refusals(offered: Collection[str]) -> Any:
+    """Returns gRPC's table of the methods of the service that are not offered.
+
+    Args:
+        offered: Full names of those that are, with a leading slash.
+    """
+    rest = [method for method in _DESCRIPTOR.methods if f"/{SERVICE_NAME}/{method.name}" not in offered]
+    return grpc.method_handlers_generic_handler(SERVICE_NAME, {method.name: _refusal(method) for method in rest})
 
 
 def _methods(plane: DataPlane) -> dict[str, Method]:

@@ -1,6 +1,5 @@
 """The REST routes of the Open Inference Protocol."""
 
-import dataclasses
 import re
 from collections.abc import Awaitable, Callable
 
@@ -100,16 +99,15 @@ def _infer(plane: DataPlane) -> _Endpoint:
     async def infer(request: Request) -> Response:
         model = _model(plane.engine, request)
         header_length = _header_length(request)
-        call = call_of(request, plane.engine, plane.settings)
+        call = call_of(request, plane.engine, plane.settings, model.predictor)
         limits = BodyLimits(
             plane.settings.max_request_bytes, plane.settings.upload_idle_timeout_s, call.deadline, ENCODINGS
         )
-        # A place is taken after the upload: slow clients must not keep the others out.
-        body = await read_decompressed(request, limits, plane.threads)
-        with plane.slot():
+        # Counted after the upload: slow clients must not keep the others out.
+        body = await read_decompressed(request, limits, plane.threads, call.admitted)
+        with plane.admission.tensors():
             parsed = await _parse(plane, request, model, body, header_length, call)
-            wanted = dataclasses.replace(parsed.infer, priority=max(call.priority, parsed.infer.priority))
-            outputs = await attend(request, call.deadline, plane.infer(wanted, call.deadline, call.record))
+            outputs = await attend(request, call.deadline, plane.infer(call, parsed.infer))
         return _response(request, *answer_body(parsed, outputs))
 
     return infer

@@ -5,10 +5,10 @@ import zlib
 
 from starlette.requests import Request
 
+from brainmri.batching.admission import Admitted
 from brainmri.blocking import Threads
 from brainmri.errors import MalformedRequest, RequestTooLarge
 from brainmri.web.body import BodyLimits, read_body
-from brainmri.web.memory import SHARE, Share
 
 ENCODINGS = ("gzip", "deflate")
 
@@ -20,10 +20,16 @@ _WORTH_COMPRESSING = 1024
 """Bytes; below it the frame of a compressed answer costs more than it saves."""
 
 
-async def read_decompressed(request: Request, limits: BodyLimits, threads: Threads) -> bytes:
+async def read_decompressed(request: Request, limits: BodyLimits, threads: Threads, admitted: Admitted | None) -> bytes:
     """Returns the whole body; `limits.max_bytes` holds for what is sent and for what it unpacks to.
 
     What it unpacks to counts as held in memory, like what was sent.
+
+    Args:
+        request: The request; its body is consumed.
+        limits: Size and pace.
+        threads: Those that unpack.
+        admitted: Counts the memory.
 
     Raises:
         RequestTooLarge: One of the two is larger.
@@ -35,10 +41,10 @@ async def read_decompressed(request: Request, limits: BodyLimits, threads: Threa
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ENCODINGS:
         return body
-    return await _decompress(body, encoding, limits.max_bytes, request.scope["state"][SHARE], threads)
+    return await _decompress(body, encoding, limits.max_bytes, threads, admitted)
 
 
-async def _decompress(body: bytes, encoding: str, max_bytes: int, share: Share, threads: Threads) -> bytes:
+async def _decompress(body: bytes, encoding: str, max_bytes: int, threads: Threads, admitted: Admitted | None) -> bytes:
     unpacker = zlib.decompressobj(_WINDOW[encoding])
     data = bytearray()
     while not unpacker.eof:
@@ -50,7 +56,8 @@ async def _decompress(body: bytes, encoding: str, max_bytes: int, share: Share, 
         body = unpacker.unconsumed_tail
         if not piece and not body:
             break
-        share.add(len(piece))
+        if admitted is not None:
+            admitted.hold(len(piece))
         data += piece
         if len(data) > max_bytes:
             raise RequestTooLarge(

@@ -9,14 +9,12 @@ import grpc
 from brainmri.errors import InvalidSettings
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.open_inference.grpc_call import InFlight, Surroundings
+from brainmri.open_inference.grpc_admission import AdmittedHandlers
+from brainmri.open_inference.grpc_call import Shared
 from brainmri.open_inference.grpc_health import HEALTH_SERVICE_NAME, Health
-from brainmri.open_inference.grpc_limit import LimitedHandlers
 from brainmri.open_inference.grpc_reflection import reflection_handlers
-from brainmri.open_inference.grpc_service import SERVICE_NAME, rpc_handlers
-from brainmri.open_inference.grpc_streams import MAX_STREAMS, WaitingStreams
+from brainmri.open_inference.grpc_service import SERVICE_NAME, refusals, rpc_handlers
 from brainmri.web.auth import KeyRing
-from brainmri.web.memory import BodyMemory
 
 MAX_CONNECTION_AGE_S = 300.0
 """After it a client is asked to connect again, so that new replicas get their share of long-lived clients."""
@@ -30,11 +28,8 @@ KEEPALIVE_TIMEOUT_S = 20
 MIN_CLIENT_PING_INTERVAL_S = 10
 """Clients that ping more often while no call is under way are disconnected."""
 
-_MORE_RPCS = 256
-"""Calls under way beside inferences and waiting streams: probes, and those that are told that there is no place."""
-
 _REFUSALS = 256
-"""Calls beyond all of these that are being refused; gRPC itself refuses more, without details."""
+"""Calls beyond the limit that are being refused; gRPC itself refuses more, without details."""
 
 _LINGER_S = 1.0
 """What open streams (a reflection client at its prompt) are given, twice, once every call is answered."""
@@ -53,7 +48,6 @@ class GrpcServer:
         metrics: What counts.
         keys: Who may call; anybody if None.
         max_connection_age_s: See `MAX_CONNECTION_AGE_S`.
-        memory: What the messages share with the bodies of other interfaces; nothing if None.
     """
 
     def __init__(
@@ -63,17 +57,14 @@ class GrpcServer:
         keys: KeyRing | None = None,
         *,
         max_connection_age_s: float = MAX_CONNECTION_AGE_S,
-        memory: BodyMemory | None = None,
     ) -> None:
         self._plane = plane
         self._metrics = metrics
         self._settings = plane.settings
         self._keys = keys
         self._max_connection_age_s = max_connection_age_s
-        self._memory = memory or BodyMemory(plane.settings.max_held_bytes)
         self._server: Any = None
         self._health: Health | None = None
-        self._in_flight: InFlight | None = None
 
     @property
     def port(self) -> int:
@@ -88,14 +79,14 @@ class GrpcServer:
         """
         if not self.port:
             return
-        plane, streams = self._plane, WaitingStreams()
-        self._in_flight, self._health = InFlight(), Health(plane.engine, streams)
-        most = plane.slots + MAX_STREAMS + _MORE_RPCS
-        self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=most + _REFUSALS)
-        around = Surroundings(self._metrics, self._in_flight, self._settings.request_timeout_s, self._memory)
-        reflection = reflection_handlers((SERVICE_NAME, HEALTH_SERVICE_NAME), streams)
-        handlers = (rpc_handlers(plane, around, self._keys), self._health.handlers(), *reflection)
-        self._server.add_generic_rpc_handlers((LimitedHandlers(handlers, most),))
+        plane, admission = self._plane, self._plane.admission
+        self._health = Health(plane.engine, admission.waiting_streams)
+        most = admission.limits.rpcs + _REFUSALS
+        self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=most)
+        methods = rpc_handlers(plane, Shared(self._metrics, admission, self._settings.request_timeout_s, self._keys))
+        reflection = reflection_handlers((SERVICE_NAME, HEALTH_SERVICE_NAME), admission.waiting_streams)
+        others = (refusals(methods), self._health.handlers(), *reflection)
+        self._server.add_generic_rpc_handlers((AdmittedHandlers(methods, others, admission),))
         self._listen()
         await self._server.start()
         self._health.start()
@@ -106,7 +97,7 @@ class GrpcServer:
         Args:
             grace_s: Longest time for all of it, in seconds; calls that take longer are cut off.
         """
-        if self._server is None or self._health is None or self._in_flight is None:
+        if self._server is None or self._health is None:
             return
         await self._health.drain()
         end = asyncio.get_running_loop().time() + grace_s
@@ -115,7 +106,7 @@ class GrpcServer:
         for _ in range(2):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(end):
-                    await self._in_flight.wait_until_none()
+                    await self._plane.admission.rpcs.wait_until_none()
             # Streams are cut off after a moment, not at once; and never just when the grace ends, where `stopping`
             # cuts them off itself: two stops at one instant crash grpcio 1.85.
             await asyncio.wait((stopping,), timeout=_LINGER_S)

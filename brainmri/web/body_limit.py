@@ -8,8 +8,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from brainmri.batching.admission import Admission
 from brainmri.batching.deadline import Deadline
-from brainmri.errors import BrainMRIError, MalformedRequest, Overloaded
+from brainmri.errors import BrainMRIError, MalformedRequest
 from brainmri.web.body import BodyLimits, read_body, request_too_large
 from brainmri.web.failures import failure
 
@@ -23,36 +24,32 @@ class BodyLimitMiddleware:
         app: What answers.
         path: The route that it guards.
         max_bytes: Largest body, in bytes.
-        max_requests: Most requests under way on that route.
+        admission: Counts its requests among those with tensors.
         idle_s: Longest pause in a body, in seconds.
         timeout_s: Longest time until an answer begins, the body included, in seconds.
     """
 
     def __init__(
-        self, app: ASGIApp, path: str, max_bytes: int, max_requests: int, idle_s: float = 10, timeout_s: float = 30
+        self, app: ASGIApp, path: str, max_bytes: int, admission: Admission, idle_s: float = 10, timeout_s: float = 30
     ) -> None:
         self._app = app
         self._path = path
         self._max_bytes = max_bytes
-        self._max_requests = max_requests
+        self._admission = admission
         self._idle_s = idle_s
         self._timeout_s = timeout_s
-        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
         if scope["type"] != "http" or scope["path"] != self._path:
             await self._app(scope, receive, send)
             return
-        self._under_way += 1
         try:
             await self._serve(scope, receive, send)
         except BrainMRIError as error:
             await failure(Request(scope), error)(scope, receive, send)
         except ClientDisconnect:
             await Response(status_code=499)(scope, receive, send)
-        finally:
-            self._under_way -= 1
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._check(Headers(scope=scope))
@@ -63,6 +60,10 @@ class BodyLimitMiddleware:
         async def replay() -> Message:
             return messages.pop() if messages else await receive()
 
+        with self._admission.tensors():
+            await self._answer(scope, replay, send, deadline)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, deadline: Deadline) -> None:
         try:
             async with asyncio.timeout(deadline.remaining_s) as limit:
 
@@ -70,7 +71,7 @@ class BodyLimitMiddleware:
                     limit.reschedule(None)
                     await send(message)
 
-                await self._app(scope, replay, begin)
+                await self._app(scope, receive, begin)
         except TimeoutError as error:
             raise deadline.exceeded() from error
 
@@ -85,5 +86,3 @@ class BodyLimitMiddleware:
             raise MalformedRequest("This path needs the header Content-Length. Send the body in one piece.")
         if int(length) > self._max_bytes:
             raise request_too_large(int(length), self._max_bytes)
-        if self._under_way > self._max_requests:
-            raise Overloaded.by_requests(self._max_requests)

@@ -14,36 +14,48 @@ from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import MalformedRequest
 from brainmri.imaging.picture import MAX_FRAME, ReadOptions
+from brainmri.model.predictor import Predictor
 from brainmri.observe.request_record import RequestRecord
 from brainmri.settings import Settings
+from brainmri.web.admission import admitted_of
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 PRIORITY_HEADER = "X-Request-Priority"
 
+WARM_UP = "warm_up"
+"""Under this name the state of a request that the server sends itself while it starts holds True."""
+
 T = TypeVar("T")
 
 
-def call_of(request: Request, engine: Engine, settings: Settings, name: str = "", version: str = "") -> Call:
+def call_of(request: Request, engine: Engine, settings: Settings, predictor: Predictor) -> Call:
     """Reads a request's headers and query, before any of its body is read; a request without a chance ends here.
 
     Args:
         request: The request.
-        engine: Whose models may be chosen.
+        engine: Has to have room.
         settings: The longest time that a request may take.
-        name: Bundle or serving name of the model; empty takes the default.
-        version: Version of the model; empty takes the first of that name.
+        predictor: Which model is asked for.
 
     Raises:
         NotReady: No model is loaded and warm, or the engine is draining.
         Overloaded: The queue is full, or the predicted wait exceeds the deadline.
-        ModelNotFound: No such model is served.
         MalformedRequest: A header or a parameter with a bad value.
     """
     options = _options(request)
-    predictor = engine.models.get(name, version)
-    deadline, priority = Deadline.after(_timeout_s(request, settings.request_timeout_s)), _priority(request)
-    engine.require_room(deadline, predictor=predictor, priority=priority)
-    return Call(predictor, deadline, priority, record_of(request), options)
+    deadline = Deadline.after(_timeout_s(request, settings.request_timeout_s))
+    warm_up = getattr(request.state, WARM_UP, False)
+    call = Call(
+        predictor,
+        deadline,
+        _priority(request),
+        record=record_of(request),
+        options=options,
+        admitted=admitted_of(request),
+        warm_up=warm_up,
+    )
+    engine.require_room(call)
+    return call
 
 
 def record_of(request: Request) -> RequestRecord | None:

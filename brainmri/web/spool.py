@@ -8,14 +8,15 @@ from typing import BinaryIO
 
 from starlette.requests import Request
 
+from brainmri.batching.admission import Admitted
 from brainmri.batching.deadline import Deadline
 from brainmri.blocking import Threads
 from brainmri.bulk.archives.archive import is_archive_name
 from brainmri.errors import MalformedRequest, StorageFull
 from brainmri.settings import Settings
+from brainmri.web.admission import admitted_of
 from brainmri.web.body import BodyLimits, declared_length, receive_body, request_too_large
 from brainmri.web.form import FileSink, FormLimits, Write, hand_on_files
-from brainmri.web.memory import SHARE, Share
 from brainmri.web.storage import told_disk_errors
 from brainmri.web.upload import FIELD_OF_MANY, content_type
 
@@ -51,7 +52,7 @@ async def receive_archive(request: Request, file: BinaryIO, folder: Path, settin
         deadline,
         min_bytes_per_s=settings.upload_min_bytes_per_s,
     )
-    share: Share = getattr(request.state, SHARE)
+    admitted = admitted_of(request)
     is_form = content_type(request) == "multipart/form-data"
     with told_disk_errors():
         if declared_length(request) > shutil.disk_usage(folder).free - _SPARE_BYTES:
@@ -59,10 +60,10 @@ async def receive_archive(request: Request, file: BinaryIO, folder: Path, settin
         if is_form:
             form = FormLimits(FIELD_OF_MANY, settings.max_archive_images, settings.max_archive_bytes)
             with _FormPacker(file) as packer:
-                through = _Thread(share, threads).running
+                through = _Thread(admitted, threads).running
                 await hand_on_files(request, body, form, packer.begin, request_too_large, through)
         else:
-            await receive_body(request, body, _Thread(share, threads).running(file.write))
+            await receive_body(request, body, _Thread(admitted, threads).running(file.write))
         await threads.run(file.flush)
     return is_form
 
@@ -70,15 +71,16 @@ async def receive_archive(request: Request, file: BinaryIO, folder: Path, settin
 class _Thread:
     """Writes in a thread: a disk that is busy must not hold up the event loop."""
 
-    def __init__(self, share: Share, threads: Threads) -> None:
-        self._share = share
+    def __init__(self, admitted: Admitted | None, threads: Threads) -> None:
+        self._admitted = admitted
         self._threads = threads
 
     def running(self, write: Callable[[bytes], object]) -> Write:
         async def written(piece: bytes) -> None:
             await self._threads.run(write, piece)
-            # It is on disk, and counts no more as held.
-            self._share.give_back(len(piece))
+            if self._admitted is not None:
+                # It is on disk, and counts no more as held.
+                self._admitted.give_back(len(piece))
 
         return written
 

@@ -3,11 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline
+from brainmri.batching.engine import Engine
 from brainmri.imaging import DecodeLimits
 from brainmri.model.contract import Contract
 from brainmri.model.predictor import Predictor
@@ -66,6 +69,11 @@ class StandIn:
 def predictor_of(runtime: StandIn) -> Predictor:
     """Returns a predictor around the runtime."""
     return Predictor(Contract.from_parts(**contract_parts()), runtime, DecodeLimits())
+
+
+def asked(engine: Engine, deadline: Deadline = SOON, **more: Any) -> Call:
+    """Returns a call to the default model of an engine."""
+    return Call(engine.models.default, deadline, **more)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from brainmri.batching.admission import Admission, AdmissionLimits, Work
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.batching.observer import Unobserved
@@ -29,7 +30,8 @@ from brainmri.model.bundle import Bundle
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Prediction, Predictor, Slice
 from brainmri.model.runtimes.protocol import Output, RuntimeInfo
-from tests.batching.stand_in import SOON, WAIT_S, until
+from brainmri.settings import Settings
+from tests.batching.stand_in import WAIT_S, asked, until
 from tests.tiny import BIAS
 
 Png = Callable[..., bytes]
@@ -83,7 +85,9 @@ def test_many_at_once_get_the_right_labels(predictor: Predictor, png: Png) -> No
     async def ask() -> list[str | None]:
         async with running(predictor) as engine:
             images = [png((255, 0, 0)), png((0, 255, 0)), png((0, 0, 255))] * 4
-            answers = await asyncio.gather(*(engine.predict(image, Deadline.after(30)) for image in images))
+            answers = await asyncio.gather(
+                *(engine.predict(asked(engine, Deadline.after(30)), image) for image in images)
+            )
         return [answer.label for answer in answers]
 
     assert asyncio.run(ask()) == ["glioma", "meningioma", "pituitary"] * 4
@@ -96,29 +100,29 @@ def test_it_is_ready_between_its_start_and_its_retirement_and_answers_until_it_d
         engine = Engine(decode_workers=1)
         seen = [engine.ready]
         with pytest.raises(NotReady):
-            await engine.predict(png(), SOON)
+            await engine.predict(asked(engine), png())
         await engine.start(lambda: [predictor])
         seen.append(engine.ready)
         engine.retire()
         seen.append(engine.ready)
-        assert (await engine.predict(png(), SOON)).label == "glioma"
+        assert (await engine.predict(asked(engine), png())).label == "glioma"
         assert await engine.drain(WAIT_S) is True
         with pytest.raises(NotReady):
-            await engine.predict(png(), SOON)
+            await engine.predict(asked(engine), png())
         return [*seen, engine.ready]
 
     assert asyncio.run(ask()) == [False, True, False, False]
 
 
-def test_it_answers_its_rehearsal_before_it_is_ready(predictor: Predictor, png: Png) -> None:
+def test_it_answers_its_warm_up_requests_before_it_is_ready(predictor: Predictor, png: Png) -> None:
     async def ask() -> list[object]:
         engine = Engine(decode_workers=1)
         seen: list[object] = []
 
-        async def rehearse() -> None:
-            seen.extend((engine.ready, (await engine.predict(png(), SOON)).label))
+        async def warm_up() -> None:
+            seen.extend((engine.ready, (await engine.predict(asked(engine, warm_up=True), png())).label))
 
-        await engine.start(lambda: [predictor], rehearse)
+        await engine.start(lambda: [predictor], warm_up)
         seen.append(engine.ready)
         await engine.drain(WAIT_S)
         return seen
@@ -126,27 +130,31 @@ def test_it_answers_its_rehearsal_before_it_is_ready(predictor: Predictor, png: 
     assert asyncio.run(ask()) == [False, "glioma", True]
 
 
-def test_callers_that_come_during_the_rehearsal_are_refused_and_cannot_make_it_fail(
+def test_callers_that_come_during_the_warm_up_requests_are_refused_and_cannot_make_it_fail(
     predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask() -> bool:
         engine = Engine(1, Batching(max_queue_images=1))
-        rehearsal = asyncio.Event()
+        warming = asyncio.Event()
         begun = asyncio.Event()
 
-        async def rehearse() -> None:
+        async def warm_up() -> None:
             begun.set()
-            await rehearsal.wait()
-            await engine.predict(png(), SOON)
+            await warming.wait()
+            await engine.predict(asked(engine, warm_up=True), png())
 
-        starting = asyncio.create_task(engine.start(lambda: [predictor], rehearse))
+        starting = asyncio.create_task(engine.start(lambda: [predictor], warm_up))
         await begun.wait()
         read = SlowRead(predictor, monkeypatch)
         image = np.zeros((1, 299, 299, 3), np.uint8)
-        early = (engine.predict(png(), SOON), engine.predict_many([png()], SOON), engine.infer(image, SOON))
+        early = (
+            engine.predict(asked(engine), png()),
+            engine.predict_many(asked(engine), [png()]),
+            engine.infer(asked(engine), image),
+        )
         refused = asyncio.gather(*early, return_exceptions=True)
         await asyncio.sleep(0)
-        rehearsal.set()
+        warming.set()
         read.let()
         assert [type(error) for error in await refused] == [NotReady] * 3
         await starting
@@ -183,12 +191,12 @@ def test_an_image_that_is_decoded_while_the_engine_drains_is_answered(
     async def ask() -> list[str | None]:
         async with running(predictor, decode_workers=1) as engine:
             read = SlowRead(predictor, monkeypatch)
-            requests = [asyncio.create_task(engine.predict(png(), SOON)) for _ in range(3)]
+            requests = [asyncio.create_task(engine.predict(asked(engine), png())) for _ in range(3)]
             await until(lambda: len(read.seen) == 1)
             draining = asyncio.create_task(engine.drain(WAIT_S))
             await asyncio.sleep(0)
             with pytest.raises(NotReady, match="shutting down"):
-                await engine.predict(png(), SOON)
+                await engine.predict(asked(engine), png())
             read.let()
             assert await draining is True
             return [answer.label for answer in await asyncio.gather(*requests)]
@@ -219,7 +227,7 @@ def test_a_network_that_answers_nonsense_never_becomes_the_served_one(
             with pytest.raises(InvalidBundle, match="fails on a black image"):
                 await engine.swap(lambda: [broken])
             assert engine.models.all() == (predictor,)
-            assert (await engine.predict(png(), SOON)).label == "glioma"
+            assert (await engine.predict(asked(engine), png())).label == "glioma"
 
     asyncio.run(ask())
 
@@ -230,7 +238,7 @@ def test_an_answer_that_is_not_a_number_is_a_failure_of_inference(tiny_bundle: B
         async with running(Predictor(tiny_bundle.contract, runtime, DecodeLimits())) as engine:
             runtime.value = float("inf")
             with pytest.raises(InferenceFailed, match="not a number"):
-                await engine.predict(png(), SOON)
+                await engine.predict(asked(engine), png())
 
     asyncio.run(ask())
 
@@ -246,11 +254,11 @@ def test_requests_under_way_keep_their_model_and_the_old_one_is_released_after_t
         first = opened("1.0.0")
         await engine.start(lambda: [first])
         read = SlowRead(first, monkeypatch)
-        request = asyncio.create_task(engine.predict(png(), SOON))
+        request = asyncio.create_task(engine.predict(asked(engine), png()))
         await until(lambda: len(read.seen) == 1)
         second = opened("2.0.0")
         await engine.swap(lambda: [second])
-        assert (await engine.predict(png(), SOON)).model.version == "2.0.0"
+        assert (await engine.predict(asked(engine), png())).model.version == "2.0.0"
         read.let()
         assert (await request).model.version == "1.0.0"
         monkeypatch.undo()
@@ -269,8 +277,10 @@ def test_requests_under_way_keep_their_model_and_the_old_one_is_released_after_t
 def test_each_item_of_many_gets_its_own_answer_or_error_in_order(predictor: Predictor, png: Png) -> None:
     async def ask() -> list[Prediction | BrainMRIError]:
         async with running(predictor) as engine:
-            assert await engine.predict_many([], SOON) == []
-            return await engine.predict_many([png((0, 0, 255)), b"text", png((255, 0, 0)), png((0, 0, 0))], SOON)
+            assert await engine.predict_many(asked(engine), []) == []
+            return await engine.predict_many(
+                asked(engine), [png((0, 0, 255)), b"text", png((255, 0, 0)), png((0, 0, 0))]
+            )
 
     blue, text, red, black = asyncio.run(ask())
     assert isinstance(text, ImageUnreadable)
@@ -282,12 +292,12 @@ def test_many_are_accepted_or_refused_together(predictor: Predictor, png: Png, m
     async def ask() -> None:
         async with running(predictor, max_queue_images=4) as engine:
             read = SlowRead(predictor, monkeypatch)
-            first = asyncio.create_task(engine.predict_many([png()] * 2, SOON))
+            first = asyncio.create_task(engine.predict_many(asked(engine), [png()] * 2))
             await until(lambda: len(read.seen) == 2)
             with pytest.raises(Overloaded):
-                await engine.predict_many([png()] * 3, SOON)
+                await engine.predict_many(asked(engine), [png()] * 3)
             with pytest.raises(MalformedRequest, match="holds 9 images; one may hold 8") as refusal:
-                await engine.predict_many([png()] * 9, SOON)
+                await engine.predict_many(asked(engine), [png()] * 9)
             assert refusal.value.limit == "8 images"
             read.let()
             assert len(await first) == 2
@@ -311,12 +321,12 @@ def test_a_fault_in_one_item_ends_the_others_before_their_places_are_given_back(
 
             monkeypatch.setattr(predictor, "read", faulty)
             with pytest.raises(ExceptionGroup) as fault:
-                await engine.predict_many([b"fault", png(), png()], SOON)
+                await engine.predict_many(asked(engine), [b"fault", png(), png()])
             assert [str(error) for error in fault.value.exceptions] == ["a fault of ours"]
             others = asyncio.all_tasks() - {asyncio.current_task()}
             assert [task for task in others if "one" in task.get_coro().__qualname__] == []  # type: ignore[union-attr]
             go.set()
-            assert len(await engine.predict_many([png()] * 3, SOON)) == 3
+            assert len(await engine.predict_many(asked(engine), [png()] * 3)) == 3
 
     asyncio.run(ask())
 
@@ -331,7 +341,7 @@ def test_items_that_are_not_done_in_time_say_so_and_the_others_are_answered(
             monkeypatch.setattr(Unobserved, "count_refusal", lambda _, reason: refusals.append(reason))
             read = SlowRead(predictor, monkeypatch)
             read.let(1)
-            answers = await engine.predict_many([png()] * 3, Deadline.after(1))
+            answers = await engine.predict_many(asked(engine, Deadline.after(1)), [png()] * 3)
             read.let()
             return answers
 
@@ -348,16 +358,16 @@ def test_an_image_whose_caller_has_gone_or_is_late_is_not_decoded(
     async def ask() -> list[bytes]:
         async with running(predictor, decode_workers=1) as engine:
             read = SlowRead(predictor, monkeypatch)
-            first = asyncio.create_task(engine.predict(png(), SOON))
+            first = asyncio.create_task(engine.predict(asked(engine), png()))
             await until(lambda: len(read.seen) == 1)
-            gone = asyncio.create_task(engine.predict(b"gone", SOON))
+            gone = asyncio.create_task(engine.predict(asked(engine), b"gone"))
             await asyncio.sleep(0)
             gone.cancel()
             with pytest.raises(DeadlineExceeded):
-                await engine.predict(b"late", Deadline.after(0.05))
+                await engine.predict(asked(engine, Deadline.after(0.05)), b"late")
             read.let()
             assert (await first).label == "glioma"
-            assert (await engine.predict(png(0), SOON)).label == "notumor"
+            assert (await engine.predict(asked(engine), png(0))).label == "notumor"
             return read.seen
 
     assert asyncio.run(ask()) == [png(), png(0)]
@@ -367,39 +377,41 @@ def test_the_images_being_decoded_are_bounded(predictor: Predictor, png: Png, mo
     async def ask() -> None:
         async with running(predictor, decode_workers=1, max_queue_images=3) as engine:
             read = SlowRead(predictor, monkeypatch)
-            requests = [asyncio.create_task(engine.predict(png(), SOON)) for _ in range(3)]
+            requests = [asyncio.create_task(engine.predict(asked(engine), png())) for _ in range(3)]
             await until(lambda: len(read.seen) == 1)
             with pytest.raises(Overloaded):
-                await engine.predict(png(), SOON)
+                await engine.predict(asked(engine), png())
             read.let()
             await asyncio.gather(*requests)
 
     asyncio.run(ask())
 
 
-def test_the_door_opens_for_as_many_as_there_are_places(
+def test_as_many_are_admitted_as_the_queue_has_places(
     predictor: Predictor, png: Png, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask() -> str | None:
         async with running(predictor, max_queue_images=2) as engine:
             reading = SlowRead(predictor, monkeypatch)
-            first = asyncio.create_task(engine.predict(png(), SOON))
+            first = asyncio.create_task(engine.predict(asked(engine), png()))
             await until(lambda: bool(reading.seen))
-            with engine.let_in():
+            admission = Admission(AdmissionLimits.of(Settings()), engine.require_room_for)
+            with admission.admit(Work.PREDICTION) as admitted:
                 # One place is taken and one is expected to be.
-                with pytest.raises(Overloaded, match="The queue is full: 2 images"), engine.let_in():
-                    pass
-                second = asyncio.create_task(engine.predict(png(), SOON))
+                with pytest.raises(Overloaded, match="The queue is full: 2 images"):
+                    admission.admit(Work.PREDICTION)
+                second = asyncio.create_task(engine.predict(asked(engine, admitted=admitted), png()))
                 await until(lambda: len(reading.seen) == 2)
-                with pytest.raises(Overloaded), engine.let_in():
-                    pass
+                assert admission.expected == 0
                 with pytest.raises(Overloaded):
-                    engine.require_room(SOON, predictor=predictor, priority=Priority.INTERACTIVE)
+                    admission.admit(Work.PREDICTION)
+                with pytest.raises(Overloaded):
+                    engine.require_room(asked(engine))
             reading.let()
             await asyncio.gather(first, second)
-            engine.require_room(SOON, predictor=predictor, priority=Priority.INTERACTIVE)
-            with engine.let_in():
-                return (await engine.predict(png(), SOON)).label
+            engine.require_room(asked(engine))
+            with admission.admit(Work.PREDICTION) as admitted:
+                return (await engine.predict(asked(engine, admitted=admitted), png())).label
 
     assert asyncio.run(ask()) == "glioma"
 
@@ -410,9 +422,9 @@ def test_an_interactive_image_is_decoded_before_bulk_images_that_came_first(
     async def ask() -> list[bytes]:
         async with running(predictor, decode_workers=1) as engine:
             read = SlowRead(predictor, monkeypatch)
-            bulk = asyncio.create_task(engine.predict_many([png()] * 6, SOON, priority=Priority.BULK))
+            bulk = asyncio.create_task(engine.predict_many(asked(engine, priority=Priority.BULK), [png()] * 6))
             await until(lambda: len(read.seen) == 1)
-            interactive = asyncio.create_task(engine.predict(png(0), SOON))
+            interactive = asyncio.create_task(engine.predict(asked(engine), png(0)))
             await asyncio.sleep(0)
             read.let()
             await asyncio.gather(bulk, interactive)
@@ -427,7 +439,7 @@ def test_tensors_are_answered_in_order(predictor: Predictor) -> None:
 
     async def ask() -> list[Prediction]:
         async with running(predictor, max_batch_size=2) as engine:
-            return await engine.infer(images, SOON)
+            return await engine.infer(asked(engine), images)
 
     red, blue, black = asyncio.run(ask())
     assert [red.label, blue.label, black.label] == ["glioma", "pituitary", "notumor"]
@@ -452,7 +464,7 @@ def test_a_tensor_of_another_shape_or_type_is_refused(predictor: Predictor, imag
     async def ask() -> None:
         async with running(predictor) as engine:
             with pytest.raises(MalformedRequest, match=r"must be uint8 \[B, 299, 299, 3\] with B of at least 1; it is"):
-                await engine.infer(images, SOON)
+                await engine.infer(asked(engine), images)
 
     asyncio.run(ask())
 
@@ -461,7 +473,7 @@ def test_a_tensor_of_too_many_images_is_refused(predictor: Predictor) -> None:
     async def ask() -> None:
         async with running(predictor) as engine:
             with pytest.raises(MalformedRequest, match="holds 9 images; one may hold 8"):
-                await engine.infer(np.zeros((9, 299, 299, 3), np.uint8), SOON)
+                await engine.infer(asked(engine), np.zeros((9, 299, 299, 3), np.uint8))
 
     asyncio.run(ask())
 
@@ -469,7 +481,7 @@ def test_a_tensor_of_too_many_images_is_refused(predictor: Predictor) -> None:
 def test_the_stages_of_an_image_add_up(predictor: Predictor, png: Png) -> None:
     async def ask() -> Prediction:
         async with running(predictor) as engine:
-            return await engine.predict(png(), SOON)
+            return await engine.predict(asked(engine), png())
 
     timings = asyncio.run(ask()).timings_ms
     assert list(timings) == ["decode", "queue", "inference", "total"]

@@ -14,7 +14,7 @@ from brainmri.blocking import Stop
 from brainmri.imaging.picture import DEFAULT_OPTIONS, ReadOptions
 from brainmri.model.bundle import Bundle
 from brainmri.model.predictor import Predictor, Slice
-from tests.batching.stand_in import SOON, until
+from tests.batching.stand_in import asked, until
 
 SIDE = 4800
 REQUESTS = 40
@@ -63,7 +63,7 @@ def test_decoding_ends_with_the_requests_that_asked_for_it(
         await engine.start(lambda: [predictor])
         watched = Watched(predictor, monkeypatch)
         before = process.memory_info().rss, process.num_threads()
-        requests = [asyncio.create_task(engine.predict(data, SOON)) for _ in range(REQUESTS)]
+        requests = [asyncio.create_task(engine.predict(asked(engine), data)) for _ in range(REQUESTS)]
         await until(lambda: watched.begun > WORKERS)
         threads = process.num_threads() - before[1]
         for request in requests:

@@ -15,8 +15,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
+from brainmri.batching.admission import Work
 from brainmri.batching.bulk_lane import BulkLane
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Call
+from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.batching.observer import Unobserved
 from brainmri.batching.schedule import Batching
@@ -28,7 +30,6 @@ from brainmri.http.app import create_app
 from brainmri.model.predictor import Predictor, Slice
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.web.memory import BodyMemory
 from tests.application import MAX_IMAGE_BYTES, Ask, api_settings, code_of
 from tests.batching.stand_in import until
 from tests.bulk.test_archives import PACKS, every_format, packed_tar, packed_zip
@@ -426,10 +427,9 @@ def test_the_body_is_not_held_in_memory(predictor: Predictor, png: Png) -> None:
     async def talk() -> list[dict[str, Any]]:
         engine = Engine(decode_workers=1, batching=Batching(max_batch_size=2))
         data = packed_zip({"a.png": png(), "b.txt": bytes(1_500_000)}, zipfile.ZIP_STORED)
-        memory = BodyMemory(max_bytes=100_000)
-        app = create_app(
-            DataPlane(engine, api_settings(**LIMITS), metrics := Metrics(CollectorRegistry())), metrics, memory=memory
-        )
+        metrics = Metrics(CollectorRegistry())
+        plane = DataPlane(engine, api_settings(**LIMITS, max_held_bytes=100_000), metrics)
+        app = create_app(plane, metrics)
         await engine.start(lambda: [predictor])
         most = 0
 
@@ -437,11 +437,11 @@ def test_the_body_is_not_held_in_memory(predictor: Predictor, png: Png) -> None:
             nonlocal most
             for start in range(0, len(data), 50_000):
                 yield data[start : start + 50_000]
-                most = max(most, memory.held)
+                most = max(most, plane.admission.held_bytes)
 
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            with memory.share() as other:
-                other.add(40_000)
+            with plane.admission.admit(Work.OTHER) as other:
+                other.hold(40_000)
                 response = await client.post("/score", content=pieces())
         await engine.drain(grace_s=1)
         assert most <= 100_000
@@ -470,7 +470,7 @@ def test_the_lane_waits_for_room_and_that_counts_as_no_refusal(predictor: Predic
 
         async def one() -> str | None:
             async with lane.place():
-                return (await lane.predict(png(), deadline, predictor)).label
+                return (await lane.predict(Call(predictor, deadline, Priority.BULK), png())).label
 
         labels = await asyncio.gather(*(one() for _ in range(8)))
         assert refusals.reasons == []

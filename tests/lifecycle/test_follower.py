@@ -36,7 +36,7 @@ def stored(tmp_path: Path, bentoml_home: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def nothing() -> None:
-    """A rehearsal that rehearses nothing."""
+    """Sends no warm-up requests."""
 
 
 @asynccontextmanager

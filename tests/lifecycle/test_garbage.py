@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from brainmri.lifecycle.garbage import settle
+from brainmri.lifecycle.garbage import freeze
 
 
 class Node:
@@ -24,7 +24,7 @@ def test_garbage_is_collected_and_the_rest_is_spared() -> None:
     node = Node()
     gone = weakref.ref(node)
     del node
-    settle()
+    freeze()
     assert gone() is None
     assert gc.get_freeze_count() > 1000
 
@@ -32,9 +32,9 @@ def test_garbage_is_collected_and_the_rest_is_spared() -> None:
 def test_what_was_spared_and_then_left_is_found_at_the_next_call() -> None:
     node = Node()
     left = weakref.ref(node)
-    settle()
+    freeze()
     del node
     gc.collect()
     assert left() is not None
-    settle()
+    freeze()
     assert left() is None

@@ -42,7 +42,7 @@ def surroundings(tmp_path: Path, bentoml_home: Path, monkeypatch: pytest.MonkeyP
 
 
 async def nothing() -> None:
-    """A rehearsal that rehearses nothing."""
+    """Sends no warm-up requests."""
 
 
 def folder() -> Path:

@@ -28,7 +28,6 @@ from brainmri.open_inference.dataplane import DataPlane
 from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
-from brainmri.web.memory import BodyMemory
 from loadtests.server import free_ports
 
 WAIT_S = 30
@@ -163,11 +162,10 @@ def serve(
         engine = Engine(2, batching, settings.max_request_images, metrics)
         if ready:
             await engine.start(lambda: predictors)
-        memory = BodyMemory(settings.max_held_bytes)
         plane = DataPlane(engine, settings, metrics)
-        server = GrpcServer(plane, metrics, keys, max_connection_age_s=age_s, memory=memory)
+        server = GrpcServer(plane, metrics, keys, max_connection_age_s=age_s)
         await server.start()
-        async with _web(plane, metrics, memory) as port:
+        async with _web(plane, metrics) as port:
             loop = asyncio.get_running_loop()
             box.append(Served(loop, engine, metrics, gates, server, port))
             up.set()
@@ -193,9 +191,9 @@ def serve(
 
 
 @asynccontextmanager
-async def _web(plane: DataPlane, metrics: Metrics, memory: BodyMemory) -> AsyncIterator[int]:
+async def _web(plane: DataPlane, metrics: Metrics) -> AsyncIterator[int]:
     """Serves everything over HTTP; yields the port."""
-    app = create_app(plane, metrics, memory=memory)
+    app = create_app(plane, metrics)
     listener = socket.create_server(("127.0.0.1", 0))
     web = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(web.serve([listener]))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import MalformedRequest, Overloaded
@@ -55,7 +56,7 @@ def on_plane(
 def ask(plane: DataPlane, *files: bytes, **fields: Any) -> Coroutine[Any, Any, list[OutputTensor]]:
     model = find_model(plane.engine, "brain_mri_image")
     tensor = Tensor("image", "BYTES", (len(files), 1), elements=files)
-    return plane.infer(InferRequest(model, [tensor], **fields), Deadline.after(20))
+    return plane.infer(Call(model.predictor, Deadline.after(20)), InferRequest(model, [tensor], **fields))
 
 
 def test_a_model_that_abstains_says_why_instead_of_a_label_and_keeps_its_probabilities(
@@ -77,9 +78,10 @@ def test_outputs_come_in_the_order_asked_for(bundle: Bundle, png: Png) -> None:
 
 def test_the_places_of_requests_under_way_are_counted_and_given_back(bundle: Bundle) -> None:
     async def take(plane: DataPlane) -> str:
-        with plane.slot(), plane.slot(), pytest.raises(Overloaded) as caught, plane.slot():
+        tensors = plane.admission.tensors
+        with tensors(), tensors(), pytest.raises(Overloaded) as caught, tensors():
             pass
-        with plane.slot():
+        with tensors():
             return f"{caught.value.limit}, {caught.value.retry_after_s:g} s"
 
     assert on_plane(bundle, take, max_queue_images=1, max_batch_size=1) == "2 requests, 1 s"

@@ -10,8 +10,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from brainmri.batching.admission import MAX_STREAMS, MAX_STREAMS_PER_CONNECTION, Admission, AdmissionLimits
 from brainmri.errors import Overloaded
-from brainmri.open_inference.grpc_streams import MAX_STREAMS, MAX_STREAMS_PER_CONNECTION, WaitingStreams
+from brainmri.settings import Settings
 from tests.open_inference.served import Served, eventually, serve
 from tests.tiny import write_tiny_bundle
 
@@ -98,12 +99,12 @@ def test_reflection_answers_under_both_names_and_takes_a_place(server: Served) -
 
 
 def test_a_place_is_given_back() -> None:
-    streams = WaitingStreams()
+    streams = Admission(AdmissionLimits.of(Settings()), lambda _: None).waiting_streams
     for _ in range(2 * MAX_STREAMS):
-        with streams.place("a"):
+        with streams.one("a"):
             pass
     with contextlib.ExitStack() as stack:
         for _ in range(MAX_STREAMS_PER_CONNECTION):
-            stack.enter_context(streams.place("a"))
-        with pytest.raises(Overloaded, match="of this connection"), streams.place("a"):
+            stack.enter_context(streams.one("a"))
+        with pytest.raises(Overloaded, match="of this connection"), streams.one("a"):
             pass

@@ -17,6 +17,7 @@ from brainmri.batching.deadline import Deadline
 from brainmri.model.bundle import Bundle
 from brainmri.model.contract import NOTICE
 from brainmri.open_inference.binary import pack_elements, unpack_elements
+from tests.batching.stand_in import asked
 from tests.open_inference.served import COLOURS, SIDE, Served, eventually, serve, tensor_of, tiny_probabilities
 from tests.tiny import write_tiny_bundle
 
@@ -430,9 +431,9 @@ def test_a_full_server_answers_429_with_retry_after(bundle: Bundle) -> None:
     with serve(bundle, max_queue_images=1, max_batch_size=1) as server:
         gate = server.gates[0]
         gate.hold()
-        runs = server.begin(server.engine.infer(tensor_of(RED), Deadline.after(30)))
+        runs = server.begin(server.engine.infer(asked(server.engine, Deadline.after(30)), tensor_of(RED)))
         assert gate.entered.acquire(timeout=10)
-        queued = server.begin(server.engine.infer(tensor_of(RED), Deadline.after(30)))
+        queued = server.begin(server.engine.infer(asked(server.engine, Deadline.after(30)), tensor_of(RED)))
         body = {"inputs": [image_input(**binary(SIDE * SIDE * 3))]}
         response = infer_binary(server, body, tensor_of(RED).tobytes())
         gate.opened.set()
@@ -470,7 +471,7 @@ def test_nothing_is_run_for_a_client_that_has_left(bundle: Bundle) -> None:
     with serve(bundle, max_batch_size=1) as server:
         gate = server.gates[0]
         gate.hold()
-        first = server.begin(server.engine.infer(tensor_of(RED), Deadline.after(30)))
+        first = server.begin(server.engine.infer(asked(server.engine, Deadline.after(30)), tensor_of(RED)))
         assert gate.entered.acquire(timeout=10)
         tail = tensor_of(RED).tobytes()
         head = json.dumps({"inputs": [image_input(**binary(len(tail)))]}).encode()
@@ -489,7 +490,7 @@ def test_nothing_is_run_for_a_client_that_has_left(bundle: Bundle) -> None:
         assert eventually(lambda: failures(server) == 1)
         gate.opened.set()
         first()
-        assert len(server.run(server.engine.infer(tensor_of(GREEN), Deadline.after(30)))) == 1
+        assert len(server.run(server.engine.infer(asked(server.engine, Deadline.after(30)), tensor_of(GREEN)))) == 1
         # The one that was held, and the one afterwards; not the one in between.
         assert (failures(server), gate.images) == (1, 2)
 

@@ -6,12 +6,13 @@ import httpx
 import pytest
 from starlette.requests import Request
 
+from brainmri.batching.admission import Admission, AdmissionLimits, Work
 from brainmri.batching.deadline import Deadline
 from brainmri.blocking import Threads
 from brainmri.errors import Overloaded
 from brainmri.open_inference.rest_body import ENCODINGS, choose_encoding, compress, read_decompressed
+from brainmri.settings import Settings
 from brainmri.web.body import BodyLimits
-from brainmri.web.memory import SHARE, BodyMemory
 from tests.open_inference.served import Served
 
 PATH = "/v2/models/brain_mri/infer"
@@ -74,34 +75,39 @@ def test_other_encodings_are_refused(server: Served) -> None:
     assert "'br'" in error
 
 
-def unpack(body: bytes, memory: BodyMemory) -> tuple[bytes, int]:
+def holding(most_bytes: int) -> Admission:
+    """Returns an admission with a limit on memory."""
+    return Admission(AdmissionLimits.of(Settings(max_held_bytes=most_bytes)), lambda _: None)
+
+
+def unpack(body: bytes, admission: Admission) -> tuple[bytes, int]:
     """Returns what a compressed body unpacks to, and what is held in memory then."""
 
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def run() -> tuple[bytes, int]:
-        with memory.share() as share:
+        with admission.admit(Work.OTHER) as admitted:
             headers = [(b"content-encoding", b"gzip")]
-            request = Request({"type": "http", "headers": headers, "state": {SHARE: share}}, receive)
+            request = Request({"type": "http", "headers": headers}, receive)
             limits = BodyLimits(20_000_000, 10, Deadline.after(20), ENCODINGS)
-            data = await read_decompressed(request, limits, Threads("tensors", 1))
-            return data, memory.held
+            data = await read_decompressed(request, limits, Threads("tensors", 1), admitted)
+            return data, admission.held_bytes
 
     return asyncio.run(run())
 
 
 def test_what_a_body_unpacks_to_counts_as_held_until_the_request_ends() -> None:
-    memory = BodyMemory(50_000_000)
+    admission = holding(50_000_000)
     data = bytes(range(250)) * 40_000
-    assert unpack(gzip.compress(data), memory) == (data, 10_000_000)
-    assert memory.held == 0
+    assert unpack(gzip.compress(data), admission) == (data, 10_000_000)
+    assert admission.held_bytes == 0
 
 
 def test_a_small_body_that_does_not_fit_unpacked_beside_the_others_is_refused() -> None:
-    memory = BodyMemory(9_000_000)
-    with memory.share() as other:
-        other.add(1000)
+    admission = holding(9_000_000)
+    with admission.admit(Work.OTHER) as other:
+        other.hold(1000)
         with pytest.raises(Overloaded):
-            unpack(gzip.compress(bytes(10_000_000)), memory)
-        assert memory.held == 1000
+            unpack(gzip.compress(bytes(10_000_000)), admission)
+        assert admission.held_bytes == 1000

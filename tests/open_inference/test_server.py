@@ -19,17 +19,18 @@ from tritonclient.grpc import service_pb2_grpc
 
 from brainmri.batching.deadline import Deadline
 from brainmri.batching.engine import Engine
+from brainmri.batching.under_way import UnderWay
 from brainmri.errors import InvalidSettings
 from brainmri.model.bundle import Bundle
 from brainmri.model.contract import NOTICE
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.binary import pack_elements, unpack_elements
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.open_inference.grpc_call import InFlight
 from brainmri.open_inference.server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
 from brainmri.web.keys import edit_keys, new_key
+from tests.batching.stand_in import asked
 from tests.imaging.dicom_samples import dataset, twelve_bits
 from tests.imaging.dicom_samples import file as dicom_file
 from tests.open_inference.served import (
@@ -345,7 +346,7 @@ def held(server: Served) -> Callable[[], list[Any]]:
     """Occupies the network; returns what waits for its answer."""
     gate = server.gates[0]
     gate.hold()
-    wait = server.begin(server.engine.infer(tensor_of(RED), Deadline.after(30)))
+    wait = server.begin(server.engine.infer(asked(server.engine, Deadline.after(30)), tensor_of(RED)))
     assert gate.entered.acquire(timeout=10)
     return wait
 
@@ -354,7 +355,7 @@ def test_overload_is_refused_with_retry_information(bundle: Bundle) -> None:
     with serve(bundle, max_queue_images=1, max_batch_size=1) as server, connect(server) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         runs = held(server)
-        queued = server.begin(server.engine.infer(tensor_of(RED), Deadline.after(30)))
+        queued = server.begin(server.engine.infer(asked(server.engine, Deadline.after(30)), tensor_of(RED)))
         with pytest.raises(grpc.RpcError) as caught:
             stub.ModelInfer(request(RED))
         server.gates[0].opened.set()
@@ -400,8 +401,8 @@ def test_messages_and_bodies_under_way_share_one_limit_on_memory(bundle: Bundle)
 def test_calls_that_do_not_even_fit_beside_the_refused_are_not_read(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brainmri.open_inference.server._MORE_RPCS", -1)
-    monkeypatch.setattr("brainmri.open_inference.server.MAX_STREAMS", 0)
+    monkeypatch.setattr("brainmri.batching.admission._MORE_RPCS", -1)
+    monkeypatch.setattr("brainmri.batching.admission.MAX_STREAMS", 0)
     with serve(bundle, max_queue_images=1, max_batch_size=1) as server, connect(server) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         server.gates[0].hold()
@@ -447,7 +448,7 @@ def nothing_more_ran(server: Served, first: Callable[[], list[Any]]) -> None:
     """Opens the gate: the image that was held and one more are run, and nothing between them."""
     server.gates[0].opened.set()
     first()
-    assert len(server.run(server.engine.infer(tensor_of(GREEN), Deadline.after(30)))) == 1
+    assert len(server.run(server.engine.infer(asked(server.engine, Deadline.after(30)), tensor_of(GREEN)))) == 1
     assert server.gates[0].images == 2
 
 
@@ -548,7 +549,7 @@ def test_draining_ends_within_its_grace_also_when_a_call_does_not(bundle: Bundle
 def test_draining_answers_a_call_whose_message_was_still_on_its_way(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class OneMore(InFlight):
+    class OneMore(UnderWay):
         """A call is accepted right after all others were answered, and takes longer than the lingering."""
 
         answered = False
@@ -566,7 +567,7 @@ def test_draining_answers_a_call_whose_message_was_still_on_its_way(
             self.leave()
 
     made: list[OneMore] = []
-    monkeypatch.setattr("brainmri.open_inference.server.InFlight", OneMore)
+    monkeypatch.setattr("brainmri.batching.admission.UnderWay", OneMore)
     with serve(bundle) as server:
         drain(server, 20)()
         assert [call.answered for call in made] == [True]

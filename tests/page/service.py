@@ -27,7 +27,7 @@ from brainmri.open_inference.dataplane import DataPlane
 from brainmri.page.routes import page_routes
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
-from brainmri.web.surroundings import surroundings
+from brainmri.web.stack import middleware_stack
 from tests.tiny import write_tiny_bundle
 
 PATIENCE_S = 120
@@ -82,4 +82,4 @@ def _app(engine: Engine, settings: Settings) -> Any:
         keys.load()
     pages = [Route("/readyz", readyz, methods=["GET"]), *page_routes(settings)]
     plane = DataPlane(engine, settings, metrics)
-    return create_app(plane, metrics, pages, middleware=surroundings(settings, metrics, keys))
+    return create_app(plane, metrics, pages, middleware=middleware_stack(settings, metrics, keys, plane.admission))

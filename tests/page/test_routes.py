@@ -15,7 +15,7 @@ from brainmri.open_inference.dataplane import DataPlane
 from brainmri.page.routes import SITE, page_routes
 from brainmri.web.auth import KeyRing
 from brainmri.web.keys import edit_keys, new_key
-from brainmri.web.surroundings import surroundings
+from brainmri.web.stack import middleware_stack
 from tests.application import api_settings
 
 MOST_BYTES = 200_000
@@ -30,13 +30,9 @@ def get(path: str, accept: str = BROWSER, **changes: Any) -> httpx.Response:
         keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file)
         if keys is not None:
             keys.load()
-        middleware = surroundings(settings, metrics, keys)
-        app = create_app(
-            DataPlane(Engine(decode_workers=1), settings, metrics),
-            metrics,
-            page_routes(settings),
-            middleware=middleware,
-        )
+        plane = DataPlane(Engine(decode_workers=1), settings, metrics)
+        middleware = middleware_stack(settings, metrics, keys, plane.admission)
+        app = create_app(plane, metrics, page_routes(settings), middleware=middleware)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.get(path, headers={"Accept": accept})
 

@@ -4,7 +4,12 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from brainmri.batching.admission import Admission, AdmissionLimits
 from brainmri.web.body_limit import BodyLimitMiddleware
+
+
+def one_at_a_time() -> Admission:
+    return Admission(AdmissionLimits(1, 1, 1, 1000), lambda _: None)
 
 
 class Held:
@@ -39,7 +44,7 @@ def test_only_json_is_taken(kind: str | None, status: int) -> None:
     held.go.set()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        guard = BodyLimitMiddleware(held, "/a", max_bytes=10, max_requests=1)
+        guard = BodyLimitMiddleware(held, "/a", max_bytes=10, admission=one_at_a_time())
         await guard({**scope, "state": {"request_id": "r"}}, receive, send)
 
     async def talk() -> httpx.Response:
@@ -55,7 +60,7 @@ def test_only_json_is_taken(kind: str | None, status: int) -> None:
 def test_requests_beyond_the_number_are_refused_on_its_own_path_only() -> None:
     async def talk() -> list[httpx.Response]:
         held = Held()
-        guard = BodyLimitMiddleware(held, "/a", max_bytes=10, max_requests=1)
+        guard = BodyLimitMiddleware(held, "/a", max_bytes=10, admission=one_at_a_time())
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await guard({**scope, "state": {"request_id": "r"}}, receive, send)
@@ -83,7 +88,7 @@ def guarded(app: ASGIApp, receive: Receive, **limits: float) -> list[Message]:
 
     headers = [(b"content-length", b"3")]
     scope = {"type": "http", "path": "/a", "headers": headers, "state": {"request_id": "r"}, "query_string": b""}
-    asyncio.run(BodyLimitMiddleware(app, "/a", 10, 1, **limits)(scope, receive, send))
+    asyncio.run(BodyLimitMiddleware(app, "/a", 10, one_at_a_time(), **limits)(scope, receive, send))
     return sent
 
 

@@ -10,12 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
+from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import BrainMRIError, NotReady, Overloaded
 from brainmri.http.app import create_app
-from brainmri.imaging import DEFAULT_OPTIONS, ReadOptions
-from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction, Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
@@ -34,20 +33,14 @@ class StubEngine(Engine):
         self._given_up = asyncio.Event()
         self._outcome = outcome
 
-    def require_room(self, deadline: Deadline, *, predictor: Predictor, priority: Priority) -> None:
+    def require_room(self, call: Call) -> None:
         """Has room for everybody."""
 
-    async def predict(
-        self,
-        data: bytes,
-        deadline: Deadline,
-        *,
-        predictor: Predictor | None = None,
-        priority: Priority = Priority.INTERACTIVE,
-        explain: Explain | None = None,
-        options: ReadOptions = DEFAULT_OPTIONS,
-    ) -> Prediction:
-        self.asked.append((predictor, deadline, priority))
+    def require_room_for(self, requests: int) -> None:
+        """Has room for everybody."""
+
+    async def predict(self, call: Call, data: bytes) -> Prediction:
+        self.asked.append((call.predictor, call.deadline, call.priority))
         self.begun.set()
         if self._outcome is not None:
             raise self._outcome

@@ -5,12 +5,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
+from brainmri.batching.admission import Admission, AdmissionLimits
 from brainmri.errors import NotReady, Overloaded
 from brainmri.http.app import create_app
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.web.memory import BodyMemory, BodyMemoryMiddleware
+from brainmri.web.admission import AdmissionMiddleware
 from tests.application import api_settings, code_of
 from tests.web.test_call import StubEngine
 
@@ -19,7 +20,9 @@ class Uploads:
     """Runs requests against the middleware; the application reads one piece whenever it is told to."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._middleware = BodyMemoryMiddleware(self._read, BodyMemory(max_bytes))
+        self._middleware = AdmissionMiddleware(
+            self._read, Admission(AdmissionLimits(1, 1, 1, max_bytes), lambda _: None)
+        )
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         while await scope["go"].get():
@@ -31,8 +34,14 @@ class Uploads:
 
 
 class Upload:
-    def __init__(self, middleware: BodyMemoryMiddleware, piece: bytes) -> None:
-        self._scope: Scope = {"type": "http", "go": asyncio.Queue(), "read": asyncio.Event()}
+    def __init__(self, middleware: AdmissionMiddleware, piece: bytes) -> None:
+        self._scope: Scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/predict",
+            "go": asyncio.Queue(),
+            "read": asyncio.Event(),
+        }
 
         async def receive() -> Message:
             return {"type": "http.request", "body": piece, "more_body": True}

@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from brainmri.batching.admission import Admission, AdmissionLimits
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
 from brainmri.web.keys import edit_keys, new_key
-from brainmri.web.surroundings import metrics_route, surroundings
+from brainmri.web.stack import metrics_route, middleware_stack
 
 ORIGIN = "https://viewer.example"
 
@@ -35,9 +36,11 @@ def ask(folder: Path, method: str, path: str, *, origins: str = ORIGIN, **header
     metrics = Metrics(CollectorRegistry())
     keys = KeyRing(folder / "keys")
     keys.load()
+    settings = Settings(cors_origins=tuple(origins.split()))
+    admission = Admission(AdmissionLimits.of(settings), lambda _: None)
     app = Starlette(
         routes=[Route("/hello", hello, methods=["POST"]), metrics_route(metrics)],
-        middleware=surroundings(Settings(cors_origins=tuple(origins.split())), metrics, keys),
+        middleware=middleware_stack(settings, metrics, keys, admission),
     )
 
     async def talk() -> httpx.Response:

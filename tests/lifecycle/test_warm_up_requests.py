@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from brainmri.batching.engine import Engine
 from brainmri.http.app import create_app
-from brainmri.lifecycle.rehearsal import rehearse
+from brainmri.lifecycle.warm_up_requests import send_warm_up_requests
 from brainmri.model.bundle import Bundle
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
@@ -16,7 +16,7 @@ from brainmri.settings import Settings
 from tests.batching.stand_in import WAIT_S
 
 
-def test_a_rehearsal_decodes_and_answers_and_is_counted_and_logged_nowhere(
+def test_warm_up_requests_are_decoded_and_answered_and_counted_and_logged_nowhere(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry = CollectorRegistry()
@@ -32,11 +32,11 @@ def test_a_rehearsal_decodes_and_answers_and_is_counted_and_logged_nowhere(
         engine = Engine(1, observer=metrics)
         app = create_app(DataPlane(engine, Settings(), metrics), metrics, middleware=())
 
-        async def rehearsal() -> None:
+        async def warm_up() -> None:
             monkeypatch.setattr(predictor, "read", noted_read)
-            await rehearse(app, engine)
+            await send_warm_up_requests(app, engine)
 
-        await engine.start(lambda: [predictor], rehearsal)
+        await engine.start(lambda: [predictor], warm_up)
         await engine.drain(WAIT_S)
 
     before = metrics.exposition()

@@ -1,4 +1,6 @@
-"""What surrounds everything that HTTP reaches, BentoML's own routes included: CORS, the request's record, API keys."""
+"""The middleware around everything that HTTP reaches, BentoML's own routes included: CORS, record, keys, admission."""
+
+from collections.abc import Sequence
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -6,25 +8,40 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from brainmri.batching.admission import Admission
 from brainmri.blocking import Threads
 from brainmri.observe.exposition import content_type
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
+from brainmri.web.admission import AdmissionMiddleware
 from brainmri.web.auth import KeyMiddleware, KeyRing
 from brainmri.web.call import PRIORITY_HEADER, TIMEOUT_HEADER
 from brainmri.web.middleware import REQUEST_ID, RequestMiddleware
 
 
-def surroundings(settings: Settings, metrics: Metrics, keys: KeyRing | None) -> list[Middleware]:
+def middleware_stack(
+    settings: Settings,
+    metrics: Metrics,
+    keys: KeyRing | None,
+    admission: Admission,
+    guards: Sequence[Middleware] = (),
+) -> list[Middleware]:
     """Returns the middleware of a server, the outermost first.
 
     Args:
         settings: Whose pages may call.
         metrics: Where requests are counted.
         keys: Who may call; anybody if None.
+        admission: What lets requests in.
+        guards: What refuses requests before that, the outermost first.
     """
-    request = Middleware(RequestMiddleware, metrics=metrics)
-    return [*_cors(settings), request, *([] if keys is None else [Middleware(KeyMiddleware, keys=keys)])]
+    return [
+        *_cors(settings),
+        Middleware(RequestMiddleware, metrics=metrics),
+        *([] if keys is None else [Middleware(KeyMiddleware, keys=keys)]),
+        *guards,
+        Middleware(AdmissionMiddleware, admission=admission),
+    ]
 
 
 def metrics_route(metrics: Metrics) -> Route:
