@@ -66,8 +66,8 @@ engine = Engine(
     Batching(
         max_batch_size=settings.max_batch_size,
         max_queue_images=settings.max_queue_images,
-        batch_wait_s=settings.batch_wait_ms / 1e3,
-        lanes=settings.inference_lanes(),
+        max_queue_delay_s=settings.max_queue_delay_ms / 1e3,
+        streams=settings.inference_streams(),
     ),
     settings.max_request_images,
     metrics,

@@ -59,14 +59,14 @@ class Reference:
         predictor: Loaded and warm.
         decoders: Threads that decode.
         batch: Images in one inference, at least 1.
-        lanes: Inferences at a time, as many as the predictor has streams.
+        streams: Inferences at a time, as many as the predictor has streams.
     """
 
-    def __init__(self, predictor: Predictor, decoders: Executor, batch: int, lanes: int) -> None:
+    def __init__(self, predictor: Predictor, decoders: Executor, batch: int, streams: int) -> None:
         self._predictor = predictor
         self._decoders = decoders
         self._batch = batch
-        self._lanes = lanes
+        self._streams = streams
 
     def predict(self, images: Sequence[bytes]) -> list[Prediction]:
         """Answers for each file, one at a time."""
@@ -77,9 +77,9 @@ class Reference:
         return [self._predictor.read(image).tensor for image in images]
 
     def uploads(self, images: Sequence[bytes], seconds: float) -> Pace:
-        """Decodes ahead in the pool while each lane runs the network on full batches."""
+        """Decodes ahead in the pool while each stream runs the network on full batches."""
 
-        def lane() -> Callable[[], None]:
+        def stream() -> Callable[[], None]:
             files = itertools.cycle(images)
             ahead: deque[Future[Slice]] = deque()
 
@@ -90,7 +90,7 @@ class Reference:
 
             return step
 
-        return self._pace(lane, seconds)
+        return self._pace(stream, seconds)
 
     def tensor_batches(self, images: Sequence[bytes], seconds: float) -> Pace:
         """Runs the network on full batches that were decoded before."""
@@ -109,8 +109,8 @@ class Reference:
         )
         return Latency(decode, inference, total)
 
-    def _pace(self, lane: Callable[[], Callable[[], object]], seconds: float) -> Pace:
-        steps = [lane() for _ in range(self._lanes)]
+    def _pace(self, stream: Callable[[], Callable[[], object]], seconds: float) -> Pace:
+        steps = [stream() for _ in range(self._streams)]
         for step in steps:
             step()
         start, cpu = time.perf_counter(), time.process_time()
@@ -122,7 +122,7 @@ class Reference:
                 count += 1
             return count
 
-        with ThreadPoolExecutor(self._lanes) as threads:
+        with ThreadPoolExecutor(self._streams) as threads:
             images = sum(threads.map(run, steps)) * self._batch
         elapsed = time.perf_counter() - start
         return Pace(images / elapsed, (time.process_time() - cpu) * 1e3 / images)
@@ -167,7 +167,7 @@ def _start(folder: Path, settings: Settings) -> None:
     predictor = Predictor.open(load_bundle(folder), ModelOptions.of(settings))
     predictor.warm_up()
     decoders = ThreadPoolExecutor(settings.decode_threads())
-    _opened.append(Reference(predictor, decoders, settings.max_batch_size, settings.inference_lanes()))
+    _opened.append(Reference(predictor, decoders, settings.max_batch_size, settings.inference_streams()))
 
 
 def _run(work: Callable[..., Any], *args: object, **named: object) -> Any:

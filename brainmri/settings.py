@@ -1,5 +1,6 @@
 """How this process is deployed: the `BRAINMRI_*` environment. Facts about the model are in its contract instead."""
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from brainmri.errors import InvalidSettings
 
 _CGROUP = Path("/sys/fs/cgroup")
-_MOST_LANES = 4
+_MOST_STREAMS = 4
 
 RuntimeChoice = Literal[
     "auto",
@@ -31,6 +32,14 @@ RuntimeChoice = Literal[
 ]
 """What may run the network: a runtime, with the best precision that the bundle carries for it, or with a given one."""
 _CHECKOUT = Path(__file__).resolve().parents[1]
+
+_RENAMED = {
+    "BRAINMRI_LANES": "BRAINMRI_STREAMS",
+    "BRAINMRI_BATCH_WAIT_MS": "BRAINMRI_MAX_QUEUE_DELAY_MS",
+}
+"""Variables of releases up to 0.2.2, and what they are called now."""
+
+_logger = logging.getLogger(__name__)
 
 
 class Settings(BaseSettings):
@@ -100,14 +109,14 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(default=8, ge=1, le=1024)
     """Most images in one inference."""
 
-    lanes: int = Field(default=0, ge=0, le=64)
+    streams: int = Field(default=0, ge=0, le=64)
     """Inferences at the same time, among which OpenVINO shares its threads; one image that is alone gets all of them,
-    and a batch that is alone is divided among the lanes. 0 takes one for each thread, at most 4; and one if
+    and a batch that is alone is divided among the streams. 0 takes one for each thread, at most 4; and one if
     BRAINMRI_RUNTIME names ONNX Runtime or TensorFlow. Set 1 where `auto` comes to those."""
 
-    batch_wait_ms: float = Field(default=0, ge=0, le=1000)
-    """How long an idle lane waits for company that is not in sight, in milliseconds; for images that are being decoded
-    it waits by itself. 0 is best on a CPU; a GPU may gain from 1 to 5."""
+    max_queue_delay_ms: float = Field(default=0, ge=0, le=1000)
+    """Longest time that an idle stream lets an image wait for others to fill the batch, in milliseconds; for those that
+    are being decoded it waits by itself. 0 is best on a CPU; a GPU may gain from 1 to 5."""
 
     max_queue_images: int = Field(default=256, ge=1, le=100_000)
     """Most images that wait for the network or are being decoded; more are refused with 429. Bulk work gets no place
@@ -237,11 +246,11 @@ class Settings(BaseSettings):
         """Returns the number of threads of each worker that decode, at least 1."""
         return self.decode_workers or max(available_cpus() // self.workers, 1)
 
-    def inference_lanes(self) -> int:
+    def inference_streams(self) -> int:
         """Returns how many inferences run at the same time, at least 1."""
-        # More lanes than the runtime has streams would only make their batches smaller.
+        # More streams than the runtime has streams would only make their batches smaller.
         shares = self.runtime.startswith(("auto", "openvino", "litert"))
-        return self.lanes or (min(self.inference_threads(), _MOST_LANES) if shares else 1)
+        return self.streams or (min(self.inference_threads(), _MOST_STREAMS) if shares else 1)
 
     def inference_threads(self) -> int:
         """Returns the number of threads of each worker's inference runtime, at least 1."""
@@ -249,11 +258,12 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Reads the environment.
+    """Reads the environment. Variables under an old name are renamed in it, so that one process of a server warns.
 
     Raises:
         InvalidSettings: A variable has a bad value; the message quotes it.
     """
+    _rename_variables()
     try:
         return Settings()
     except ValidationError as error:
@@ -262,6 +272,13 @@ def load_settings() -> Settings:
             for fault in error.errors(include_url=False)
         ]
         raise InvalidSettings(f"The environment is invalid. {'; '.join(faults)}.") from error
+
+
+def _rename_variables() -> None:
+    for old, new in _RENAMED.items():
+        if (value := os.environ.pop(old, None)) is not None:
+            _logger.warning("%s is called %s now. Rename it; the old name goes with the next major release.", old, new)
+            os.environ.setdefault(new, value)
 
 
 def available_cpus(cgroup: Path = _CGROUP) -> int:

@@ -28,6 +28,30 @@ def test_a_bad_variable_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [("BRAINMRI_LANES", "streams", 3), ("BRAINMRI_BATCH_WAIT_MS", "max_queue_delay_ms", 2.5)],
+)
+def test_an_old_name_is_taken_with_one_warning(
+    old: str, new: str, value: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Restores what the renaming writes.
+    monkeypatch.setenv(f"BRAINMRI_{new.upper()}", "1")
+    monkeypatch.delenv(f"BRAINMRI_{new.upper()}")
+    monkeypatch.setenv(old, str(value))
+    assert getattr(load_settings(), new) == value
+    # Workers inherit the environment, and say nothing more.
+    assert getattr(load_settings(), new) == value
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"{old} is called BRAINMRI_{new.upper()} now.")
+
+
+def test_a_new_name_wins_over_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAINMRI_LANES", "3")
+    monkeypatch.setenv("BRAINMRI_STREAMS", "2")
+    assert load_settings().streams == 2
+
+
 @pytest.mark.parametrize("settings", [{"delay": "20"}, {"grace": "1"}, {"delay": "5", "grace": "4"}])
 def test_a_delay_that_leaves_no_time_to_end_is_refused(
     settings: dict[str, str], monkeypatch: pytest.MonkeyPatch

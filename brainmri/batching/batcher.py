@@ -1,7 +1,7 @@
-"""The adaptive batcher: one bounded queue for every interface, in front of the lanes that run the network.
+"""The adaptive batcher: one bounded queue for every interface, in front of the streams that run the network.
 
-A lane that is idle takes what has come at once; while it is busy, what comes gathers into the next batch. Interactive
-work goes before bulk work, which keeps every eighth batch (`backlog.BULK_TURN`); within a priority the model whose
+A stream that is idle takes what has come at once; while it is busy, what comes gathers into the next batch. Interactive
+work goes before bulk work, which keeps every eighth batch (`queue.BULK_TURN`); within a priority the model whose
 request came first is next, so none starves.
 
 Work is accepted before it is decoded. It is refused at once when there is no place for it or when it could not be done
@@ -15,13 +15,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.backlog import Answer
 from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
-from brainmri.batching.lanes import Answers, Lanes
 from brainmri.batching.observer import Observer, Unobserved
+from brainmri.batching.queue import Answer
 from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching, Refusal
+from brainmri.batching.streams import Answers, Streams
 from brainmri.batching.under_way import UnderWay
 from brainmri.errors import BrainMRIError, NotReady, Overloaded
 
@@ -36,28 +36,28 @@ class Batcher:
 
     Args:
         batching: How to batch.
-        observer: What counts; nothing if None. May be replaced.
+        observer: Counts what the batcher does; None counts nothing. May be replaced.
     """
 
     def __init__(self, batching: Batching, observer: Observer | None = None) -> None:
         self._batching = batching
         self.observer = observer or Unobserved()
-        self._lanes = Lanes(batching, self._deliver)
+        self._streams = Streams(batching, self._deliver)
         self._reserved = UnderWay()
         self._draining = False
         self._reports: asyncio.Task[None] | None = None
         self._waking = False
 
     def start(self) -> None:
-        """Starts the lanes, for the running event loop."""
+        """Starts the streams, for the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._reports = asyncio.create_task(self._report())
-        self._lanes.start()
+        self._streams.start()
 
     @property
     def alive(self) -> bool:
-        """Whether no lane has died and none is stuck; a restart of the process helps when it is False."""
-        return self._lanes.alive
+        """Whether no stream has died and none is stuck; a restart of the process helps when it is False."""
+        return self._streams.alive
 
     def admit(self, call: Call, images: int) -> Reservation:
         """Reserves places in the queue for images that are about to be decoded.
@@ -70,25 +70,25 @@ class Batcher:
             The places; give them back by using it as a context manager.
 
         Raises:
-            NotReady: Draining, or a lane has died.
+            NotReady: Draining, or a stream has died.
             Overloaded: The queue is full, or the work would not be done before the deadline.
             DeadlineExceeded: The deadline has passed.
         """
         if call.admitted is not None:
             call.admitted.arrive()
-        self._ask(self._lanes.reserve, call, images)
+        self._ask(self._streams.reserve, call, images)
         self._reserved.enter()
-        return Reservation(call, images, self._lanes, self._wake_soon, self._release)
+        return Reservation(call, images, self._streams, self._wake_soon, self._release)
 
     def require_room(self, call: Call, images: int) -> None:
         """Raises what `admit` would raise now; reserves nothing."""
-        self._ask(self._lanes.refusal, call, images)
+        self._ask(self._streams.refusal, call, images)
 
     def room_in_s(self, call: Call, images: int) -> float | None:
         """Returns when to ask `admit` for room, in seconds from now; None for at once. Counts no refusal."""
         if self._draining or call.deadline.remaining_s <= 0:
             return None
-        refusal = self._lanes.refusal(call, images)
+        refusal = self._streams.refusal(call, images)
         return None if refusal is None else max(refusal.clear_in_s, _SHORTEST_RETRY_S)
 
     async def infer(self, call: Call, images: NDArray[np.uint8]) -> Answer:
@@ -106,7 +106,7 @@ class Batcher:
             return await reservation.infer(images)
 
     async def drain(self, grace_s: float) -> bool:
-        """Refuses new work, waits for what was accepted, and ends the lanes.
+        """Refuses new work, waits for what was accepted, and ends the streams.
 
         Args:
             grace_s: Longest time to wait, in seconds.
@@ -121,9 +121,9 @@ class Batcher:
                 await self._reserved.wait_until_none()
         except TimeoutError:
             _logger.error("%d requests were not answered within %g s of shutting down", len(self._reserved), grace_s)
-        self._lanes.stop()
-        # A lane may still run what nobody waits for any more; it delivers to the event loop, which must not be closed.
-        await asyncio.to_thread(self._lanes.join, max(end.remaining_s, 0.0))
+        self._streams.stop()
+        # A stream may still run what nobody waits for; it delivers to the event loop, which must not be closed meanwhile.
+        await asyncio.to_thread(self._streams.join, max(end.remaining_s, 0.0))
         if self._reports is not None:
             self._reports.cancel()
         self._observe_load()
@@ -144,15 +144,15 @@ class Batcher:
             self.count_expired()
         self._reserved.leave()
 
-    def _ask(self, lanes: Callable[[Call, int], Refusal | None], call: Call, images: int) -> None:
-        if self._draining or self._lanes.dead:
+    def _ask(self, refusal_of: Callable[[Call, int], Refusal | None], call: Call, images: int) -> None:
+        if self._draining or self._streams.dead:
             raise self._counted(
                 "draining", NotReady("The service is shutting down or restarting. Try again in a few seconds.")
             )
         budget_s = call.deadline.remaining_s
         if budget_s <= 0:
             raise self._counted("expired", call.deadline.exceeded())
-        refusal = lanes(call, images)
+        refusal = refusal_of(call, images)
         if refusal is not None:
             raise self._counted(refusal.reason, self._overloaded(refusal, call.priority, budget_s))
 
@@ -163,7 +163,7 @@ class Batcher:
 
     def _wake(self) -> None:
         self._waking = False
-        self._lanes.wake()
+        self._streams.wake()
 
     def _overloaded(self, refusal: Refusal, priority: Priority, budget_s: float) -> Overloaded:
         retry_after_s = max(refusal.clear_in_s, _SHORTEST_RETRY_S)
@@ -199,6 +199,6 @@ class Batcher:
             await asyncio.sleep(_REPORT_S)
 
     def _observe_load(self) -> None:
-        waiting, age_s, in_flight = self._lanes.load()
+        waiting, age_s, in_flight = self._streams.load()
         self.observer.set_queue(waiting, age_s)
         self.observer.set_in_flight(in_flight)

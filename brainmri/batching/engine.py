@@ -1,4 +1,4 @@
-"""The predictors behind an asynchronous interface: threads that decode, a batcher whose lanes infer."""
+"""The predictors behind an asynchronous interface: threads that decode, a batcher whose streams infer."""
 
 import asyncio
 import math
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.backlog import Answer
 from brainmri.batching.batcher import Batcher
 from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.decoders import Decoders
 from brainmri.batching.observer import Observer
+from brainmri.batching.queue import Answer
 from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching
 from brainmri.blocking import Stop
@@ -49,7 +49,7 @@ class Engine:
         decode_workers: Threads that decode images, at least 1.
         batching: How to batch and how much may wait.
         max_request_images: Most images in one request.
-        observer: What counts batches, the queue and refusals; nothing if None.
+        observer: Counts batches, the queue and refusals; None counts nothing.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether no lane has died or is stuck, and nothing failed for good; a restart helps when it is False."""
+        """Whether no stream has died or is stuck, and nothing failed for good; a restart helps when it is False."""
         return self._batcher.alive and not self._failed
 
     async def start(

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Counts what the batcher does. Called from the event loop and from the lanes; must not block."""
+    """Counts what the batcher does. Called from the event loop and from the streams; must not block."""
 
     def observe_batch(self, images: int) -> None:
         """One batch of so many images was run."""
@@ -13,10 +13,10 @@ class Observer(Protocol):
         """One request was not run: `queue_full`, `deadline`, `draining`, or `expired` when its deadline had passed."""
 
     def set_queue(self, images: int, oldest_age_s: float) -> None:
-        """So many images wait for a lane, the oldest for so many seconds; told twice a second."""
+        """So many images wait for a stream, the oldest for so many seconds; told twice a second."""
 
     def set_in_flight(self, images: int) -> None:
-        """So many images are being decoded, wait, or are in a lane; told twice a second."""
+        """So many images are being decoded, wait, or are in a stream; told twice a second."""
 
 
 class Unobserved:

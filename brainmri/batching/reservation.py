@@ -9,9 +9,9 @@ from concurrent.futures import Executor, Future
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.backlog import Answer, Job
 from brainmri.batching.call import Call
-from brainmri.batching.lanes import Lanes
+from brainmri.batching.queue import Answer, Job
+from brainmri.batching.streams import Streams
 from brainmri.errors import DeadlineExceeded
 
 
@@ -21,8 +21,8 @@ class Reservation:
     Args:
         call: Whose places they are.
         images: How many, at least 1.
-        lanes: What runs the images.
-        wake_soon: Wakes a lane at the end of this pass of the event loop.
+        streams: What runs the images.
+        wake_soon: Wakes a stream at the end of this pass of the event loop.
         ended: Is told at the end of the context whether the deadline had passed before the answer.
     """
 
@@ -30,13 +30,13 @@ class Reservation:
         self,
         call: Call,
         images: int,
-        lanes: Lanes,
+        streams: Streams,
         wake_soon: Callable[[], None],
         ended: Callable[[bool], None],
     ) -> None:
         self._call = call
         self._unused = images
-        self._lanes = lanes
+        self._streams = streams
         self._wake_soon = wake_soon
         self._ended = ended
         self._lock = threading.Lock()
@@ -47,14 +47,14 @@ class Reservation:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Gives back the places that were not used, and lets the batcher end."""
-        self._lanes.give_back(self._call, self._unused)
+        self._streams.give_back(self._call, self._unused)
         gone = kind is not None and issubclass(kind, asyncio.CancelledError | DeadlineExceeded)
         self._ended(gone and self._call.deadline.remaining_s <= 0)
 
     async def decode_and_infer(self, decode: Callable[[], NDArray[np.uint8]], executor: Executor) -> Answer:
         """Decodes one of the images that have a place, and runs it; errors as in `infer`.
 
-        The thread that has decoded hands the image to the lanes itself: the event loop has other things to do.
+        The thread that has decoded hands the image to the streams itself: the event loop has other things to do.
 
         Args:
             decode: Returns uint8 `[1, 299, 299, 3]`; what it raises is raised here.
@@ -71,8 +71,8 @@ class Reservation:
                 # Cancelled when its caller has gone.
                 if not answer.done():
                     job = self._job(images, answer)
-                    self._lanes.put(job)
-                    self._lanes.wake()
+                    self._streams.put(job)
+                    self._streams.wake()
 
         def tell(decoded: Future[None]) -> None:
             if decoded.cancelled():  # the executor ended before a thread was free
@@ -88,7 +88,7 @@ class Reservation:
             decoding.cancel()
             with self._lock:
                 if job is not None:
-                    self._lanes.discard(job)
+                    self._streams.discard(job)
             raise
 
     async def infer(self, images: NDArray[np.uint8]) -> Answer:
@@ -100,17 +100,17 @@ class Reservation:
         Raises:
             DeadlineExceeded: The deadline passed before they were run.
             InferenceFailed: The network failed on these images.
-            NotReady: A lane has died.
+            NotReady: A stream has died.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         with self._lock:
             job = self._job(images, future)
-        self._lanes.put(job)
+        self._streams.put(job)
         self._wake_soon()
         try:
             return await future
         except asyncio.CancelledError:
-            self._lanes.discard(job)
+            self._streams.discard(job)
             raise
 
     def _job(self, images: NDArray[np.uint8], answer: asyncio.Future[Answer]) -> Job:

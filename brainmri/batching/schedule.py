@@ -1,15 +1,15 @@
-"""Which work is accepted, and which batch is next: the backlog, the measured times, and what is running now.
+"""Which work is accepted, and which batch is next: the queue, the measured times, and what is running now.
 
-Not safe for threads: `lanes.py` guards it with one lock.
+Not safe for threads: `streams.py` guards it with one lock.
 """
 
 import time
 from dataclasses import dataclass
 from typing import Literal
 
-from brainmri.batching.backlog import Backlog, Batch, Job
 from brainmri.batching.call import Call
 from brainmri.batching.deadline import Priority
+from brainmri.batching.queue import Batch, Job, Queue
 from brainmri.batching.service_times import ServiceTimes
 
 _CAUTION = 1.2
@@ -23,14 +23,15 @@ class Batching:
     Attributes:
         max_batch_size: Most images in one inference, at least 1.
         max_queue_images: Most images that wait or are being decoded, at least 1.
-        batch_wait_s: How long an idle lane waits for company that is not in sight, in seconds; 0 on a CPU.
-        lanes: Batches that run at the same time, at least 1.
+        max_queue_delay_s: Longest time that an idle stream lets an image wait for others that are not in sight, in
+            seconds; 0 on a CPU.
+        streams: Batches that run at the same time, at least 1.
     """
 
     max_batch_size: int = 8
     max_queue_images: int = 256
-    batch_wait_s: float = 0.0
-    lanes: int = 1
+    max_queue_delay_s: float = 0.0
+    streams: int = 1
 
     def room(self, priority: Priority) -> int:
         """Returns how many images may wait or be decoded when work of this priority is accepted, at least 1.
@@ -50,7 +51,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A batch in a lane: since when, by `time.perf_counter`, and how long it should take, in seconds."""
+    """A batch in a stream: since when, by `time.perf_counter`, and how long it should take, in seconds."""
 
     batch: Batch
     begun: float
@@ -67,13 +68,13 @@ class Schedule:
     def __init__(self, batching: Batching) -> None:
         self._batching = batching
         self._times = ServiceTimes()
-        self.backlog = Backlog(batching.max_batch_size)
+        self.queue = Queue(batching.max_batch_size)
         self.running: dict[str, Run] = {}
 
     @property
     def in_flight(self) -> int:
-        """Images that are being decoded, wait, or are in a lane."""
-        return self.backlog.occupied + sum(run.batch.images for run in self.running.values())
+        """Images that are being decoded, wait, or are in a stream."""
+        return self.queue.occupied + sum(run.batch.images for run in self.running.values())
 
     def reserve(self, call: Call, images: int) -> Refusal | None:
         """Promises places to images that are about to be decoded.
@@ -87,14 +88,14 @@ class Schedule:
         """
         refusal = self.refusal(call, images)
         if refusal is None:
-            self.backlog.reserve(call, images)
+            self.queue.reserve(call, images)
         return refusal
 
     def refusal(self, call: Call, images: int) -> Refusal | None:
         """Returns why `reserve` would promise nothing now; None if it would. Changes nothing."""
         ahead_s = self._ahead_s(call.priority)
-        own_s = images * self._times.per_image(call.predictor, images) / self._batching.lanes
-        occupied = self.backlog.occupied
+        own_s = images * self._times.per_image(call.predictor, images) / self._batching.streams
+        occupied = self.queue.occupied
         # A request larger than the queue is taken while nothing waits, or else it never would be.
         if occupied and occupied + images > self._batching.room(call.priority):
             return Refusal("queue_full", ahead_s)
@@ -103,48 +104,48 @@ class Schedule:
             return Refusal("deadline", ahead_s)
         return None
 
-    def company_s(self) -> float | None:
-        """Returns how long the next batch should still wait for company, in seconds; None when nothing waits.
+    def queue_delay_s(self) -> float | None:
+        """Returns how long the next batch should still wait for more images, in seconds; None when nothing waits.
 
-        While other images of its line are being decoded it waits for them, at most as long as one image alone takes in
+        While other images of its queue are being decoded it waits for them, at most as long as one image alone takes in
         the network: a batch that leaves without them would be in their way for longer than that.
         """
-        line = self.backlog.next_line()
-        if line is None:
+        queue = self.queue.next_model_queue()
+        if queue is None:
             return None
-        if self.backlog.is_full(line):
+        if self.queue.is_full(queue):
             return 0.0
-        head = line.head
+        head = queue.head
         alone_s = self._times.per_image(head.call.predictor, 1)
-        wait_s = max(self._batching.batch_wait_s, alone_s if line.reserved else 0.0)
+        wait_s = max(self._batching.max_queue_delay_s, alone_s if queue.reserved else 0.0)
         # Twice: what the decoded images take may be learned from an inference that had the CPUs for itself.
         return max(min(head.arrived + wait_s, head.call.deadline.at - 2 * alone_s) - time.monotonic(), 0.0)
 
-    def begin(self, lane: str) -> Batch | None:
-        """Gives the next batch to a lane; None when nothing waits."""
-        batch = self.backlog.take(time.monotonic())
+    def begin(self, stream: str) -> Batch | None:
+        """Gives the next batch to a stream; None when nothing waits."""
+        batch = self.queue.take(time.monotonic())
         if batch is not None:
             expected_s = batch.images * self._times.per_image(batch.predictor, batch.images)
-            self.running[lane] = Run(batch, time.perf_counter(), expected_s)
+            self.running[stream] = Run(batch, time.perf_counter(), expected_s)
         return batch
 
-    def end(self, lane: str, seconds: float) -> None:
-        """Learns that the batch of a lane has been run, and how long that took."""
-        batch = self.running.pop(lane).batch
+    def end(self, stream: str, seconds: float) -> None:
+        """Learns that the batch of a stream has been run, and how long that took."""
+        batch = self.running.pop(stream).batch
         if batch.parts:
             self._times.observe(batch.predictor, batch.images, seconds)
 
-    def clear(self, lane: str) -> list[Job]:
-        """Forgets and returns the jobs in a lane and in the backlog, because nobody will run them."""
-        run = self.running.pop(lane, None)
+    def clear(self, stream: str) -> list[Job]:
+        """Forgets and returns the jobs in a stream and in the queue, because nobody will run them."""
+        run = self.running.pop(stream, None)
         jobs = [part.job for part in run.batch.parts] + run.batch.late if run else []
-        return jobs + self.backlog.clear()
+        return jobs + self.queue.clear()
 
     def _ahead_s(self, priority: Priority) -> float:
         waiting_s = sum(
             images * self._times.per_image(predictor, min(images, self._batching.max_batch_size))
-            for predictor, images in self.backlog.ahead_of(priority)
+            for predictor, images in self.queue.ahead_of(priority)
         )
         now = time.perf_counter()
         running_s = sum(max(run.expected_s - (now - run.begun), 0.0) for run in self.running.values())
-        return (waiting_s + running_s) / self._batching.lanes
+        return (waiting_s + running_s) / self._batching.streams

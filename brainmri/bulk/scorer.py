@@ -43,7 +43,7 @@ class Scorer:
     Args:
         lane: The way to the engine.
         predictor: Which model answers.
-        metrics: What counts.
+        metrics: The metrics of this process.
         record: Of the request that brought the images; None for those of a job.
     """
 

@@ -40,13 +40,13 @@ class Setting:
     Attributes:
         runtime: `BRAINMRI_RUNTIME`.
         threads: `BRAINMRI_THREADS`.
-        lanes: `BRAINMRI_LANES`.
+        streams: `BRAINMRI_STREAMS`.
         max_batch_size: `BRAINMRI_MAX_BATCH_SIZE`.
     """
 
     runtime: RuntimeChoice
     threads: int
-    lanes: int
+    streams: int
     max_batch_size: int
 
     def variables(self) -> dict[str, str]:
@@ -54,7 +54,7 @@ class Setting:
         return {
             "BRAINMRI_RUNTIME": self.runtime,
             "BRAINMRI_THREADS": str(self.threads),
-            "BRAINMRI_LANES": str(self.lanes),
+            "BRAINMRI_STREAMS": str(self.streams),
             "BRAINMRI_MAX_BATCH_SIZE": str(self.max_batch_size),
         }
 
@@ -65,8 +65,8 @@ class Measured:
 
     Attributes:
         setting: Which.
-        images_per_s: Images a second with every lane busy.
-        batch_ms: How long a full batch takes with every lane busy, in milliseconds: what a caller waits at least.
+        images_per_s: Images a second with every stream busy.
+        batch_ms: How long a full batch takes with every stream busy, in milliseconds: what a caller waits at least.
         alone_ms: Median latency of one image that is alone, in milliseconds.
     """
 
@@ -103,30 +103,30 @@ def main(
 
 
 def candidates(bundle: Bundle, cpus: int) -> Iterator[Setting]:
-    """Yields the settings to compare: every installed runtime, lanes from one to one for each CPU, batches.
+    """Yields the settings to compare: every installed runtime, streams from one to one for each CPU, batches.
 
     Args:
         bundle: What is to be served.
         cpus: How many CPUs this process may use.
     """
     for variant in _runnable(bundle):
-        lanes = sorted({1, *((cpus // 2, cpus) if variant.family == "openvino" else ())} - {0})
+        streams = sorted({1, *((cpus // 2, cpus) if variant.family == "openvino" else ())} - {0})
         sizes = (1,) if variant.family == "litert" else BATCH_SIZES
-        for count in lanes:
+        for count in streams:
             for size in sizes:
                 yield Setting(variant.choice, cpus, count, size)
 
 
 def measure(bundle: Bundle, setting: Setting, seconds: float) -> Measured:
-    """Measures one setting; a third of the time for one image alone, the rest with every lane busy."""
+    """Measures one setting; a third of the time for one image alone, the rest with every stream busy."""
     options = ModelOptions(
-        runtime=setting.runtime, threads=setting.threads, streams=setting.lanes, full_batch=setting.max_batch_size
+        runtime=setting.runtime, threads=setting.threads, streams=setting.streams, full_batch=setting.max_batch_size
     )
     runtime = open_runtime(bundle, options)
     images = np.random.default_rng(0).integers(0, 256, (setting.max_batch_size, SIDE, SIDE, 3), np.uint8)
     runtime.infer(images[:1])
     alone = _times(lambda: runtime.infer(images[:1]), seconds / 3)
-    rate, batch_s = _busy(runtime, images, setting.lanes, seconds * 2 / 3)
+    rate, batch_s = _busy(runtime, images, setting.streams, seconds * 2 / 3)
     return Measured(setting, rate, batch_s * 1e3, float(np.median(alone)) * 1e3)
 
 
@@ -138,7 +138,7 @@ def recommend(found: Sequence[Measured]) -> Measured:
 
 def describe(setting: Setting) -> str:
     """Returns a setting in a few words."""
-    return f"{setting.runtime}, {setting.lanes} lanes, batches of {setting.max_batch_size}"
+    return f"{setting.runtime}, {setting.streams} streams, batches of {setting.max_batch_size}"
 
 
 def _runnable(bundle: Bundle) -> Iterator[Variant]:
@@ -150,14 +150,14 @@ def _runnable(bundle: Bundle) -> Iterator[Variant]:
         yield variant
 
 
-def _busy(runtime: Runtime, images: np.ndarray, lanes: int, seconds: float) -> tuple[float, float]:
-    with ThreadPoolExecutor(lanes) as pool:
-        # Every lane's memory is made by its first batch.
-        list(pool.map(runtime.infer, [images] * lanes))
+def _busy(runtime: Runtime, images: np.ndarray, streams: int, seconds: float) -> tuple[float, float]:
+    with ThreadPoolExecutor(streams) as pool:
+        # Every stream's memory is made by its first batch.
+        list(pool.map(runtime.infer, [images] * streams))
         start = time.perf_counter()
-        times = list(pool.map(lambda _: _times(lambda: runtime.infer(images), seconds), range(lanes)))
+        times = list(pool.map(lambda _: _times(lambda: runtime.infer(images), seconds), range(streams)))
         elapsed = time.perf_counter() - start
-    together = [one for lane in times for one in lane]
+    together = [one for stream in times for one in stream]
     return len(together) * len(images) / elapsed, float(np.median(together))
 
 
@@ -171,9 +171,9 @@ def _times(work: Callable[[], object], seconds: float) -> list[float]:
 
 
 def _table(found: Sequence[Measured]) -> Table:
-    table = Table("runtime", "lanes", "batch", "images/s", "batch ms", "alone ms")
+    table = Table("runtime", "streams", "batch", "images/s", "batch ms", "alone ms")
     for one in sorted(found, key=lambda one: -one.images_per_s):
-        row = (one.setting.lanes, one.setting.max_batch_size)
+        row = (one.setting.streams, one.setting.max_batch_size)
         figures = (f"{one.images_per_s:.1f}", f"{one.batch_ms:.1f}", f"{one.alone_ms:.1f}")
         table.add_row(one.setting.runtime, *map(str, row), *figures)
     return table

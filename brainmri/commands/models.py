@@ -51,15 +51,15 @@ def activate_model(
     port: Annotated[int | None, typer.Option(help="HTTP port of the server.", envvar="BRAINMRI_HTTP_PORT")] = None,
 ) -> None:
     """Make a model of the store the default of a running server, without losing a request."""
-    settings, file = load_settings(), _server(tag, port).wanted
-    wanted = file.read()
-    if wanted is None:
+    settings, file = load_settings(), _server(tag, port).desired
+    desired = file.read()
+    if desired is None:
         raise InvalidSettings("The server is starting and has not chosen its models yet. Try again in a few seconds.")
     bundle = store.resolve(tag)
     # Everything that a server will do with it, so that a fault is told here.
     options = replace(ModelOptions.of(settings), threads=1, streams=1, full_batch=0)
     warm_up(Predictor.open(bundle, options), max_batch_size=1)
-    file.write(replace(wanted, activated=bundle.contract.tag))
+    file.write(replace(desired, activated=bundle.contract.tag))
     typer.echo(
         f"Workers load {bundle.contract.tag} now and keep answering with the old model until it is warm, in a few"
         " seconds. GET /model shows which one answers; a worker that cannot load it says so in its log. The next start"

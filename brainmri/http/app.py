@@ -38,7 +38,7 @@ def create_app(
     Args:
         plane: What answers the Open Inference Protocol, over gRPC too; its engine, settings and admission are those of
             every route.
-        metrics: What counts.
+        metrics: The metrics of this process.
         pages: Routes for people rather than programs: the page and Swagger.
         middleware: The outer middleware; `middleware_stack` without API keys if None. A server that has routes beside
             this application puts it around them too, and gives none here.

@@ -15,7 +15,7 @@ from brainmri.model.heat_picture import Style, overlay_png
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.call import attend
+from brainmri.web.call import cancel_on_disconnect
 from brainmri.web.schemas import ExplainedPredictionBody, explanation_body, prediction_body
 from brainmri.web.upload import read_image
 
@@ -35,7 +35,7 @@ def explain_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
         call.predictor.require_heat_maps(wanted.label)
         data = await read_image(request, settings, call.deadline)
         work = _explain(request, engine, call, data, style)
-        prediction, response = await attend(request, call.deadline, work)
+        prediction, response = await cancel_on_disconnect(request, call.deadline, work)
         metrics.observe_prediction(prediction, call.record)
         response.headers["Vary"] = "Accept"
         return response

@@ -21,7 +21,7 @@ def job_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bulk)
 
     Args:
         engine: Whose models may be chosen.
-        metrics: What counts.
+        metrics: The metrics of this process.
         settings: Limits.
         bulk: Where jobs are kept, if the server keeps any.
     """

@@ -37,7 +37,7 @@ from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.body import BodyLimits, read_body
-from brainmri.web.call import attend
+from brainmri.web.call import cancel_on_disconnect
 from brainmri.web.spool import receive_archive
 from brainmri.web.upload import content_type
 
@@ -50,7 +50,7 @@ class Jobs:
 
     Args:
         engine: Whose models may be chosen.
-        metrics: What counts.
+        metrics: The metrics of this process.
         settings: Limits.
         store: Where jobs are kept.
         bulk: What uploads to refuse, and the threads that read them.
@@ -154,7 +154,7 @@ class Jobs:
             # Refused now, when somebody hears it, and not when the job's turn comes.
             stop = Stop()
             deadline = Deadline.after(self._settings.bulk_timeout_s)
-            await attend(request, deadline, self._bulk.threads.run(self._check, upload, stop, stop=stop))
+            await cancel_on_disconnect(request, deadline, self._bulk.threads.run(self._check, upload, stop, stop=stop))
         return Source(is_form=is_form)
 
     def _check(self, upload: Path, stop: Stop) -> None:

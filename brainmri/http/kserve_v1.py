@@ -25,7 +25,7 @@ from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.answers import all_or_error
 from brainmri.web.body import BodyLimits, read_body
-from brainmri.web.call import attend, call_of
+from brainmri.web.call import call_of, cancel_on_disconnect
 from brainmri.web.schemas import (
     ExplanationBody,
     PredictionBody,
@@ -60,7 +60,7 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
         call = replace(called(request), explain=wanted)
         call.predictor.require_heat_maps(wanted.label)
         predictions = await answered(request, call)
-        explanations = await attend(request, call.deadline, asyncio.to_thread(_explanations, predictions))
+        explanations = await cancel_on_disconnect(request, call.deadline, asyncio.to_thread(_explanations, predictions))
         bodies = _bodies(request, call, predictions)
         return json_response(V1Explanation(predictions=bodies, explanations=explanations))
 
@@ -71,7 +71,7 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
         limits = BodyLimits(settings.max_request_bytes, settings.upload_idle_timeout_s, call.deadline)
         body = await read_body(request, limits)
         work = _predict(engine, call, body, settings, threads)
-        predictions = await attend(request, call.deadline, work)
+        predictions = await cancel_on_disconnect(request, call.deadline, work)
         for prediction in predictions:
             metrics.observe_prediction(prediction, call.record)
         return predictions

@@ -13,7 +13,7 @@ from brainmri.errors import BrainMRIError, InvalidInput
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.call import attend, call_of
+from brainmri.web.call import call_of, cancel_on_disconnect
 from brainmri.web.schemas import batch_body, prediction_body
 from brainmri.web.upload import read_image, read_images
 
@@ -24,7 +24,7 @@ def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
     async def predict(request: Request) -> Response:
         call = call_by_query(request, engine, settings)
         data = await read_image(request, settings, call.deadline)
-        prediction = await attend(request, call.deadline, engine.predict(call, data))
+        prediction = await cancel_on_disconnect(request, call.deadline, engine.predict(call, data))
         metrics.observe_prediction(prediction, call.record)
         return json_response(prediction_body(prediction, request.state.request_id, call.predictor.contract.notice))
 
@@ -32,7 +32,7 @@ def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
         call = call_by_query(request, engine, settings)
         uploads = await read_images(request, settings, call.deadline)
         images = [upload for upload in uploads if isinstance(upload, bytes)]
-        answered = iter(await attend(request, call.deadline, engine.predict_many(call, images)))
+        answered = iter(await cancel_on_disconnect(request, call.deadline, engine.predict_many(call, images)))
         answers = [next(answered) if isinstance(upload, bytes) else upload for upload in uploads]
         require_an_answer(answers)
         for answer in answers:

@@ -8,7 +8,7 @@ from brainmri.batching.engine import Engine
 from brainmri.batching.previews import Previews
 from brainmri.http.predict import call_by_query
 from brainmri.settings import Settings
-from brainmri.web.call import attend
+from brainmri.web.call import cancel_on_disconnect
 from brainmri.web.upload import read_image
 
 IMAGE_FRAME = "X-Image-Frame"
@@ -24,7 +24,7 @@ def preview_routes(engine: Engine, settings: Settings, previews: Previews) -> li
     async def preview(request: Request) -> Response:
         call = call_by_query(request, engine, settings)
         data = await read_image(request, settings, call.deadline)
-        drawn = await attend(request, call.deadline, previews.draw(data, call))
+        drawn = await cancel_on_disconnect(request, call.deadline, previews.draw(data, call))
         headers = {IMAGE_FRAME: str(drawn.source.frame)}
         if drawn.source.frames is not None:
             headers[IMAGE_FRAMES] = str(drawn.source.frames)

@@ -21,7 +21,7 @@ from brainmri.observe.metrics import Metrics
 from brainmri.report.document import Entry, Report, entry_of, picture_side, report_of, wanted
 from brainmri.report.html import html
 from brainmri.settings import Settings
-from brainmri.web.call import attend
+from brainmri.web.call import cancel_on_disconnect
 from brainmri.web.upload import read_named_images
 
 FORMS = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
@@ -68,7 +68,7 @@ def report_routes(engine: Engine, metrics: Metrics, settings: Settings, previews
         call = replace(call, explain=wanted(call.predictor, asked.label))
         uploads = await read_named_images(request, settings, call.deadline)
         work = _Work(engine, metrics, previews, threads, call, asked)
-        content = await attend(request, call.deadline, work.document(uploads, settings.novelty_policy))
+        content = await cancel_on_disconnect(request, call.deadline, work.document(uploads, settings.novelty_policy))
         disposition = f'attachment; filename="report.{asked.form}"'
         return Response(content, media_type=FORMS[asked.form], headers={"Content-Disposition": disposition})
 

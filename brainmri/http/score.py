@@ -29,7 +29,7 @@ from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady
 from brainmri.http.bulk_schemas import NDJSON, summary_line
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.call import attend, record_of
+from brainmri.web.call import cancel_on_disconnect, record_of
 from brainmri.web.spool import receive_archive
 from brainmri.web.storage import spool_file, spool_folder, told_disk_errors
 
@@ -44,7 +44,7 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
 
     Args:
         engine: Whose models may be chosen.
-        metrics: What counts.
+        metrics: The metrics of this process.
         settings: Limits.
         bulk: The way to the engine, shared with jobs.
     """
@@ -63,12 +63,12 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
             opening = open_archive(file, bulk.archives, stop)
             # To list a compressed tar takes a pass over it.
             with told_disk_errors():
-                archive = await attend(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
+                archive = await cancel_on_disconnect(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
             held.push(opening.__exit__)
             choice = Choice()
             choosing = partial(_chosen, archive, choice, is_form=is_form)
             with told_disk_errors():
-                members = await attend(request, deadline, bulk.threads.run(choosing, stop=stop))
+                members = await cancel_on_disconnect(request, deadline, bulk.threads.run(choosing, stop=stop))
             scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
             before = done_before(members, query.get("resume"))
             rows = ArchiveRows(archive, members[before:], scorer, deadline, bulk.threads, stop)
@@ -153,7 +153,7 @@ class _RowsResponse(Response):
         """Sends it."""
         with self._held:
             try:
-                await attend(Request(scope, receive), self._patience, self._send(send))
+                await cancel_on_disconnect(Request(scope, receive), self._patience, self._send(send))
             except ClientDisconnect:
                 _logger.info("The client left before the last row")
             except DeadlineExceeded:

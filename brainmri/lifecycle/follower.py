@@ -1,4 +1,4 @@
-"""Keeps the models of one worker in step with what is wanted; the old ones serve until the new ones are warm."""
+"""Keeps the models of one worker in step with the desired state; the old ones serve until the new ones are warm."""
 
 import asyncio
 import contextlib
@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from brainmri.batching.engine import Engine
 from brainmri.errors import BrainMRIError
+from brainmri.lifecycle.desired_state import DesiredState, DesiredStateFile, Stamp
 from brainmri.lifecycle.garbage import freeze
-from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
 from brainmri.model import store
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
@@ -25,16 +25,16 @@ _configuring = threading.Lock()
 
 
 class Follower:
-    """Loads what is wanted, and again whenever that changes.
+    """Loads the desired models, and again whenever that changes.
 
     Args:
         engine: What serves the models.
         metrics: Where they are announced.
         settings: Runtime, threads and limits; and the models, as long as there is no file.
-        file: What is wanted.
+        file: The models to serve.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, settings: Settings, file: WantedFile) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, settings: Settings, file: DesiredStateFile) -> None:
         self._engine = engine
         self._metrics = metrics
         self._settings = settings
@@ -52,13 +52,13 @@ class Follower:
             BrainMRIError: The configured models cannot be loaded.
         """
         self._seen = self._file.stamp()
-        wanted = self._file.read() or Wanted(self._settings.models)
+        desired = self._file.read() or DesiredState(self._settings.models)
 
         async def warm_and_freeze() -> None:
             await send_warm_up_requests()
             freeze()
 
-        await self._engine.start(lambda: self._open_for_start(wanted), warm_and_freeze)
+        await self._engine.start(lambda: self._open_for_start(desired), warm_and_freeze)
         self._announce()
 
     async def follow(self) -> None:
@@ -88,10 +88,10 @@ class Follower:
 
     async def _swap(self) -> None:
         try:
-            wanted = self._file.read()
-            if wanted is None:
+            desired = self._file.read()
+            if desired is None:
                 return
-            await self._engine.swap(lambda: self._open(wanted.tags))
+            await self._engine.swap(lambda: self._open(desired.tags))
             freeze()
         except BrainMRIError as error:
             _logger.error("The models stay as they are: %s", error.message)
@@ -101,14 +101,14 @@ class Follower:
         else:
             self._announce()
 
-    def _open_for_start(self, wanted: Wanted) -> list[Predictor]:
+    def _open_for_start(self, desired: DesiredState) -> list[Predictor]:
         try:
-            return self._open(wanted.tags)
+            return self._open(desired.tags)
         except BrainMRIError as error:
-            if wanted.activated is None:
+            if desired.activated is None:
                 raise
-            _logger.error("%s cannot be served: %s", wanted.activated, error.message)
-            return self._open(wanted.configured)
+            _logger.error("%s cannot be served: %s", desired.activated, error.message)
+            return self._open(desired.configured)
 
     def _open(self, tags: Sequence[str]) -> list[Predictor]:
         """Opens what is not served already; runs in a thread."""
@@ -134,7 +134,7 @@ class Follower:
             _logger.info("Serving %s, runtime %s, threads %d", predictor.contract.tag, runtime.name, runtime.threads)
 
 
-def configure(settings: Settings, file: WantedFile) -> None:
+def configure(settings: Settings, file: DesiredStateFile) -> None:
     """Resolves the configured tags again, `latest` included, and writes them down; what is activated stays.
 
     A tag that cannot be resolved is logged, and nothing changes.
@@ -143,7 +143,7 @@ def configure(settings: Settings, file: WantedFile) -> None:
         try:
             asked = settings.asked_models or settings.models
             tags = tuple(store.ensure(tag, settings.bundles).contract.tag for tag in asked)
-            before = file.read() or Wanted(tags)
+            before = file.read() or DesiredState(tags)
             file.write(replace(before, configured=tags))
         except BrainMRIError as error:
             _logger.error("The models stay as they are: %s", error.message)

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from brainmri.errors import InvalidSettings
+from brainmri.lifecycle.desired_state import DesiredStateFile
 from brainmri.lifecycle.heartbeats import Heartbeats, runs
-from brainmri.lifecycle.wanted import WantedFile
 
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers of a server write their metrics; `prometheus_client` reads it, and BentoML sets it."""
@@ -42,9 +42,9 @@ class ServerState:
         self._home = home
 
     @property
-    def wanted(self) -> WantedFile:
+    def desired(self) -> DesiredStateFile:
         """Which models the server is to serve."""
-        return WantedFile(self.folder)
+        return DesiredStateFile(self.folder)
 
     def heartbeats(self, parent: int) -> Heartbeats:
         """Returns the signs of life of the workers of the process `parent`."""

@@ -22,6 +22,7 @@ import uvicorn
 
 from brainmri.batching.engine import Engine, Siblings
 from brainmri.errors import BrainMRIError
+from brainmri.lifecycle.desired_state import DesiredState
 from brainmri.lifecycle.follower import Follower, configure
 from brainmri.lifecycle.heartbeats import BEAT_S
 from brainmri.lifecycle.http_end import end_http
@@ -29,7 +30,6 @@ from brainmri.lifecycle.listener import Listener
 from brainmri.lifecycle.open_files import allow_open_files
 from brainmri.lifecycle.ports import require_free
 from brainmri.lifecycle.state import ServerState
-from brainmri.lifecycle.wanted import Wanted
 from brainmri.model import store
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
@@ -54,7 +54,7 @@ class Worker:
 
     Args:
         engine: What predicts; the worker starts and drains it.
-        metrics: What counts.
+        metrics: The metrics of this process.
         settings: The deployment.
         grpc: The gRPC interface; the worker starts and drains it.
         connections: Those of the HTTP interface.
@@ -83,7 +83,7 @@ class Worker:
         self._heartbeats = state.heartbeats(self._parent)
         if settings.workers > 1:
             engine.siblings = Siblings(lambda: self._heartbeats.all_ready(settings.workers), self._heartbeats.all_alive)
-        self._follower = Follower(engine, metrics, settings, state.wanted)
+        self._follower = Follower(engine, metrics, settings, state.desired)
         self._tasks: list[asyncio.Task[None]] = []
         self._grpc_end: asyncio.Task[None] | None = None
         self._http_end: asyncio.Task[None] | None = None
@@ -260,9 +260,9 @@ def prepare_parent(settings: Settings) -> None:
         Predictor.check(bundle, settings.runtime)
     state = ServerState(store.home(), settings.http_port)
     state.claim()
-    file = state.wanted
+    file = state.desired
     # What was activated before this start is gone: a start serves what the environment says.
-    file.write(Wanted(tuple(bundle.contract.tag for bundle in bundles)))
+    file.write(DesiredState(tuple(bundle.contract.tag for bundle in bundles)))
     from brainmri.lifecycle.supervisor import supervise  # noqa: PLC0415 -- circus is imported in the parent only
 
     supervise(state.heartbeats(os.getpid()), settings, on_hangup=lambda: configure(settings, file))

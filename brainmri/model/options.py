@@ -47,7 +47,7 @@ class ModelOptions:
         return cls(
             runtime=settings.runtime,
             threads=settings.inference_threads(),
-            streams=settings.inference_lanes(),
+            streams=settings.inference_streams(),
             full_batch=settings.max_batch_size,
             limits=DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
             policy=settings.novelty_policy,

@@ -109,7 +109,7 @@ class Slice:
 class Predictor:
     """One loaded model; every interface answers through it.
 
-    The three steps are public so that a server may run `read` in a thread pool and `infer` on one lane.
+    The three steps are public so that a server may run `read` in a thread pool and `infer` on one stream.
 
     Args:
         contract: What the model promises.

@@ -1,4 +1,4 @@
-"""What counts: one object for each process, called by the interfaces and the batcher; `metric_specs.py` has the list.
+"""The metrics: one object for each process, called by the interfaces and the batcher; `metric_specs.py` has the list.
 
 `prometheus_client` decides on import whether it writes to the files that BentoML's workers share
 (`PROMETHEUS_MULTIPROC_DIR`), so it is imported on first use, in the worker, and never with this module.

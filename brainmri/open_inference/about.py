@@ -63,7 +63,7 @@ def configuration(model: ServedModel, settings: Settings) -> dict[str, Any]:
         "output": [_config(output) for output in (*model.outputs, *model.optional_outputs)],
         "dynamic_batching": {
             "preferred_batch_size": [settings.max_batch_size],
-            "max_queue_delay_microseconds": round(settings.batch_wait_ms * 1e3),
+            "max_queue_delay_microseconds": round(settings.max_queue_delay_ms * 1e3),
             "priority_levels": 2,
             "default_priority_level": 1,
         },

@@ -17,7 +17,7 @@ from brainmri.open_inference.models import ServedModel, find_model, served_model
 from brainmri.open_inference.rest_body import ENCODINGS, choose_encoding, compress, read_decompressed
 from brainmri.open_inference.rest_infer import LARGE_JSON, RestRequest, answer_body, parse_request
 from brainmri.web.body import BodyLimits
-from brainmri.web.call import attend, call_of
+from brainmri.web.call import call_of, cancel_on_disconnect
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -107,7 +107,7 @@ def _infer(plane: DataPlane) -> _Endpoint:
         body = await read_decompressed(request, limits, plane.threads, call.admitted)
         with plane.admission.tensors():
             parsed = await _parse(plane, request, model, body, header_length, call)
-            outputs = await attend(request, call.deadline, plane.infer(call, parsed.infer))
+            outputs = await cancel_on_disconnect(request, call.deadline, plane.infer(call, parsed.infer))
         return _response(request, *answer_body(parsed, outputs))
 
     return infer
@@ -120,7 +120,7 @@ async def _parse(
     if (len(body) if header_length is None else header_length) <= LARGE_JSON:
         return parse_request(model, body, header_length, stop)
     work = plane.threads.run(parse_request, model, body, header_length, stop, stop=stop)
-    return await attend(request, call.deadline, work)
+    return await cancel_on_disconnect(request, call.deadline, work)
 
 
 def _header_length(request: Request) -> int | None:

@@ -45,7 +45,7 @@ class GrpcServer:
     Args:
         plane: What answers inferences, over REST too; its settings hold address and limits, port 0 switches the server
             off.
-        metrics: What counts.
+        metrics: The metrics of this process.
         keys: Who may call; anybody if None.
         max_connection_age_s: See `MAX_CONNECTION_AGE_S`.
     """

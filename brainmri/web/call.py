@@ -64,7 +64,7 @@ def record_of(request: Request) -> RequestRecord | None:
     return record
 
 
-async def attend(request: Request, deadline: Deadline, work: Coroutine[Any, Any, T]) -> T:
+async def cancel_on_disconnect(request: Request, deadline: Deadline, work: Coroutine[Any, Any, T]) -> T:
     """Runs `work` for as long as its caller waits; the request's body must have been read.
 
     Args:

@@ -15,6 +15,9 @@ A deployment is configured by its environment. A value out of range stops the st
 Facts about the model, such as labels and temperature, are in its contract instead. Tracing follows the standard
 `OTEL_*` variables and is off until `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector (OTLP over HTTP).
 
+Releases up to 0.2.2 called `BRAINMRI_STREAMS` `BRAINMRI_LANES`, and `BRAINMRI_MAX_QUEUE_DELAY_MS`
+`BRAINMRI_BATCH_WAIT_MS`. The old names are accepted, with one warning at the start.
+
 | variable | default | meaning |
 |---|---|---|
 """

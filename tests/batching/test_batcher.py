@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brainmri.batching.backlog import BULK_TURN
 from brainmri.batching.batcher import Batcher
 from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.queue import BULK_TURN
 from brainmri.batching.schedule import Batching
 from brainmri.batching.service_times import ServiceTimes
 from brainmri.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
@@ -62,7 +62,7 @@ async def ask(batcher: Batcher, predictor: Predictor, *numbers: int, **more: Any
 
 
 async def held_by(batcher: Batcher, runtime: StandIn, predictor: Predictor) -> asyncio.Task[list[int]]:
-    """Occupies the lane with the image 0, so that everything after it gathers."""
+    """Occupies the stream with the image 0, so that everything after it gathers."""
     first = asyncio.create_task(ask(batcher, predictor, 0))
     await until(lambda: runtime.batches == [[0]])
     return first
@@ -77,10 +77,10 @@ async def queued(batcher: Batcher, *requests: Coroutine[Any, Any, list[int]]) ->
     return tasks
 
 
-def test_an_idle_lane_takes_a_single_image_at_once() -> None:
+def test_an_idle_stream_takes_a_single_image_at_once() -> None:
     async def talk() -> None:
         runtime = StandIn()
-        async with running(max_batch_size=8, batch_wait_s=0) as batcher:
+        async with running(max_batch_size=8, max_queue_delay_s=0) as batcher:
             assert await ask(batcher, predictor_of(runtime), 7) == [7]
         assert runtime.batches == [[7]]
 
@@ -99,7 +99,7 @@ def test_what_comes_in_one_pass_of_the_event_loop_goes_into_one_batch() -> None:
     asyncio.run(talk())
 
 
-def test_what_comes_while_the_lane_is_busy_gathers_into_full_batches_in_order() -> None:
+def test_what_comes_while_the_stream_is_busy_gathers_into_full_batches_in_order() -> None:
     async def talk() -> None:
         runtime, counts = StandIn(held=True), Counts()
         predictor = predictor_of(runtime)
@@ -114,12 +114,12 @@ def test_what_comes_while_the_lane_is_busy_gathers_into_full_batches_in_order() 
     asyncio.run(talk())
 
 
-def test_an_idle_lane_waits_for_company_when_told_to() -> None:
+def test_an_idle_stream_waits_for_more_images_when_told_to() -> None:
     async def talk() -> None:
         runtime = StandIn()
         predictor = predictor_of(runtime)
         # Long enough to be sure that only the full batch ends the wait.
-        async with running(max_batch_size=3, batch_wait_s=60) as batcher:
+        async with running(max_batch_size=3, max_queue_delay_s=60) as batcher:
             tasks = await queued(batcher, *(ask(batcher, predictor, number) for number in (1, 2, 3)))
             assert await asyncio.gather(*tasks) == [[1], [2], [3]]
         assert runtime.batches == [[1, 2, 3]]
@@ -127,16 +127,16 @@ def test_an_idle_lane_waits_for_company_when_told_to() -> None:
     asyncio.run(talk())
 
 
-def test_company_is_not_waited_for_longer_than_told() -> None:
+def test_more_images_are_not_waited_for_longer_than_told() -> None:
     async def talk() -> None:
         runtime = StandIn()
-        async with running(max_batch_size=3, batch_wait_s=0.01) as batcher:
+        async with running(max_batch_size=3, max_queue_delay_s=0.01) as batcher:
             assert await ask(batcher, predictor_of(runtime), 1) == [1]
 
     asyncio.run(talk())
 
 
-def test_an_idle_lane_waits_for_images_that_are_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_stream_waits_for_images_that_are_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServiceTimes, "per_image", lambda *_: 60.0)
 
     async def talk() -> None:
@@ -177,7 +177,7 @@ def test_images_that_are_being_decoded_are_not_waited_for_too_long(
 
     async def talk() -> None:
         predictor = predictor_of(StandIn())
-        async with running(max_batch_size=8, lanes=2) as batcher:
+        async with running(max_batch_size=8, streams=2) as batcher:
             with batcher.admit(Call(predictor, SOON), 1):
                 waiting = ask(batcher, predictor, 1, deadline=Deadline.after(deadline_s))
                 assert await asyncio.wait_for(waiting, WAIT_S) == [1]
@@ -280,7 +280,7 @@ def test_a_request_of_several_images_is_split_and_joined() -> None:
     asyncio.run(talk())
 
 
-def test_several_lanes_run_at_the_same_time_and_their_parts_are_joined_in_order() -> None:
+def test_several_streams_run_at_the_same_time_and_their_parts_are_joined_in_order() -> None:
     async def talk() -> None:
         class Backwards(StandIn):
             """The first batch ends after the second."""
@@ -295,7 +295,7 @@ def test_several_lanes_run_at_the_same_time_and_their_parts_are_joined_in_order(
                     self.second_done.set()
                 return output
 
-        async with running(max_batch_size=2, lanes=2) as batcher:
+        async with running(max_batch_size=2, streams=2) as batcher:
             assert await ask(batcher, predictor_of(Backwards()), 0, 1, 2, 3) == [0, 1, 2, 3]
 
     asyncio.run(talk())
@@ -350,7 +350,7 @@ def test_interactive_work_goes_first_and_bulk_work_keeps_every_eighth_batch() ->
             runtime.let(100)
             await asyncio.gather(first, *tasks)
         order = [batch[0] for batch in runtime.batches]
-        # The image that held the lane came while no bulk work waited.
+        # The image that held the stream came while no bulk work waited.
         assert order == [0, *range(1, 8), 100, *range(8, 15), 101, 15, 16, 102]
         assert order.index(101) - order.index(100) == BULK_TURN
 
@@ -475,7 +475,7 @@ def test_a_request_larger_than_the_queue_is_taken_while_nothing_waits() -> None:
 
 
 async def teach(batcher: Batcher, runtime: StandIn, predictor: Predictor, seconds: float) -> None:
-    """Lets the batcher measure a first image that takes about `seconds`, and then holds the lane with the image 0."""
+    """Lets the batcher measure a first image that takes about `seconds`, and then holds the stream with the image 0."""
     (task,) = await queued(batcher, ask(batcher, predictor, 99))
     await until(lambda: runtime.batches == [[99]])
     await asyncio.sleep(seconds)
@@ -527,7 +527,7 @@ def test_interactive_work_does_not_count_the_bulk_work_that_it_overtakes() -> No
     asyncio.run(talk())
 
 
-def test_an_idle_lane_is_tried_whatever_was_measured_before() -> None:
+def test_an_idle_stream_is_tried_whatever_was_measured_before() -> None:
     async def talk() -> None:
         runtime = StandIn(held=True)
         predictor = predictor_of(runtime)
@@ -637,7 +637,7 @@ def test_draining_waits_for_a_batch_whose_caller_has_gone() -> None:
         task.cancel()
         draining = asyncio.create_task(batcher.drain(WAIT_S))
         await asyncio.wait((draining,), timeout=0.2)
-        # The lane would deliver to an event loop that is closed.
+        # The stream would deliver to an event loop that is closed.
         assert not draining.done()
         runtime.let()
         assert await draining is True
@@ -646,7 +646,7 @@ def test_draining_waits_for_a_batch_whose_caller_has_gone() -> None:
     asyncio.run(talk())
 
 
-def test_a_lane_that_dies_shows_and_its_callers_are_told() -> None:
+def test_a_stream_that_dies_shows_and_its_callers_are_told() -> None:
     async def talk() -> None:
         runtime = StandIn(held=True, poison=[0])
         runtime.fault = SystemExit("native library")
@@ -671,7 +671,7 @@ def test_a_batch_that_never_ends_shows(monkeypatch: pytest.MonkeyPatch) -> None:
         async with running() as batcher:
             task = await held_by(batcher, runtime, predictor_of(runtime))
             assert batcher.alive
-            monkeypatch.setattr("brainmri.batching.lanes.STUCK_S", 0)
+            monkeypatch.setattr("brainmri.batching.streams.STUCK_S", 0)
             assert not batcher.alive
             runtime.let()
             await task
@@ -721,7 +721,7 @@ def test_a_hundred_thousand_requests_without_one_crossed_answer() -> None:
     async def talk() -> int:
         runtime = StandIn()
         predictor = predictor_of(runtime)
-        async with running(max_batch_size=128, max_queue_images=1000, lanes=2) as batcher:
+        async with running(max_batch_size=128, max_queue_images=1000, streams=2) as batcher:
             callers = [caller(batcher, predictor, range(first, 100_000, 1000)) for first in range(1000)]
             return sum(await asyncio.gather(*callers))
 

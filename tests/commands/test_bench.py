@@ -5,8 +5,8 @@ from brainmri.commands.cli import app
 from brainmri.model.bundle import Bundle
 
 
-def measured(lanes: int, size: int, images_per_s: float, batch_ms: float) -> Measured:
-    return Measured(Setting("openvino-int8", 2, lanes, size), images_per_s, batch_ms, alone_ms=5.0)
+def measured(streams: int, size: int, images_per_s: float, batch_ms: float) -> Measured:
+    return Measured(Setting("openvino-int8", 2, streams, size), images_per_s, batch_ms, alone_ms=5.0)
 
 
 def test_the_soonest_answer_wins_among_nearly_equal_rates() -> None:
@@ -22,7 +22,7 @@ def test_a_faster_setting_wins_over_a_sooner_answer() -> None:
 def test_every_lane_and_batch_of_what_is_installed_is_a_candidate(tiny_bundle: Bundle) -> None:
     found = list(candidates(tiny_bundle, cpus=4))
     assert {setting.runtime for setting in found} == {"openvino-f32", "openvino-bf16"}
-    assert {setting.lanes for setting in found} == {1, 2, 4}
+    assert {setting.streams for setting in found} == {1, 2, 4}
     assert {setting.max_batch_size for setting in found} == {1, 4, 8, 16}
     assert {setting.threads for setting in found} == {4}
 
@@ -30,7 +30,7 @@ def test_every_lane_and_batch_of_what_is_installed_is_a_candidate(tiny_bundle: B
 def test_a_setting_is_measured(tiny_bundle: Bundle) -> None:
     result = measure(tiny_bundle, Setting("openvino-f32", 2, 2, 4), seconds=0.3)
     assert result.alone_ms > 0
-    # Four images a batch, two lanes: what was counted fits what a batch takes.
+    # Four images a batch, two streams: what was counted fits what a batch takes.
     assert 0.2 < result.images_per_s * result.batch_ms / 1e3 / 8 < 2
 
 

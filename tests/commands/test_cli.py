@@ -15,8 +15,8 @@ import pytest
 
 from brainmri.commands import cli
 from brainmri.commands.cli import main
+from brainmri.lifecycle.desired_state import DesiredState, DesiredStateFile
 from brainmri.lifecycle.state import ServerState
-from brainmri.lifecycle.wanted import Wanted, WantedFile
 from brainmri.model import store
 from brainmri.model.bundle import write_bundle
 from brainmri.model.contract import Contract
@@ -205,24 +205,24 @@ def test_an_expected_error_is_one_line_and_exit_status_2(run: Run, monkeypatch: 
 
 
 @pytest.fixture
-def wanted(run: Run, bentoml_home: Path, tmp_path: Path) -> Iterator[WantedFile]:
+def desired(run: Run, bentoml_home: Path, tmp_path: Path) -> Iterator[DesiredStateFile]:
     """What a running server serves: version 0.0.1; 0.0.2 is in the store too."""
     for version in ("0.0.1", "0.0.2"):
         store.import_bundle(write_tiny_bundle(tmp_path / version, tmp_path, version=version).folder)
     state = ServerState(bentoml_home, int(os.environ["BRAINMRI_HTTP_PORT"]))
     state.claim()
-    file = state.wanted
-    file.write(Wanted(("brain_mri_xception:0.0.1",)))
+    file = state.desired
+    file.write(DesiredState(("brain_mri_xception:0.0.1",)))
     yield file
     shutil.rmtree(bentoml_home / "brainmri")
 
 
-def test_activating_tells_the_server_and_the_user_how_to_look(run: Run, wanted: WantedFile) -> None:
+def test_activating_tells_the_server_and_the_user_how_to_look(run: Run, desired: DesiredStateFile) -> None:
     status, out, err = run("models", "activate", "brain_mri_xception:latest")
     assert (status, err) == (0, "")
     assert out.startswith("Workers load brain_mri_xception:0.0.2 now")
     assert "GET /model shows which one answers" in out
-    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",), "brain_mri_xception:0.0.2")
+    assert desired.read() == DesiredState(("brain_mri_xception:0.0.1",), "brain_mri_xception:0.0.2")
 
 
 def wrong_hash(stored: Path, _: Path) -> None:
@@ -258,7 +258,7 @@ def other_preprocessing(stored: Path, scratch: Path) -> None:
 )
 def test_a_broken_bundle_is_not_activated(
     run: Run,
-    wanted: WantedFile,
+    desired: DesiredStateFile,
     bentoml_home: Path,
     tmp_path: Path,
     damage: Callable[[Path, Path], None],
@@ -269,22 +269,22 @@ def test_a_broken_bundle_is_not_activated(
     assert (status, out) == (2, "")
     assert err.startswith("brainmri: ")
     assert sentence in err
-    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+    assert desired.read() == DesiredState(("brain_mri_xception:0.0.1",))
 
 
-def test_a_model_that_is_not_in_the_store_is_not_activated(run: Run, wanted: WantedFile) -> None:
+def test_a_model_that_is_not_in_the_store_is_not_activated(run: Run, desired: DesiredStateFile) -> None:
     status, _, err = run("models", "activate", "brain_mri_xception:9.9.9")
     assert (status, err.startswith("brainmri: The store has no model 'brain_mri_xception:9.9.9'.")) == (2, True)
-    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+    assert desired.read() == DesiredState(("brain_mri_xception:0.0.1",))
 
 
 def test_of_several_servers_the_one_of_the_given_port_is_told(
-    run: Run, wanted: WantedFile, bentoml_home: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, desired: DesiredStateFile, bentoml_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tag, here = "brain_mri_xception:0.0.2", os.environ["BRAINMRI_HTTP_PORT"]
     other = ServerState(bentoml_home, 1)
     other.claim()
-    other.wanted.write(Wanted(("brain_mri_xception:0.0.1",)))
+    other.desired.write(DesiredState(("brain_mri_xception:0.0.1",)))
     monkeypatch.delenv("BRAINMRI_HTTP_PORT")
     status, out, err = run("models", "activate", tag)
     assert (status, out) == (2, "")
@@ -294,17 +294,17 @@ def test_of_several_servers_the_one_of_the_given_port_is_told(
         f" {tag} --port 1\n"
     )
     assert run("models", "activate", tag, "--port", here)[0] == 0
-    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",), tag)
-    assert other.wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+    assert desired.read() == DesiredState(("brain_mri_xception:0.0.1",), tag)
+    assert other.desired.read() == DesiredState(("brain_mri_xception:0.0.1",))
 
 
-def test_a_port_on_which_no_server_runs_is_answered_with_those_that_run(run: Run, wanted: WantedFile) -> None:
+def test_a_port_on_which_no_server_runs_is_answered_with_those_that_run(run: Run, desired: DesiredStateFile) -> None:
     here = os.environ["BRAINMRI_HTTP_PORT"]
     status, _, err = run("models", "activate", "brain_mri_xception:0.0.2", "--port", "1")
     assert status == 2
     assert err.startswith("brainmri: No server of port 1 is running with BENTOML_HOME=")
     assert f"Those that run: port {here} (process {os.getpid()})." in err
-    assert wanted.read() == Wanted(("brain_mri_xception:0.0.1",))
+    assert desired.read() == DesiredState(("brain_mri_xception:0.0.1",))
 
 
 @pytest.fixture

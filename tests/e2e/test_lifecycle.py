@@ -18,7 +18,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from brainmri.lifecycle.wanted import Wanted
+from brainmri.lifecycle.desired_state import DesiredState
 from tests.e2e.load import calling
 from tests.e2e.servers import Server, environment, run_to_the_end, serving
 from tests.tiny import write_tiny_bundle
@@ -91,7 +91,7 @@ def test_a_bundle_that_was_altered_in_the_store_is_refused_and_the_old_one_goes_
         assert "was altered" in done.stderr
         assert done.stderr.count("\n") == 1
         # Altered only after the command has looked at it.
-        pair.state.wanted.write(Wanted((f"{NAME}:0.0.1",), f"{NAME}:0.0.3"))
+        pair.state.desired.write(DesiredState((f"{NAME}:0.0.1",), f"{NAME}:0.0.3"))
         pair.until(lambda: pair.log.count("The models stay as they are: openvino-f32") == 2, "both workers refuse it")
     finally:
         stored.write_bytes(whole)
@@ -102,7 +102,7 @@ def test_a_bundle_that_was_altered_in_the_store_is_refused_and_the_old_one_goes_
 def test_sighup_resolves_the_configured_models_again_and_loses_no_request(
     pair: Server, png: Callable[..., bytes]
 ) -> None:
-    pair.state.wanted.write(Wanted((f"{NAME}:0.0.1",)))
+    pair.state.desired.write(DesiredState((f"{NAME}:0.0.1",)))
     pair.until(lambda: serves(pair, "0.0.1") == 4, "both workers serve the configured model again")
     before = pair.workers()
     with calling(ask_http(pair, png((255, 0, 0))), callers=4) as record:
@@ -118,7 +118,7 @@ def test_sighup_resolves_the_configured_models_again_and_loses_no_request(
 def test_a_worker_that_is_killed_is_replaced_by_one_that_serves_what_is_wanted(
     pair: Server, png: Callable[..., bytes]
 ) -> None:
-    pair.state.wanted.write(Wanted((f"{NAME}:0.0.1",), f"{NAME}:0.0.2"))
+    pair.state.desired.write(DesiredState((f"{NAME}:0.0.1",), f"{NAME}:0.0.2"))
     pair.until(lambda: serves(pair, "0.0.2") == 4, "both workers serve the activated model again")
     before = pair.workers()
     os.kill(min(before), signal.SIGKILL)

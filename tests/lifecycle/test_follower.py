@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from brainmri.batching.engine import Engine
 from brainmri.errors import ModelNotFound
 from brainmri.lifecycle import follower
+from brainmri.lifecycle.desired_state import DesiredState, DesiredStateFile, Stamp
 from brainmri.lifecycle.follower import Follower, configure
-from brainmri.lifecycle.wanted import Stamp, Wanted, WantedFile
 from brainmri.model import store
 from brainmri.model.bundle import Bundle, write_bundle
 from brainmri.model.contract import Contract
@@ -40,7 +40,7 @@ async def nothing() -> None:
 
 
 @asynccontextmanager
-async def following(file: WantedFile, models: tuple[str, ...] = (f"{NAME}:0.0.1",)) -> AsyncIterator[Engine]:
+async def following(file: DesiredStateFile, models: tuple[str, ...] = (f"{NAME}:0.0.1",)) -> AsyncIterator[Engine]:
     engine = Engine(decode_workers=1)
     worker = Follower(engine, Metrics(CollectorRegistry()), Settings(models=models, threads=1), file)
     await worker.start(nothing)
@@ -58,14 +58,14 @@ def served(engine: Engine) -> list[str]:
 
 def test_a_change_of_the_file_changes_the_models_and_keeps_those_that_stay(tmp_path: Path) -> None:
     async def talk() -> None:
-        file = WantedFile(tmp_path)
+        file = DesiredStateFile(tmp_path)
         async with following(file) as engine:
             assert served(engine) == ["0.0.1"]
             (first,) = engine.models.all()
-            file.write(Wanted((f"{NAME}:0.0.2", f"{NAME}:0.0.1")))
+            file.write(DesiredState((f"{NAME}:0.0.2", f"{NAME}:0.0.1")))
             await until(lambda: served(engine) == ["0.0.2", "0.0.1"])
             assert engine.models.all()[1] is first
-            file.write(Wanted((f"{NAME}:0.0.2",), f"{NAME}:0.0.1"))
+            file.write(DesiredState((f"{NAME}:0.0.2",), f"{NAME}:0.0.1"))
             await until(lambda: served(engine) == ["0.0.1"])
             assert engine.models.default is first
 
@@ -74,7 +74,9 @@ def test_a_change_of_the_file_changes_the_models_and_keeps_those_that_stay(tmp_p
 
 def test_two_tags_of_one_model_are_loaded_once(tmp_path: Path) -> None:
     async def talk() -> list[str]:
-        async with following(WantedFile(tmp_path), (f"{NAME}:latest", f"{NAME}:0.0.2", f"{NAME}:0.0.1")) as engine:
+        async with following(
+            DesiredStateFile(tmp_path), (f"{NAME}:latest", f"{NAME}:0.0.2", f"{NAME}:0.0.1")
+        ) as engine:
             return served(engine)
 
     assert asyncio.run(talk()) == ["0.0.2", "0.0.1"]
@@ -125,9 +127,9 @@ def test_a_broken_bundle_is_refused_with_its_sentence_and_the_old_one_goes_on(
     damage(stored, tmp_path)
 
     async def talk() -> list[str]:
-        file = WantedFile(tmp_path)
+        file = DesiredStateFile(tmp_path)
         async with following(file) as engine:
-            file.write(Wanted((f"{NAME}:0.0.1",), f"{NAME}:0.0.2"))
+            file.write(DesiredState((f"{NAME}:0.0.1",), f"{NAME}:0.0.2"))
             await until(lambda: "The models stay as they are" in caplog.text)
             assert engine.ready
             return served(engine)
@@ -140,21 +142,21 @@ def test_a_broken_bundle_is_refused_with_its_sentence_and_the_old_one_goes_on(
 def test_a_change_is_followed_after_a_while_in_which_the_file_could_not_be_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stamp, broken = WantedFile.stamp, False
+    stamp, broken = DesiredStateFile.stamp, False
 
-    def sometimes(self: WantedFile) -> Stamp | None:
+    def sometimes(self: DesiredStateFile) -> Stamp | None:
         if broken:
             raise OSError(errno.EIO, "Input/output error")
         return stamp(self)
 
     async def talk() -> None:
         nonlocal broken
-        monkeypatch.setattr(WantedFile, "stamp", sometimes)
-        file = WantedFile(tmp_path)
+        monkeypatch.setattr(DesiredStateFile, "stamp", sometimes)
+        file = DesiredStateFile(tmp_path)
         async with following(file) as engine:
             broken = True
             await until(lambda: "Input/output error" in caplog.text)
-            file.write(Wanted((f"{NAME}:0.0.2",)))
+            file.write(DesiredState((f"{NAME}:0.0.2",)))
             broken = False
             await until(lambda: served(engine) == ["0.0.2"])
 
@@ -166,8 +168,8 @@ def test_a_worker_that_starts_with_a_broken_activated_model_serves_the_configure
     stored: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong_hash(stored, tmp_path)
-    file = WantedFile(tmp_path)
-    file.write(Wanted((f"{NAME}:0.0.1",), f"{NAME}:0.0.2"))
+    file = DesiredStateFile(tmp_path)
+    file.write(DesiredState((f"{NAME}:0.0.1",), f"{NAME}:0.0.2"))
 
     async def talk() -> list[str]:
         async with following(file) as engine:
@@ -179,7 +181,7 @@ def test_a_worker_that_starts_with_a_broken_activated_model_serves_the_configure
 
 def test_a_worker_whose_configured_model_is_missing_does_not_start(tmp_path: Path) -> None:
     async def talk() -> None:
-        async with following(WantedFile(tmp_path), (f"{NAME}:9.9.9",)):
+        async with following(DesiredStateFile(tmp_path), (f"{NAME}:9.9.9",)):
             pass
 
     with pytest.raises(ModelNotFound, match=r"9\.9\.9"):
@@ -187,16 +189,16 @@ def test_a_worker_whose_configured_model_is_missing_does_not_start(tmp_path: Pat
 
 
 def test_configured_tags_are_resolved_again_and_what_is_activated_stays(tmp_path: Path) -> None:
-    file = WantedFile(tmp_path)
-    file.write(Wanted((f"{NAME}:0.0.1",), f"{NAME}:0.0.1"))
+    file = DesiredStateFile(tmp_path)
+    file.write(DesiredState((f"{NAME}:0.0.1",), f"{NAME}:0.0.1"))
     settings = Settings(models=(f"{NAME}:0.0.1",), asked_models=(f"{NAME}:latest",), bundles=tmp_path / "none")
     configure(settings, file)
-    assert file.read() == Wanted((f"{NAME}:0.0.2",), f"{NAME}:0.0.1")
+    assert file.read() == DesiredState((f"{NAME}:0.0.2",), f"{NAME}:0.0.1")
 
 
 def test_a_configured_tag_that_is_gone_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = WantedFile(tmp_path)
-    file.write(Wanted((f"{NAME}:0.0.1",)))
+    file = DesiredStateFile(tmp_path)
+    file.write(DesiredState((f"{NAME}:0.0.1",)))
     configure(Settings(models=("nobody:1",), bundles=tmp_path / "none"), file)
-    assert file.read() == Wanted((f"{NAME}:0.0.1",))
+    assert file.read() == DesiredState((f"{NAME}:0.0.1",))
     assert "The store has no model 'nobody:1'" in caplog.text

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from brainmri.errors import InvalidSettings
+from brainmri.lifecycle.desired_state import DesiredState
 from brainmri.lifecycle.state import ServerState, running_servers
-from brainmri.lifecycle.wanted import Wanted
 
 CLAIM = """
 import sys
@@ -42,12 +42,12 @@ def test_the_state_is_one_process_s_until_that_ends_however_it_ends(tmp_path: Pa
 def test_two_servers_of_one_home_have_each_their_own(tmp_path: Path) -> None:
     first, second = (ServerState(tmp_path, port) for port in (3000, 10000))
     first.claim()
-    first.wanted.write(Wanted(("a:1",), "a:2"))
+    first.desired.write(DesiredState(("a:1",), "a:2"))
     (first.folder / "metrics" / "counter_1.db").write_text("")
     first.heartbeats(1).join()
     second.claim()
-    second.wanted.write(Wanted(("b:1",)))
-    assert first.wanted.read() == Wanted(("a:1",), "a:2")
+    second.desired.write(DesiredState(("b:1",)))
+    assert first.desired.read() == DesiredState(("a:1",), "a:2")
     assert [path.name for path in (first.folder / "metrics").iterdir()] == ["counter_1.db"]
     assert [path.name for path in (first.folder / "workers" / "1").iterdir()] == [str(os.getpid())]
     assert [state.port for state in running_servers(tmp_path)] == [3000, 10000]
@@ -56,11 +56,11 @@ def test_two_servers_of_one_home_have_each_their_own(tmp_path: Path) -> None:
 def test_a_server_begins_without_what_the_one_before_it_left(tmp_path: Path) -> None:
     state = ServerState(tmp_path, 3000)
     state.heartbeats(1).join()
-    state.wanted.write(Wanted(("a:1",), "a:2"))
+    state.desired.write(DesiredState(("a:1",), "a:2"))
     (state.folder / "metrics").mkdir()
     (state.folder / "metrics" / "counter_1.db").write_text("")
     state.claim()
-    assert state.wanted.read() is None
+    assert state.desired.read() is None
     assert sorted(path.name for path in state.folder.iterdir()) == ["lock", "metrics"]
     assert list((state.folder / "metrics").iterdir()) == []
 

@@ -9,7 +9,7 @@ def test_a_server_opens_its_models_as_its_settings_say() -> None:
     settings = Settings(
         runtime="onnx",
         threads=3,
-        lanes=2,
+        streams=2,
         max_batch_size=4,
         max_image_bytes=1000,
         max_image_pixels=2000,

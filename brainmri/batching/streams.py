@@ -1,6 +1,6 @@
 """The threads that run the network, and the lock between them and the event loop.
 
-A lane takes its next batch by itself, so it never waits for the event loop between two batches.
+A stream takes its next batch by itself, so it never waits for the event loop between two batches.
 """
 
 import logging
@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from brainmri.batching.backlog import Answer, Batch, Job
 from brainmri.batching.batch_run import run_batch
 from brainmri.batching.call import Call
+from brainmri.batching.queue import Answer, Batch, Job
 from brainmri.batching.schedule import Batching, Refusal, Schedule
 from brainmri.errors import InferenceFailed, NotReady
 from brainmri.model.runtimes.protocol import Output
@@ -23,12 +23,12 @@ Answers = list[tuple[Job, Answer | Exception]]
 _logger = logging.getLogger(__name__)
 
 
-class Lanes:
-    """The lanes and what waits for them; safe to call from any thread.
+class Streams:
+    """The streams and what waits for them; safe to call from any thread.
 
     Args:
         batching: How to batch.
-        deliver: Gets the answers of a batch and the number of images that were run, in a lane's thread.
+        deliver: Gets the answers of a batch and the number of images that were run, in a stream's thread.
     """
 
     def __init__(self, batching: Batching, deliver: Callable[[Answers, int], None]) -> None:
@@ -37,7 +37,8 @@ class Lanes:
         self._changed = threading.Condition()  # guards the schedule
         # Daemons: one that hangs in the network must not keep the process alive.
         self._threads = [
-            threading.Thread(target=self._work, name=f"infer-{number}", daemon=True) for number in range(batching.lanes)
+            threading.Thread(target=self._work, name=f"infer-{number}", daemon=True)
+            for number in range(batching.streams)
         ]
         self._stopped = False
         self.dead = False
@@ -62,7 +63,7 @@ class Lanes:
 
     @property
     def alive(self) -> bool:
-        """Whether no lane has died and none is stuck in a batch."""
+        """Whether no stream has died and none is stuck in a batch."""
         with self._changed:
             begun = [run.begun for run in self._schedule.running.values()]
         return not self.dead and all(time.perf_counter() - since < STUCK_S for since in begun)
@@ -80,49 +81,49 @@ class Lanes:
     def give_back(self, call: Call, images: int) -> None:
         """Frees reserved places that were not used."""
         with self._changed:
-            self._schedule.backlog.reserve(call, -images)
+            self._schedule.queue.reserve(call, -images)
             if images:
-                # A lane may be waiting for them.
+                # A stream may be waiting for them.
                 self._changed.notify()
 
     def put(self, job: Job) -> None:
-        """Puts a job onto the places that were promised to it; a lane that is idle sees it after `wake`.
+        """Puts a job onto the places that were promised to it; a stream that is idle sees it after `wake`.
 
         Raises:
-            NotReady: A lane has died.
+            NotReady: A stream has died.
         """
         with self._changed:
-            self._schedule.backlog.add(job)
+            self._schedule.queue.add(job)
             if self.dead:
-                self._schedule.backlog.discard(job)
+                self._schedule.queue.discard(job)
                 raise _died()
 
     def wake(self) -> None:
-        """Lets an idle lane take what waits."""
+        """Lets an idle stream take what waits."""
         with self._changed:
             self._changed.notify()
 
     def discard(self, job: Job) -> None:
         """Forgets a job whose caller has gone; what has not been run of it never will be."""
         with self._changed:
-            self._schedule.backlog.discard(job)
+            self._schedule.queue.discard(job)
 
     def load(self) -> tuple[int, float, int]:
         """Returns the images that wait, the seconds that the oldest has waited, and all images in flight."""
         with self._changed:
-            backlog = self._schedule.backlog
-            age_s = 0.0 if backlog.oldest is None else time.monotonic() - backlog.oldest
-            return backlog.waiting, age_s, self._schedule.in_flight
+            queue = self._schedule.queue
+            age_s = 0.0 if queue.oldest is None else time.monotonic() - queue.oldest
+            return queue.waiting, age_s, self._schedule.in_flight
 
     def _work(self) -> None:
         name = threading.current_thread().name
         try:
             while (batch := self._next(name)) is not None:
                 self._run(name, batch)
-                # Or else an idle lane would keep a model alive that is no longer served.
+                # Or else an idle stream would keep a model alive that is no longer served.
                 del batch
         except BaseException:  # a runtime may even raise SystemExit; whatever it is, it must show in /livez
-            _logger.critical("The lane %s has died; this process should be restarted", name, exc_info=True)
+            _logger.critical("The stream %s has died; this process should be restarted", name, exc_info=True)
             with self._changed:
                 self.dead = True
                 jobs = self._schedule.clear(name)
@@ -131,10 +132,10 @@ class Lanes:
     def _next(self, name: str) -> Batch | None:
         with self._changed:
             while not self._stopped:
-                wait_s = self._schedule.company_s()
+                wait_s = self._schedule.queue_delay_s()
                 batch = self._schedule.begin(name) if wait_s == 0 else None
                 if batch is not None:
-                    # One request may fill several lanes.
+                    # One request may fill several streams.
                     self._changed.notify()
                     return batch
                 self._changed.wait(wait_s)
@@ -158,7 +159,7 @@ class Lanes:
     ) -> Answer | InferenceFailed | None:
         """Returns what to tell the caller; None while images of the job are missing."""
         if isinstance(output, InferenceFailed):
-            self._schedule.backlog.discard(job)
+            self._schedule.queue.discard(job)
             return output
         job.begun = min(job.begun or begun, begun)
         complete = job.add(start, output)

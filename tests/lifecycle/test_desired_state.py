@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from brainmri.errors import InvalidSettings
-from brainmri.lifecycle.wanted import Wanted, WantedFile
+from brainmri.lifecycle.desired_state import DesiredState, DesiredStateFile
 
 
 @pytest.mark.parametrize(
@@ -20,22 +20,22 @@ from brainmri.lifecycle.wanted import Wanted, WantedFile
 def test_the_activated_model_is_the_default_in_place_of_the_one_of_its_name(
     configured: tuple[str, ...], activated: str | None, tags: tuple[str, ...]
 ) -> None:
-    assert Wanted(configured, activated).tags == tags
+    assert DesiredState(configured, activated).tags == tags
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    file = WantedFile(tmp_path)
+    file = DesiredStateFile(tmp_path)
     assert (file.read(), file.stamp()) == (None, None)
-    for wanted in (Wanted(("a:1", "b:1")), Wanted(("a:1",), "a:2")):
-        file.write(wanted)
-        assert file.read() == wanted
+    for desired in (DesiredState(("a:1", "b:1")), DesiredState(("a:1",), "a:2")):
+        file.write(desired)
+        assert file.read() == desired
 
 
 def test_every_write_changes_the_stamp_even_if_it_says_the_same(tmp_path: Path) -> None:
-    file = WantedFile(tmp_path)
+    file = DesiredStateFile(tmp_path)
     stamps = []
     for _ in range(3):
-        file.write(Wanted(("a:1",)))
+        file.write(DesiredState(("a:1",)))
         stamps.append(file.stamp())
     assert len(set(stamps)) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["wanted.json"]
@@ -45,10 +45,10 @@ def test_every_write_changes_the_stamp_even_if_it_says_the_same(tmp_path: Path) 
 def test_a_file_that_nobody_of_this_project_wrote_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "wanted.json").write_text(text)
     with pytest.raises(InvalidSettings, match=r"wanted\.json cannot be read"):
-        WantedFile(tmp_path).read()
+        DesiredStateFile(tmp_path).read()
 
 
 def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file in the way")
     with pytest.raises(InvalidSettings, match="Set BENTOML_HOME to a folder that can be written"):
-        WantedFile(tmp_path / "state").write(Wanted(("a:1",)))
+        DesiredStateFile(tmp_path / "state").write(DesiredState(("a:1",)))

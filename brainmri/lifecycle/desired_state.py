@@ -11,7 +11,7 @@ Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredState:
     """What is to be served.
 
     Attributes:
@@ -36,7 +36,7 @@ class Wanted:
         return (self.activated, *others)
 
 
-class WantedFile:
+class DesiredStateFile:
     """The file; written as a whole, so that a reader sees the old or the new.
 
     Args:
@@ -58,15 +58,15 @@ class WantedFile:
             return None
         return stat.st_ino, stat.st_mtime_ns
 
-    def read(self) -> Wanted | None:
-        """Returns what is wanted; None without a file.
+    def read(self) -> DesiredState | None:
+        """Returns the desired state; None without a file.
 
         Raises:
             InvalidSettings: The file cannot be read, or nobody of this project wrote it.
         """
         try:
             parts = json.loads(self._path.read_text(encoding="utf-8"))
-            return Wanted(tuple(map(str, parts["configured"])), parts["activated"])
+            return DesiredState(tuple(map(str, parts["configured"])), parts["activated"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -74,7 +74,7 @@ class WantedFile:
                 f"{self._path} cannot be read: {error}. Remove it and start the server again."
             ) from error
 
-    def write(self, wanted: Wanted) -> None:
+    def write(self, desired: DesiredState) -> None:
         """Replaces the file.
 
         Raises:
@@ -82,7 +82,7 @@ class WantedFile:
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(asdict(wanted))
+            text = json.dumps(asdict(desired))
             durable.write(self._path, lambda file: file.write(text.encode()), mode=0o600)
         except OSError as error:
             raise InvalidSettings(

@@ -1,4 +1,4 @@
-"""What waits for the network, in the order in which it will be run. Knows nothing of threads or of time passing."""
+"""What waits for the network, in the order in which it will be run; free of threads and clocks."""
 
 import asyncio
 from collections import OrderedDict
@@ -41,7 +41,7 @@ class Job:
         images: uint8 `[B, 299, 299, 3]`.
         future: Where the answer goes; belongs to the event loop.
         arrived: When it came, by `time.monotonic`, in seconds.
-        taken: Images that went to a lane.
+        taken: Images that went to a stream.
         parts: First image to output, for what came back.
         begun: See `Answer`; 0 while none of it has been run.
         closed: Nobody waits for it any more, or it has its answer.
@@ -58,7 +58,7 @@ class Job:
 
     @property
     def waiting(self) -> int:
-        """Images that no lane has taken yet."""
+        """Images that no stream has taken yet."""
         return 0 if self.closed else len(self.images) - self.taken
 
     def add(self, start: int, output: Output) -> Output | None:
@@ -85,7 +85,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one lane runs next; the images of one model only.
+    """What one stream runs next; the images of one model only.
 
     Attributes:
         predictor: The model.
@@ -104,7 +104,7 @@ class Batch:
 
 
 @dataclass(eq=False, slots=True)
-class Line:
+class ModelQueue:
     """The jobs of one model and priority, first come, first served.
 
     Attributes:
@@ -123,8 +123,10 @@ class Line:
         return next(iter(self.jobs))
 
 
-class Backlog:
-    """Every line of jobs. The next batch goes to the line whose first job came first, so no model starves another.
+class Queue:
+    """Everything that waits, one queue for each model and priority.
+
+    The next batch goes to the queue whose first job came first, so no model starves another.
 
     Args:
         max_batch_size: Most images in one batch.
@@ -132,33 +134,33 @@ class Backlog:
 
     def __init__(self, max_batch_size: int) -> None:
         self._max_batch_size = max_batch_size
-        self._lines: dict[tuple[Priority, Predictor], Line] = {}
+        self._queues: dict[tuple[Priority, Predictor], ModelQueue] = {}
         self._in_a_row = 0
 
     def reserve(self, call: Call, images: int) -> None:
         """Promises places to images that are yet to come; a negative number gives them back."""
-        self._line(call).reserved += images
+        self._queue_of(call).reserved += images
         self._drop_if_idle(call)
 
     def add(self, job: Job) -> None:
-        """Puts a job at the end of its line, on the places that were reserved for it."""
-        line = self._line(job.call)
-        line.reserved -= len(job.images)
-        line.images += len(job.images)
-        line.jobs[job] = None
+        """Puts a job at the end of its queue, on the places that were reserved for it."""
+        queue = self._queue_of(job.call)
+        queue.reserved -= len(job.images)
+        queue.images += len(job.images)
+        queue.jobs[job] = None
 
     def discard(self, job: Job) -> None:
         """Closes a job, wherever it is; what has not been run of it never will be."""
-        line = self._lines.get(_key(job.call))
-        if line is not None and job in line.jobs:
-            line.images -= job.waiting
-            del line.jobs[job]
+        queue = self._queues.get(_key(job.call))
+        if queue is not None and job in queue.jobs:
+            queue.images -= job.waiting
+            del queue.jobs[job]
             self._drop_if_idle(job.call)
         job.closed = True
 
     def clear(self) -> list[Job]:
         """Closes and returns every job that waits."""
-        jobs = [job for line in self._lines.values() for job in line.jobs]
+        jobs = [job for queue in self._queues.values() for job in queue.jobs]
         for job in jobs:
             self.discard(job)
         return jobs
@@ -166,34 +168,34 @@ class Backlog:
     @property
     def waiting(self) -> int:
         """Images that wait."""
-        return sum(line.images for line in self._lines.values())
+        return sum(queue.images for queue in self._queues.values())
 
     @property
     def occupied(self) -> int:
         """Places that are taken: images that wait, and those that are promised one."""
-        return sum(line.images + line.reserved for line in self._lines.values())
+        return sum(queue.images + queue.reserved for queue in self._queues.values())
 
     @property
     def oldest(self) -> float | None:
         """When the job that has waited longest came, by `time.monotonic`; None when nothing waits."""
-        return min((line.head.arrived for line in self._lines.values() if line.jobs), default=None)
+        return min((queue.head.arrived for queue in self._queues.values() if queue.jobs), default=None)
 
     def ahead_of(self, priority: Priority) -> Iterator[tuple[Predictor, int]]:
         """Yields each model with the images that would be run before a new job of this priority."""
-        for (other, predictor), line in self._lines.items():
+        for (other, predictor), queue in self._queues.items():
             if other <= priority:
-                yield predictor, line.images + line.reserved
+                yield predictor, queue.images + queue.reserved
 
-    def next_line(self) -> Line | None:
-        """Returns the line whose turn it is; None when nothing waits."""
-        lines = {key: line for key, line in self._lines.items() if line.jobs}
-        if not lines:
+    def next_model_queue(self) -> ModelQueue | None:
+        """Returns the queue whose turn it is; None when nothing waits."""
+        queues = {key: queue for key, queue in self._queues.items() if queue.jobs}
+        if not queues:
             return None
-        priorities = {priority for priority, _ in lines}
+        priorities = {priority for priority, _ in queues}
         bulk = self._in_a_row >= BULK_TURN - 1
         turn = max(priorities) if bulk else min(priorities)
         return min(
-            (line for (priority, _), line in lines.items() if priority is turn), key=lambda line: line.head.arrived
+            (queue for (priority, _), queue in queues.items() if priority is turn), key=lambda queue: queue.head.arrived
         )
 
     def take(self, now: float) -> Batch | None:
@@ -202,15 +204,15 @@ class Backlog:
         Args:
             now: The present, by `time.monotonic`, in seconds.
         """
-        line = self.next_line()
-        if line is None:
+        queue = self.next_model_queue()
+        if queue is None:
             return None
-        call = line.head.call
+        call = queue.head.call
         self._count_turn(call.priority)
         batch = Batch(call.predictor, [], [])
         room = self._largest(call.predictor)
-        while line.jobs and room:
-            job = line.head
+        while queue.jobs and room:
+            job = queue.head
             if job.call.deadline.at <= now:
                 batch.late.append(job)
                 self.discard(job)
@@ -219,33 +221,33 @@ class Backlog:
             count = part.stop - part.start
             batch.parts.append(part)
             room -= count
-            line.images -= count
+            queue.images -= count
             job.taken = part.stop
             if not job.waiting:
-                del line.jobs[job]
+                del queue.jobs[job]
         self._drop_if_idle(call)
         return batch
 
-    def is_full(self, line: Line) -> bool:
-        """Tells whether more images would not fit into the line's next batch."""
-        return line.images >= self._largest(line.head.call.predictor)
+    def is_full(self, queue: ModelQueue) -> bool:
+        """Tells whether more images would not fit into the queue's next batch."""
+        return queue.images >= self._largest(queue.head.call.predictor)
 
     def _largest(self, predictor: Predictor) -> int:
         sizes = predictor.runtime_info.batch_sizes
         return min(self._max_batch_size, sizes[-1]) if sizes else self._max_batch_size
 
     def _count_turn(self, priority: Priority) -> None:
-        bulk_waits = any(line.jobs for (other, _), line in self._lines.items() if other is Priority.BULK)
+        bulk_waits = any(queue.jobs for (other, _), queue in self._queues.items() if other is Priority.BULK)
         self._in_a_row = self._in_a_row + 1 if priority is Priority.INTERACTIVE and bulk_waits else 0
 
-    def _line(self, call: Call) -> Line:
-        return self._lines.setdefault(_key(call), Line())
+    def _queue_of(self, call: Call) -> ModelQueue:
+        return self._queues.setdefault(_key(call), ModelQueue())
 
     def _drop_if_idle(self, call: Call) -> None:
-        # An empty line would keep a model alive that is no longer served.
-        line = self._lines.get(_key(call))
-        if line is not None and not line.jobs and not line.reserved:
-            del self._lines[_key(call)]
+        # An empty queue would keep a model alive that is no longer served.
+        queue = self._queues.get(_key(call))
+        if queue is not None and not queue.jobs and not queue.reserved:
+            del self._queues[_key(call)]
 
 
 def _key(call: Call) -> tuple[Priority, Predictor]:
