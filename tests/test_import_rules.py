@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = ("brainmri", "training", "loadtests", "monitoring", "container", "k8s", "benchmarks", "service", "tests")
-BENTOML = ("service", "brainmri.model.store")
+BENTOML = ("service", "brainmri.model.store", "brainmri.bentoml_internals")
 # A runtime's framework is imported in the one module named after it.
 RUNTIME_OF = {
     "tensorflow": "brainmri.model.runtimes.tensorflow",
@@ -40,6 +40,7 @@ FLOORS = {
         "imaging",  # bytes to pixels to tensors
         "observe",  # logs, metrics, traces
         "durable",  # files written as a whole or not at all
+        "bentoml_internals",  # what reaches beyond the public interface of BentoML
         "blocking",  # threads and stop flags for blocking work
         "settings",
         "errors",

@@ -122,7 +122,7 @@ class Batcher:
         except TimeoutError:
             _logger.error("%d requests were not answered within %g s of shutting down", len(self._reserved), grace_s)
         self._streams.stop()
-        # A stream may still run what nobody waits for; it delivers to the event loop, which must not be closed meanwhile.
+        # A stream may still run what nobody waits for; it delivers to the event loop, which has to stay open for it.
         await asyncio.to_thread(self._streams.join, max(end.remaining_s, 0.0))
         if self._reports is not None:
             self._reports.cancel()

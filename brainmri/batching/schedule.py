@@ -5,12 +5,13 @@ Not safe for threads: `streams.py` guards it with one lock.
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from brainmri.batching.call import Call
 from brainmri.batching.deadline import Priority
 from brainmri.batching.queue import Batch, Job, Queue
 from brainmri.batching.service_times import ServiceTimes
+from brainmri.settings import Settings
 
 _CAUTION = 1.2
 """Predicted times are stretched by this: of what is accepted at the limit, nearly all must be answered in time."""
@@ -32,6 +33,16 @@ class Batching:
     max_queue_images: int = 256
     max_queue_delay_s: float = 0.0
     streams: int = 1
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Returns what the settings say."""
+        return cls(
+            max_batch_size=settings.max_batch_size,
+            max_queue_images=settings.max_queue_images,
+            max_queue_delay_s=settings.max_queue_delay_ms / 1e3,
+            streams=settings.inference_streams(),
+        )
 
     def room(self, priority: Priority) -> int:
         """Returns how many images may wait or be decoded when work of this priority is accepted, at least 1.

@@ -53,7 +53,7 @@ class Listener:
         program = struct.pack("HP", len(_WITHOUT_NEW_CONNECTIONS), ctypes.addressof(buffer))
         self._set(_SO_ATTACH_FILTER, program)
 
-    def let_in(self) -> None:
+    def accept_again(self) -> None:
         """Undoes `ignore_new` of a worker that was the last one, and was replaced."""
         if sys.platform == "linux":
             self._set(_SO_DETACH_FILTER, 0)

@@ -18,8 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import FrameType
 
-import uvicorn
-
+from brainmri import bentoml_internals
 from brainmri.batching.engine import Engine, Siblings
 from brainmri.errors import BrainMRIError
 from brainmri.lifecycle.desired_state import DesiredState
@@ -126,7 +125,7 @@ class Worker:
             # Raising here would let BentoML start one worker after the other, each with a traceback.
             self._fail(f"The gRPC interface cannot be started: {error.message}")
         else:
-            work += [self._load_and_follow(), self._let_in()]
+            work += [self._load_and_follow(), self._accept_again()]
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def stop(self) -> float:
@@ -185,21 +184,19 @@ class Worker:
             # A full disk may have room again; until then its siblings take this worker for dead, as they should.
             _logger.error("The sign of life cannot be written: %s", error)
 
-    async def _let_in(self) -> None:
+    async def _accept_again(self) -> None:
         """Has the kernel accept connections again, if the worker that this one replaces was the last."""
         if self._listener is None:
             return
         while not self._listener.listening:
             await asyncio.sleep(_POLL_S)
-        self._listener.let_in()
+        self._listener.accept_again()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._follower.reload)
         stop_http = signal.getsignal(signal.SIGTERM)
-        # BentoML does not hand out the server that it starts; the signal's handler is a method of it.
-        server = getattr(stop_http, "__self__", None)
-        if isinstance(server, uvicorn.Server):
+        if (server := bentoml_internals.running_server()) is not None:
             self._listener = Listener(server)
 
         def stop(number: int, frame: FrameType | None) -> None:

@@ -14,11 +14,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal
 
+from brainmri.bentoml_internals import QUOTING_LOGGER
 from brainmri.observe.request_record import current_record
 from brainmri.text import printable
-
-_QUOTING = "bentoml._internal.server.http_app"
-"""BentoML's logger of failed requests: its traceback quotes what the caller sent, pixels included."""
 
 _FOREIGN = ("bentoml", "circus", "uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings")
 
@@ -42,7 +40,7 @@ def configure(log_format: Literal["json", "text"], level: str) -> None:
         logger.handlers.clear()
         logger.propagate = True
     logging.getLogger("brainmri").setLevel(level)
-    logging.getLogger(_QUOTING).addFilter(_without_traceback)
+    logging.getLogger(QUOTING_LOGGER).addFilter(_without_traceback)
     # It warns of each odd byte of a form; whoever sent the form gets one sentence.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)

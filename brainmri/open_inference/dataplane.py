@@ -68,6 +68,7 @@ class DataPlane:
     Attributes:
         engine: The same.
         settings: The same.
+        metrics: The same.
         admission: What lets requests in, those of every interface.
         statistics: Counts and times of each model since the process started.
         threads: What parses and converts large requests.
@@ -76,7 +77,7 @@ class DataPlane:
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
         self.engine = engine
         self.settings = settings
-        self._metrics = metrics
+        self.metrics = metrics
         self.threads = Threads("tensors", _THREADS)
         self.statistics = Statistics()
         self.admission = Admission(AdmissionLimits.of(settings), engine.require_room_for)
@@ -101,7 +102,7 @@ class DataPlane:
             raise
         statistics.succeeded(predictions, time.perf_counter() - start)
         for prediction in predictions:
-            self._metrics.observe_prediction(prediction, call.record)
+            self.metrics.observe_prediction(prediction, call.record)
         return [make_output(wanted, model, predictions) for wanted in request.outputs or all_outputs(model)]
 
     async def _predict(self, call: Call, request: InferRequest) -> list[Prediction]:

@@ -20,9 +20,9 @@ from types import MappingProxyType
 from typing import Any
 
 import httptools
-import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from brainmri.bentoml_internals import serve_connections_with
 from brainmri.errors import Overloaded, status_of
 from brainmri.web.connections import Connections
 from brainmri.web.failures import failure_headers
@@ -297,10 +297,9 @@ def _plain(code: str, message: str) -> ErrorBody:
 
 
 def serve_connections(connections: Connections) -> None:
-    """Makes the uvicorn of this process, which BentoML starts, serve its connections with `Connection`.
+    """Serves the connections of this process with `Connection`.
 
     Args:
         connections: Where they all are.
     """
-    # BentoML leaves the choice of the protocol to uvicorn, and uvicorn takes whatever stands here.
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(Connection, connections)  # type: ignore[assignment]
+    serve_connections_with(partial(Connection, connections))
