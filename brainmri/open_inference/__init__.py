@@ -10,7 +10,7 @@
     classification.py   the classification extension
     statistics.py       counts and cumulative times of each model
     rest.py             the routes; rest_*.py read and write their bodies
-    server.py           the gRPC server; grpc_*.py its methods, what surrounds them, health and status
+    server.py           the gRPC server; grpc_*.py its methods, admission, health and status
 
 The protocol: https://github.com/kserve/open-inference-protocol; the extensions are Triton's,
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.

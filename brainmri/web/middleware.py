@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its count, its line in the log, and what a client sees of a fault."""
+"""The middleware around every request: its id, its count, its line in the log, and what a client sees of a fault."""
 
 import logging
 import re
