@@ -10,7 +10,7 @@ from brainmri.batching.call import Call
 from brainmri.batching.deadline import Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import MalformedRequest, Overloaded
-from brainmri.imaging import DecodeLimits
+from brainmri.imaging import DecodeLimits, SourceImage
 from brainmri.model.bundle import Bundle
 from brainmri.model.predictor import Prediction, Predictor
 from brainmri.model.runtimes.open import open_runtime
@@ -28,8 +28,10 @@ Png = Callable[..., bytes]
 class Abstaining(Predictor):
     """A model that has seen nothing like this image."""
 
-    def answer(self, output: Output, row_number: int, timings_ms: Mapping[str, float]) -> Prediction:
-        answer = super().answer(output, row_number, timings_ms)
+    def answer(
+        self, output: Output, row_number: int, timings_ms: Mapping[str, float], source: SourceImage | None = None
+    ) -> Prediction:
+        answer = super().answer(output, row_number, timings_ms, source)
         return replace(answer, label=None, verdict="not_a_brain_mri", novelty=7.5, in_distribution=False)
 
 
