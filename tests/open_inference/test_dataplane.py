@@ -29,9 +29,9 @@ class Abstaining(Predictor):
     """A model that has seen nothing like this image."""
 
     def answer(
-        self, output: Output, row_number: int, timings_ms: Mapping[str, float], source: SourceImage | None = None
+        self, output: Output, row_number: int, timings_ms: Mapping[str, float], image: SourceImage | None = None
     ) -> Prediction:
-        answer = super().answer(output, row_number, timings_ms, source)
+        answer = super().answer(output, row_number, timings_ms, image)
         return replace(answer, label=None, verdict="not_a_brain_mri", novelty=7.5, in_distribution=False)
 
 
