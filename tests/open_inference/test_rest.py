@@ -110,6 +110,7 @@ def test_the_metadata_of_both_models(server: Served, version: str) -> None:
             probabilities,
             {"name": "label", "datatype": "BYTES", "shape": [-1, 1]},
             {"name": "novelty", "datatype": "FP32", "shape": [-1, 1]},
+            {"name": "source", "datatype": "BYTES", "shape": [-1, 1]},
         ],
     }
 
