@@ -7,6 +7,7 @@
     |   |-- ImageUnreadable          not an image, truncated, unsupported
     |   |-- ExtremeAspect            far from a slice's shape
     |   |-- NotBrainMR               a DICOM object that says it is of another modality or part of the body
+    |   |-- NoStudy                  DICOM results are asked for an image that belongs to no study
     |   |-- RequestTooLarge          the body or its number of images beyond the limit
     |   |-- UnsupportedEncoding      a compressed body where none is taken
     |   |-- UploadStalled            the next piece of the upload did not come in time
@@ -23,6 +24,7 @@
     |-- JobUnfinished                asked for results before there are all
     |-- JobsDisabled                 this server keeps no jobs
     |-- HeatMapUnavailable           this model carries nothing that heat maps are made of
+    |-- DicomUnavailable             DICOM results are asked for, and what writes them is not installed
     |-- InferenceFailed              the network failed on this request's images
     |-- NotReady                     starting, draining, no model loaded
     |-- DeadlineExceeded             not answered in time: a slow upload, or too much before it
@@ -103,6 +105,12 @@ class NotBrainMR(InvalidInput):
     """The DICOM object says that it is no MRI of a head."""
 
     code = "not_brain_mr"
+
+
+class NoStudy(InvalidInput):
+    """DICOM results are asked for an image that names no study, series and instance, such as a picture."""
+
+    code = "no_dicom_study"
 
 
 class RequestTooLarge(InvalidInput):
@@ -221,6 +229,12 @@ class HeatMapUnavailable(BrainMRIError):
     code = "heat_map_unavailable"
 
 
+class DicomUnavailable(BrainMRIError):
+    """DICOM results are asked for, and the extra `dicom` is not installed."""
+
+    code = "dicom_unavailable"
+
+
 class InferenceFailed(BrainMRIError):
     """The network raised on the images of this request alone; requests of the same batch were answered."""
 
@@ -302,6 +316,7 @@ STATUS: dict[type[BrainMRIError], Status] = {
     ImageUnreadable: Status(400, "INVALID_ARGUMENT"),
     ExtremeAspect: Status(400, "INVALID_ARGUMENT"),
     NotBrainMR: Status(422, "INVALID_ARGUMENT"),
+    NoStudy: Status(422, "INVALID_ARGUMENT"),
     RequestTooLarge: Status(413, "RESOURCE_EXHAUSTED"),
     UnsupportedEncoding: Status(415, "INVALID_ARGUMENT"),
     UploadStalled: Status(408, "DEADLINE_EXCEEDED"),
@@ -318,6 +333,7 @@ STATUS: dict[type[BrainMRIError], Status] = {
     JobUnfinished: Status(409, "FAILED_PRECONDITION"),
     JobsDisabled: Status(501, "UNIMPLEMENTED"),
     HeatMapUnavailable: Status(501, "UNIMPLEMENTED"),
+    DicomUnavailable: Status(501, "UNIMPLEMENTED"),
     InferenceFailed: Status(500, "INTERNAL"),
     NotReady: Status(503, "UNAVAILABLE"),
     DeadlineExceeded: Status(504, "DEADLINE_EXCEEDED"),

@@ -35,6 +35,7 @@ FLOORS = {
         "web",  # what every HTTP route shares
         "report",  # documents for people, in HTML and PDF
         "bulk",  # many images: folders, archives, jobs
+        "dicom",  # DICOM results: report, capture, spool, listener
         "batching",  # admission, queue, threads that run batches
         "model",  # contract, bundle, store, predictor, runtimes
         "imaging",  # bytes to pixels to tensors
@@ -68,6 +69,7 @@ VISITORS = {
         "brainmri.lifecycle",
         "brainmri.report",
         "brainmri.bulk",
+        "brainmri.dicom",
         "brainmri.batching",
         "brainmri.model",
         "training",

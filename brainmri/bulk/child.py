@@ -18,6 +18,7 @@ from brainmri.bulk.pipeline import Pipeline, Shard, ShardRows
 from brainmri.bulk.row_tables import to_table
 from brainmri.bulk.rows import FAILED
 from brainmri.bulk.sources import Retry, Sources
+from brainmri.dicom.folder import DicomFolder
 from brainmri.errors import BrainMRIError
 from brainmri.model.predictor import ModelIdentity, Predictor
 
@@ -36,6 +37,7 @@ class Work:
         limits: What archives to refuse, and the largest file.
         retry: For reading.
         heat_maps: Takes the heat map of each image; none are made without.
+        dicom: Takes the DICOM results of each image; none are made without.
     """
 
     open_predictor: Open
@@ -44,6 +46,7 @@ class Work:
     limits: ArchiveLimits
     retry: Retry
     heat_maps: HeatMapFolder | None = None
+    dicom: DicomFolder | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ async def _run(work: Work, tasks: Connection, messages: Connection, marks: Mutab
         on_batch=lambda number, done: messages.send(Progress(number, done)),
         on_shard=lambda shard: messages.send(part_of(shard)),
         heat_maps=work.heat_maps,
+        dicom=work.dicom,
     )
     await pipeline.run(_each(waiting))
 

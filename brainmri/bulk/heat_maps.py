@@ -22,10 +22,15 @@ class HeatMapFolder:
     folder: Path
 
     def path_of(self, identity: str) -> Path:
-        """Returns the file of a row's id: the id itself, or its hash where it would not do as a name."""
-        return self.folder / f"{identity if _PLAIN.fullmatch(identity) else item_id(identity)}.png"
+        """Returns the file of a row's id."""
+        return self.folder / f"{file_stem(identity)}.png"
 
     def write(self, identity: str, heat: HeatMap) -> None:
         """Writes the heat map of one row."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.path_of(identity).write_bytes(grey_map(heat).png)
+
+
+def file_stem(identity: str) -> str:
+    """Returns what the files of a row are named after: its id, or the id's hash where that would not do as a name."""
+    return identity if _PLAIN.fullmatch(identity) else item_id(identity)

@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from brainmri.batching.batch_run import run_batch
 from brainmri.blocking import Threads
-from brainmri.bulk.heat_maps import HeatMapFolder
+from brainmri.bulk.heat_maps import HeatMapFolder, file_stem
 from brainmri.bulk.items import Item
 from brainmri.bulk.rows import Row, answered, failed
 from brainmri.bulk.sources import Sources
 from brainmri.bulk.window import in_order
+from brainmri.dicom.folder import DicomFolder
+from brainmri.dicom.source import Source, read_source
 from brainmri.errors import BrainMRIError, ImageCrashed, InferenceFailed
-from brainmri.model.predictor import Predictor
+from brainmri.model.explanation import Explain
+from brainmri.model.predictor import Prediction, Predictor
 from brainmri.model.runtimes.protocol import Output
 
 _BATCHES_AHEAD = 4
@@ -77,12 +80,13 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Image:
-    """One image after decoding, uint8 `[299, 299, 3]`, or why there is none."""
+    """One image after decoding, uint8 `[299, 299, 3]`, or why there is none; with DICOM results, what they refer to."""
 
     place: _Place
     sha256: str | None
     tensor: NDArray[np.uint8] | None
     error: BrainMRIError | None
+    source: Source | None = None
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -107,6 +111,8 @@ class Pipeline:
         on_batch: Told after each batch: the shard's number, and how many images of it are done.
         on_shard: Gets the rows of each shard, once they are all there; in a thread, one call after the other.
         heat_maps: Takes the heat map of each image that is answered; none are made without.
+        dicom: Takes the DICOM results of each image that is answered; none are made without, and with it an image that
+            belongs to no study is a failed row.
     """
 
     def __init__(  # noqa: PLR0913 -- each has a name
@@ -120,6 +126,7 @@ class Pipeline:
         on_batch: Callable[[int, int], None],
         on_shard: Callable[[ShardRows], None],
         heat_maps: HeatMapFolder | None = None,
+        dicom: DicomFolder | None = None,
     ) -> None:
         self._predictor = predictor
         self._sources = sources
@@ -134,6 +141,7 @@ class Pipeline:
         self._on_batch = on_batch
         self._on_shard = on_shard
         self._heat_maps = heat_maps
+        self._dicom = dicom
         self._rows: list[Row] = []
 
     async def run(self, shards: AsyncIterable[Shard]) -> None:
@@ -182,7 +190,8 @@ class Pipeline:
             sha256 = hashlib.sha256(data).hexdigest()
             if place.position in place.shard.crashed:
                 raise ImageCrashed(place.shard.crashed[place.position])
-            return _Image(place, sha256, self._predictor.read(data).tensor, None)
+            source = None if self._dicom is None else read_source(data, self._predictor.limits)
+            return _Image(place, sha256, self._predictor.read(data).tensor, None, source)
         except BrainMRIError as error:
             return _Image(place, sha256, None, error)
 
@@ -214,7 +223,15 @@ class Pipeline:
         item = image.place.item
         if self._heat_maps is not None:
             self._heat_maps.write(item.id, self._predictor.heat_map(output, 0))
+        if self._dicom is not None:
+            self._write_dicom(self._dicom, image, output, prediction)
         return answered(item.id, item.path, image.sha256 or "", prediction)
+
+    def _write_dicom(self, dicom: DicomFolder, image: _Image, output: Output, prediction: Prediction) -> None:
+        assert image.source is not None  # noqa: S101 -- an image without a source is a failed row
+        if self._predictor.explains:
+            prediction = self._predictor.explain(prediction, output, 0, image.images[0], Explain())
+        dicom.write(file_stem(image.place.item.id), image.source, prediction)
 
 
 async def _places(shards: AsyncIterable[Shard]) -> AsyncGenerator[_Place, None]:

@@ -23,6 +23,8 @@ from brainmri.bulk.run import shard_size as shard_size_of
 from brainmri.bulk.run_folder import Format, Method, Record, RunFolder
 from brainmri.bulk.sources import Retry
 from brainmri.bulk.supervisor import Supervisor
+from brainmri.dicom.folder import DicomFolder
+from brainmri.dicom.source import require_writer
 from brainmri.errors import ScoringHopeless
 from brainmri.model import store
 from brainmri.model.bundle import Bundle, load_bundle
@@ -98,6 +100,13 @@ def run(  # noqa: PLR0913 -- the options of a command
     heatmaps: Annotated[
         Path | None, typer.Option(help="Folder for the heat map of each answered image, ID.png in grey.")
     ] = None,
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for a DICOM report of each answered image, and a capture with its heat map, in the image's"
+            " study; takes DICOM objects only."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, if there is one.")] = False,
     strict: StrictOption = False,
     max_error_rate: Annotated[
@@ -125,6 +134,8 @@ def run(  # noqa: PLR0913 -- the options of a command
     bundle = _bundle(settings)
     if heatmaps is not None:
         require_explanation(bundle.contract)
+    if dicom_out is not None:
+        require_writer()
     share = Share(shard_index, num_shards)
     size = batch_size or settings.max_batch_size
     archives = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
@@ -133,7 +144,8 @@ def run(  # noqa: PLR0913 -- the options of a command
     check(request)
     opener = OpenBundle.of(bundle, settings, size)
     heat_maps = None if heatmaps is None else HeatMapFolder(heatmaps.absolute())
-    work = Work(opener, size, settings.decode_threads(), archives, Retry(), heat_maps)
+    dicom = None if dicom_out is None else DicomFolder(dicom_out.absolute())
+    work = Work(opener, size, settings.decode_threads(), archives, Retry(), heat_maps, dicom)
     with (
         RunFolder(out).held(shard_index),
         RunProgress(Console(stderr=True)) as progress,

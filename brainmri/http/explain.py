@@ -9,6 +9,8 @@ from starlette.routing import BaseRoute, Route
 
 from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
+from brainmri.dicom.source import read_source
+from brainmri.http.explain_dicom import WantedObjects
 from brainmri.http.predict import call_by_query, json_response
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import Style, overlay_png
@@ -31,10 +33,15 @@ def explain_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
     async def explain(request: Request) -> Response:
         query = request.query_params
         wanted, style = wanted_of(request), Style.of(query.get("opacity"), query.get("palette"))
-        call = replace(call_by_query(request, engine, settings), explain=wanted)
-        call.predictor.require_heat_maps(wanted.label)
+        objects, call = WantedObjects.of(request), call_by_query(request, engine, settings)
+        if objects is None or objects.needs_heat_map(call.predictor):
+            call = replace(call, explain=wanted)
+            call.predictor.require_heat_maps(wanted.label)
         data = await read_image(request, settings, call.deadline)
-        work = _explain(request, engine, call, data, style)
+        if objects is None:
+            work = _explain(request, engine, call, data, style)
+        else:
+            work = _in_dicom(objects, engine, call, data, style)
         prediction, response = await cancel_on_disconnect(request, call.deadline, work)
         metrics.observe_prediction(prediction, call.record)
         response.headers["Vary"] = "Accept"
@@ -56,6 +63,14 @@ async def _explain(
         return prediction, await asyncio.to_thread(_picture, prediction, style)
     request_id, notice = request.state.request_id, call.predictor.contract.notice
     return prediction, await asyncio.to_thread(_json, prediction, request_id, notice)
+
+
+async def _in_dicom(
+    objects: WantedObjects, engine: Engine, call: Call, data: bytes, style: Style
+) -> tuple[Prediction, Response]:
+    source = await asyncio.to_thread(read_source, data, call.predictor.limits, call.options)
+    prediction = await engine.predict(call, data)
+    return prediction, await asyncio.to_thread(objects.response, source, prediction, style)
 
 
 def _picture(prediction: Prediction, style: Style) -> Response:

@@ -1,7 +1,9 @@
-"""The header of a DICOM object (PS3.5, PS3.10): only the elements that its pixels need are ever read.
+"""The header of a DICOM object (PS3.5, PS3.10): only the elements that are asked for are ever read.
 
-No name, date or number of a patient is parsed, so that none can reach a log, an error or a result. Lists of files tell
-objects and series apart by digests of their identifiers, made by `brainmri.imaging.contents`.
+Those that its pixels need are without name, date or number of a patient, so that none can reach a log, an error or a
+result. Lists of files tell objects and series apart by digests of their identifiers, made by
+`brainmri.imaging.contents`. `brainmri.dicom` asks for the patient and the study as well, to write results into that
+study.
 """
 
 import functools
@@ -60,8 +62,13 @@ def is_dicom(data: bytes) -> bool:
     return element in _FIRST_ELEMENTS and (has_vr or (order == "<" and data[6:8] == b"\0\0"))
 
 
-def read_header(data: bytes, limits: DecodeLimits) -> Any:
+def read_header(data: bytes, limits: DecodeLimits, wanted: Sequence[str] = WANTED) -> Any:
     """Returns the wanted elements as a pydicom `Dataset` whose file meta information holds the transfer syntax alone.
+
+    Args:
+        data: The whole object; its size has been checked.
+        limits: What to refuse.
+        wanted: Keywords of the elements; no other one is parsed.
 
     Raises:
         ImageTooLarge: A deflated object that is too large.
@@ -74,7 +81,7 @@ def read_header(data: bytes, limits: DecodeLimits) -> Any:
     file = CountedReads(data, MAX_DICOM_READS)
     file.seek(start)
     dataset = pydicom.filereader.read_dataset(
-        file, syntax == _IMPLICIT, syntax != _BIG_ENDIAN, specific_tags=[pydicom.tag.Tag(name) for name in WANTED]
+        file, syntax == _IMPLICIT, syntax != _BIG_ENDIAN, specific_tags=[pydicom.tag.Tag(name) for name in wanted]
     )
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)

@@ -83,7 +83,12 @@ def grey_map(heat: HeatMap) -> GreyMap:
 
 
 def overlay_png(slice_pixels: NDArray[np.uint8], heat: HeatMap, style: Style, side: int = SIDE) -> bytes:
-    """Returns the slice with the map over it, as PNG.
+    """Returns the slice with the map over it, as PNG; arguments as in `overlay`."""
+    return _png(overlay(slice_pixels, heat, style, side))
+
+
+def overlay(slice_pixels: NDArray[np.uint8], heat: HeatMap, style: Style, side: int = SIDE) -> Image.Image:
+    """Returns the slice with the map over it, as an RGB image.
 
     Args:
         slice_pixels: What the network saw, uint8 `[299, 299, 3]`.
@@ -95,7 +100,7 @@ def overlay_png(slice_pixels: NDArray[np.uint8], heat: HeatMap, style: Style, si
     share = np.rint(np.minimum(255.0, _GAIN * np.arange(256)) * style.opacity).astype(np.uint8)
     colours = Image.fromarray(_colours(style.palette)[levels])
     drawn = Image.composite(colours, Image.fromarray(slice_pixels), Image.fromarray(share[levels]))
-    return _png(drawn if side == SIDE else drawn.resize((side, side), Image.Resampling.BILINEAR))
+    return drawn if side == SIDE else drawn.resize((side, side), Image.Resampling.BILINEAR)
 
 
 def _levels(enlarged: NDArray[np.float32]) -> NDArray[np.uint8]:

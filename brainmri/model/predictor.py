@@ -180,6 +180,16 @@ class Predictor:
         """CPU threads of the runtime."""
         return self._runtime.info.threads
 
+    @property
+    def limits(self) -> DecodeLimits:
+        """Which images are refused."""
+        return self._limits
+
+    @property
+    def explains(self) -> bool:
+        """Whether the model carries what heat maps are made of."""
+        return self.contract.explanation is not None
+
     def read(self, data: bytes | Picture, options: ReadOptions = DEFAULT_OPTIONS, stop: Stop = NEVER) -> Slice:
         """Decodes an encoded image into the model's tensor.
 

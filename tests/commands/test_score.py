@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+import pydicom
 import pytest
+from highdicom.sr import ComprehensiveSR
 
 from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.items import item_id
@@ -19,6 +21,7 @@ from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import grey_map
 from brainmri.model.predictor import Predictor
 from tests.bulk.stand_in import BLACK, BLUE, GREEN, RED, picture
+from tests.dicom.samples import INSTANCE, slice_of_study
 from tests.tiny import write_tiny_bundle
 
 Run = Callable[..., tuple[int, str, str]]
@@ -87,6 +90,39 @@ def test_heat_maps_of_a_model_without_any_are_refused_before_anything_is_scored(
     assert status == 2
     assert "carries no heat map" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_dicom_results_of_each_answered_object_are_those_that_explain_gives(
+    score: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_bundle(tmp_path / "explaining" / "brain_mri_xception", tmp_path / "s", explains=True)
+    monkeypatch.setenv("BRAINMRI_BUNDLES", str(tmp_path / "explaining"))
+    for number in range(2):
+        (tmp_path / f"{number}.dcm").write_bytes(slice_of_study(number + 1))
+    (tmp_path / "a.png").write_bytes(picture(RED))
+    names = ["0.dcm", "1.dcm", "a.png"]
+    assert score(*names, "--out", tmp_path / "run", "--dicom-out", tmp_path / "dicom")[0] == 0
+    found = {row["path"]: row for row in rows(tmp_path / "run")}
+    assert [found[name]["error_code"] for name in names] == [None, None, "no_dicom_study"]
+    kinds = ("capture", "report")
+    expected = {f"{found[name]['id']}.{kind}.dcm" for name in names[:2] for kind in kinds}
+    assert {file.name for file in (tmp_path / "dicom").iterdir()} == expected
+    for number, name in enumerate(names[:2]):
+        report, capture = (
+            pydicom.dcmread(tmp_path / "dicom" / f"{found[name]['id']}.{kind}.dcm") for kind in ("report", "capture")
+        )
+        assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == f"{INSTANCE}.{number + 1}"
+        content: Any = ComprehensiveSR.from_dataset(report).content
+        (group,) = content.get_image_measurement_groups()
+        measured = {item.name.value: float(item.value) for item in group.get_measurements()}
+        assert measured["P-GLIOMA"] == pytest.approx(found[name]["probability_glioma"], abs=1e-6)
+
+
+def test_a_model_without_heat_maps_gives_dicom_reports_alone(score: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(slice_of_study())
+    assert score("a.dcm", "--out", tmp_path / "run", "--dicom-out", tmp_path / "dicom")[0] == 0
+    (row,) = rows(tmp_path / "run")
+    assert [file.name for file in (tmp_path / "dicom").iterdir()] == [f"{row['id']}.report.dcm"]
 
 
 def test_an_id_that_is_no_file_name_is_replaced_by_its_hash(tmp_path: Path) -> None:

@@ -89,6 +89,14 @@ _STYLE = [
     ),
 ]
 
+_OBJECT = parameter(
+    "object",
+    "query",
+    "With `Accept: application/dicom`: the one object to answer with; both if absent.",
+    {"type": "string", "enum": ["report", "capture"]},
+    "report",
+)
+
 _EXAMPLE_BATCH = BatchBody(
     results=[
         EXAMPLE_PREDICTION,
@@ -183,7 +191,8 @@ def image_paths() -> Node:
 
 def _explain() -> Node:
     done = answer("The prediction with its heat map.", "ExplainedPredictionBody", _EXAMPLE_EXPLAINED)
-    done["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+    for kind in ("image/png", "application/dicom", "multipart/related"):
+        done["content"][kind] = {"schema": {"type": "string", "format": "binary"}}
     return operation(
         "explain",
         "prediction",
@@ -191,8 +200,10 @@ def _explain() -> Node:
         {"200": done, **errors(EXPLAINING)},
         description="The heat map covers the network's input: the slice, scaled to 299 pixels on its longer side and"
         " centred in a black square. With `Accept: image/png` the answer is the slice with the map over it, and the"
-        " header `X-Explained-Label` names the class.",
-        parameters=[LABEL, *_STYLE, *choice("model"), *frame_choice(), *RUNNING],
+        " header `X-Explained-Label` names the class. With `Accept: application/dicom` and a DICOM object the answer is"
+        " a structured report and a secondary capture in the object's study, as `multipart/related`, or the one that"
+        " `object` names; a model without heat maps gives the report.",
+        parameters=[LABEL, *_STYLE, _OBJECT, *choice("model"), *frame_choice(), *RUNNING],
         body={
             **form_of(FIELD, {**_FILE, "description": _ONE_FILE}),
             "image/*": {"schema": _FILE},
