@@ -1,4 +1,4 @@
-"""The console script `brainmri`: serve, predict, page, models, keys, score, report, bench."""
+"""The console script `brainmri`: serve, predict, page, models, keys, dicom, score, report, bench."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from brainmri.commands.dicom import dicom
 from brainmri.commands.keys import keys
 from brainmri.commands.models import models
 from brainmri.commands.page import page
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
+app.add_typer(dicom, name="dicom")
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,6 +9,7 @@ from brainmri.errors import (
     ArchiveTooLarge,
     BrainMRIError,
     DeadlineExceeded,
+    DicomUnavailable,
     EmptyImage,
     ExtremeAspect,
     HeatMapUnavailable,
@@ -20,6 +21,7 @@ from brainmri.errors import (
     JobUnfinished,
     MalformedRequest,
     ModelNotFound,
+    NoStudy,
     NotBrainMR,
     NotReady,
     Overloaded,
@@ -49,6 +51,7 @@ ERROR_EXAMPLES: tuple[BrainMRIError, ...] = (
     ImageUnreadable("The file is not an image that can be decoded. Send a JPEG, PNG, BMP, TIFF, WebP or GIF file."),
     ExtremeAspect("The image is 4000 x 20 pixels. Send a slice.", limit="aspect 1:8"),
     NotBrainMR("The DICOM object says that it is CT of ABDOMEN. Send MR of the head.", limit="MR of the head"),
+    NoStudy("The image is no DICOM object, so there is no study to write a report into. Ask for JSON or a PNG."),
     Unauthenticated("The API key is not known. Ask whoever runs this service for one."),
     ModelNotFound("No model 'other' is served. Choose one of brain_mri_xception:0.2.2."),
     UploadStalled("No piece of the upload came within 10 s. Send it without pauses.", limit="10 s"),
@@ -66,6 +69,7 @@ ERROR_EXAMPLES: tuple[BrainMRIError, ...] = (
     HeatMapUnavailable(
         "The model brain_mri_xception:0.2.2 carries no heat map. Ask a model that has an `explanation`."
     ),
+    DicomUnavailable("DICOM results need the extra `dicom`, which is not installed: uv sync --extra dicom."),
     JobsDisabled("This server keeps no jobs. Use /score, or ask whoever runs it to set BRAINMRI_JOBS_DIR."),
     InferenceFailed("The network's answer for this request is not a number."),
     NotReady("The model is not loaded. Try again in a few seconds, or ask /readyz first."),
@@ -81,9 +85,10 @@ _DESCRIPTIONS = {
     409: "The job has no complete results.",
     413: "Too many bytes, pixels or images.",
     415: "The body is compressed in a way that is not taken.",
+    422: "The DICOM object is no MRI of a head, or DICOM results are asked for an image that belongs to no study.",
     429: "More work is waiting than can be done in time; nothing was run.",
     500: "The network or the server failed; report the request id.",
-    501: "This server keeps no jobs, or this model has no heat maps.",
+    501: "This server keeps no jobs or writes no DICOM, or this model has no heat maps.",
     503: "No model is loaded yet, or the server is draining.",
     504: "Not answered in time.",
     507: "The server's disk has no room for it.",
@@ -102,7 +107,7 @@ PREDICTING = (400, 401, 404, 408, 413, 415, 429, 500, 503, 504)
 """Errors of a request that uploads images."""
 
 
-EXPLAINING = (*PREDICTING, 501)
+EXPLAINING = (*PREDICTING, 422, 501)
 """Errors of a request for heat maps."""
 
 UPLOADING = (*PREDICTING, 507)
