@@ -11,6 +11,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 from bentoml.validators import DType, Shape
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -54,7 +55,22 @@ SWITCH_INTERVAL_S = 0.0005
 """The event loop gets the interpreter back from a thread that decodes or infers after this long. Python's default of
 5 ms cost a tenth of the goodput at five times the capacity."""
 
-Tensors = Annotated[NDArray[np.uint8], DType("uint8"), Shape((-1, SIDE, SIDE, 3))]
+
+def _bytes(images: Any) -> Any:
+    """Returns nested lists of pixels as an array.
+
+    Raises:
+        ValueError: They are no numbers from 0 to 255 in lists of equal lengths. BentoML would answer some with 500.
+    """
+    if isinstance(images, np.ndarray):
+        return images
+    try:
+        return np.array(images, np.uint8).reshape(-1, SIDE, SIDE, 3)
+    except (OverflowError, TypeError) as error:
+        raise ValueError("Pixels are whole numbers from 0 to 255.") from error
+
+
+Tensors = Annotated[NDArray[np.uint8], DType("uint8"), Shape((-1, SIDE, SIDE, 3)), BeforeValidator(_bytes)]
 Probabilities = Annotated[NDArray[np.float32], DType("float32"), Shape((-1, 4))]
 
 

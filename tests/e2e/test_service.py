@@ -267,6 +267,14 @@ def test_a_body_of_bentomls_route_is_limited(
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
+@pytest.mark.parametrize("pixel", [-1, 256, None, "red", [1], {}])
+def test_a_pixel_that_is_no_byte_is_refused(server: httpx.Client, pixel: Any) -> None:
+    image = np.zeros((299, 299, 3), np.uint8).tolist()
+    image[5][7][1] = pixel
+    response = server.post("/probabilities", json={"images": [image]})
+    assert response.status_code == 400
+
+
 def test_a_tensor_of_another_shape_is_refused_and_not_quoted_in_the_log(server: httpx.Client, folder: Path) -> None:
     response = server.post("/probabilities", json={"images": [[213, 214, 215]]})
     assert response.status_code == 400
