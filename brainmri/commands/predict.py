@@ -134,18 +134,17 @@ def _print_json(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> No
 
 def _print_table(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> None:
     columns = (Column(name, no_wrap=True) for name in ("label", *LABELS, "ms"))
-    table = Table(Column("file", overflow="fold"), Column("frame", justify="right"), *columns)
+    table = Table(Column("file", overflow="fold"), *columns)
     problems = []
     for row in rows:
-        answer, frame = row.answer, "" if row.frame.frame is None else str(row.frame.frame)
+        answer = row.answer
+        name = str(row.file) if row.frame.frame is None else f"{row.file}, frame {row.frame.frame}"
         if isinstance(answer, BrainMRIError):
-            table.add_row(str(row.file), frame, answer.code)
+            table.add_row(name, answer.code)
             problems.append(f"{row.file}: {answer.message}")
             continue
         values = [f"{answer.probabilities[label]:.3f}" for label in LABELS]
-        table.add_row(
-            str(row.file), frame, answer.label or answer.verdict, *values, f"{answer.timings_ms['total']:.0f}"
-        )
+        table.add_row(name, answer.label or answer.verdict, *values, f"{answer.timings_ms['total']:.0f}")
     Console().print(table)
     for name, found in series.items():
         votes = ", ".join(f"{label} {count}" for label, count in found.votes.items())
