@@ -81,7 +81,7 @@ requirements: $(UV) ## Write down the lock for the image and the Bento, with has
 	@$(EXPORT) --output-file $(REQUIREMENTS)/requirements.txt
 	@$(EXPORT) --only-group sbom --output-file $(REQUIREMENTS)/requirements-sbom.txt
 
-bento: $(BENTO_PYTHON) ## Build the Bento brainmri:latest, with the released model, in BENTOML_HOME; docs/container.md
+bento: $(UV) $(BENTO_PYTHON) ## Build the Bento brainmri:latest, with the released model, in BENTOML_HOME; docs/container.md
 	@$(BENTO_PYTHON) -m brainmri models import models/brain_mri_xception
 	@PATH="$(dir $(abspath $(UV))):$$PATH" BENTOML_DO_NOT_TRACK=True $(BENTO_PYTHON) -m bentoml build $(ARGS)
 
