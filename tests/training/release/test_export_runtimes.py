@@ -98,8 +98,8 @@ def test_heat_maps_are_grad_cam_as_tensorflow_differentiates_it(slices: Slices, 
         x = grid
         for layer in after:
             x = layer(x, training=False)
-        logit = x[:, index]
-    gradient = tape.gradient(logit, grid)
+        evidence = x[:, index] - tensorflow.reduce_mean(x, axis=1)
+    gradient = tape.gradient(evidence, grid)
     # The gradient is the same in every cell, that of the mean: a cell's share of it times their number.
     cells = grid.shape[1] * grid.shape[2]
     expected = np.maximum((grid.numpy() * gradient.numpy() * cells).sum(axis=-1), 0)
