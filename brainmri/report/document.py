@@ -19,7 +19,7 @@ from brainmri.model.predictor import Prediction, Predictor
 from brainmri.report.words import exact, name_of, short_verdict
 
 MOST_IMAGES = 500
-"""Most images of one report: with heat maps a report of as many takes about 25 MB."""
+"""Most images of one report."""
 
 ALONE_SIDE = 640
 """Longest side of the picture in a report of one image, in pixels."""

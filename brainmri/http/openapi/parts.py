@@ -103,11 +103,11 @@ _HEADERS: dict[str, tuple[str, Node]] = {
 READING = (401, 404, 500, 503)
 """Errors of a request that asks about a model."""
 
-PREDICTING = (400, 401, 404, 408, 413, 415, 429, 500, 503, 504)
+PREDICTING = (400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 """Errors of a request that uploads images."""
 
 
-EXPLAINING = (*PREDICTING, 422, 501)
+EXPLAINING = (*PREDICTING, 501)
 """Errors of a request for heat maps."""
 
 UPLOADING = (*PREDICTING, 507)
