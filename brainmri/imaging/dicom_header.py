@@ -31,6 +31,7 @@ _MOST_INFLATED = 256 * 2**20
 _MOST_RATIO = 1032
 """A byte of deflate stands for at most so many."""
 
+_CUT = "The DICOM file ends within its file meta information. Send the whole, intact file."
 _MOST_META_BYTES = 2**20
 """Of the file meta information and of a deflated object's beginning, where only that is read."""
 
@@ -165,14 +166,16 @@ def _transfer_syntax(data: bytes) -> tuple[str, int]:
 
 def _meta_element(data: bytes, at: int) -> _Element:
     """Reads one element of the file meta information, which is always explicit and little endian."""
-    group, number, vr, short = struct.unpack_from("<HH2sH", data, at)
-    start = at + 8
-    size = short
-    if vr in _LONG_VRS:
-        (size,) = struct.unpack_from("<I", data, start)
-        start += 4
+    try:
+        group, number, vr, size = struct.unpack_from("<HH2sH", data, at)
+        start = at + 8
+        if vr in _LONG_VRS:
+            (size,) = struct.unpack_from("<I", data, start)
+            start += 4
+    except struct.error:
+        raise ImageUnreadable(_CUT) from None
     if start + size > len(data):
-        raise ImageUnreadable("The DICOM file ends within its file meta information. Send the whole, intact file.")
+        raise ImageUnreadable(_CUT)
     return _Element((group, number), data[start : start + size], start + size)
 
 

@@ -366,6 +366,7 @@ def test_the_help_names_every_command(run: Run) -> None:
         "page",
         "models",
         "keys",
+        "dicom",
         "score",
         "report",
         "bench",
