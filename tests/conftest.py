@@ -42,11 +42,12 @@ def png() -> Callable[..., bytes]:
     return encode
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips tests marked `data` where no dataset is at hand, and says which tests stay in one worker process.
 
     A file's tests share their servers, and all tests of the container share one image and podman's store. The longest
-    come first, so that both workers end at about the same time.
+    come first, so that both workers end at about the same time. pytest-xdist reads the groups in the same hook, later.
     """
     for item in items:
         if item.get_closest_marker("data") and not os.environ.get("BRAINMRI_DATA"):

@@ -32,8 +32,9 @@ from brainmri.imaging.wide_colours import is_wide_colour, wide_colours
 # whole process's filters and so must not be used here, where many threads decode at once. One filter, set once
 # and for Pillow's own modules only, is safe: the price is that importing this module silences them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-# It logs errors besides, such as "More samples per pixel than can be decoded"; whoever sent the file gets a refusal.
-logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+# Both log errors besides, such as "IDAT: incorrect data check"; whoever sent the file gets a refusal.
+for _library in ("PIL", "imagecodecs"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
 
 DEFAULT_LIMITS = DecodeLimits()
 
