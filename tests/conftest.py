@@ -42,26 +42,16 @@ def png() -> Callable[..., bytes]:
     return encode
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips tests marked `data` where no dataset is at hand, and says which tests stay in one worker process.
-
-    A file's tests share their servers, and all tests of the container share one image and podman's store. The longest
-    come first, so that both workers end at about the same time. pytest-xdist reads the groups in the same hook, later.
-    """
+    """Skips tests marked `data` where no dataset is at hand, and begins with the folders that take longest."""
     for item in items:
         if item.get_closest_marker("data") and not os.environ.get("BRAINMRI_DATA"):
             item.add_marker(pytest.mark.skip(reason="BRAINMRI_DATA does not name a folder with real slices"))
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
     items.sort(key=lambda item: _LONGEST.index(folder) if (folder := _folder(item)) in _LONGEST else len(_LONGEST))
 
 
 def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(Path(__file__).parent).parts[0]
-
-
-def _group(item: pytest.Item) -> str:
-    return "container" if _folder(item) == "container" else str(item.path)
 
 
 @pytest.fixture(scope="session")
