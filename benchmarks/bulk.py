@@ -119,8 +119,7 @@ def main(
             found.append(measure(server, load, items, archive, size, rate, seconds))
     report.numbers["beside"] = [asdict(one) for one in found]
     tell(report, found)
-    typer.echo(report.markdown())
-    typer.echo(f"Written: {' '.join(map(str, report.write(output)))}", err=True)
+    report.publish(output)
 
 
 def packed(images: Sequence[bytes]) -> bytes:

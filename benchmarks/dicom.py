@@ -68,8 +68,7 @@ def main(
         for name, values in times.items()
     ]
     report.add(*table(["kind", "ms a slice", "slices/s", "KB a file"], rows))
-    typer.echo(report.markdown())
-    typer.echo(f"Written: {' '.join(map(str, report.write(output)))}", err=True)
+    report.publish(output)
 
 
 def _seconds(files: Sequence[bytes]) -> float:

@@ -63,8 +63,7 @@ def main(
     services = {_name(kind, clients): kind.reference for kind in found for clients in CLIENTS}
     setting = {"bundle": bundle.name, "images": f"{count} {source}", "rounds": f"{rounds} of {seconds:g} s"}
     result = report(measured, services, setting)
-    typer.echo(result.markdown())
-    typer.echo(f"Written: {' '.join(map(str, result.write(output)))}", err=True)
+    result.publish(output)
 
 
 def kinds(images: list[bytes], reference: ReferenceProcess, server: Server) -> list[Kind]:

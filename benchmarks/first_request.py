@@ -55,8 +55,7 @@ def main(
             typer.echo(f"start {number} of {starts}", err=True)
     # Start 0 filled the model store.
     report = _report(seen[1:], {"bundle": bundle.name, "images": f"{_COUNT} {source}", "starts": str(starts)})
-    typer.echo(report.markdown())
-    typer.echo(f"Written: {' '.join(map(str, report.write(output)))}", err=True)
+    report.publish(output)
 
 
 def _measure(server: Server, ready_s: float, images: Sequence[bytes], requests: int) -> Start:

@@ -48,8 +48,7 @@ def main(
     report = Report("imaging", {"images": f"{count} {source}", "rounds": str(rounds)}, {"milliseconds": times})
     rows = [[name, f"{median(values):.2f}", equal.get(name, "")] for name, values in times.items()]
     report.add(*table(["way", "ms an image", "pixels equal to what is served"], rows))
-    typer.echo(report.markdown())
-    typer.echo(f"Written: {' '.join(map(str, report.write(output)))}", err=True)
+    report.publish(output)
 
 
 def _served(file: bytes) -> NDArray[np.uint8]:

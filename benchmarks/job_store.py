@@ -115,8 +115,7 @@ def main(
     report.numbers["costs"] = costs = asdict(measure(jobs, seconds))
     report.add("CPU time in milliseconds:")
     report.add(*table(["what", "ms"], [[name, f"{cost:.3f}"] for name, cost in costs.items()]))
-    typer.echo(report.markdown())
-    typer.echo(f"Written: {' '.join(map(str, report.write(output)))}", err=True)
+    report.publish(output)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,7 @@ def main(
         beside, during = _measure(server, load, [honest, hostile], seconds)
     report = Report("large_images", {"ordinary": f"{len(images)} {source}", "large": ", ".join(large)}, {})
     _add(report, alone, beside, before, during)
-    typer.echo(report.markdown())
-    typer.echo(f"Written: {' '.join(map(str, report.write(output)))}", err=True)
+    report.publish(output)
 
 
 def _measure(server: Server, load: LoadProcess, flows: list[Flow], seconds: float) -> tuple[Load, list[Sample]]:

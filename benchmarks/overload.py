@@ -91,8 +91,7 @@ def main(
     with load_process() as load, serve(bundle.parent) as server:
         _measure_overload(report, server, load, good, seconds, times)
         measure_corrupt(report, server, load, good, corrupt, 15)
-    typer.echo(report.markdown())
-    typer.echo(f"Written: {' '.join(map(str, report.write(output)))}", err=True)
+    report.publish(output)
 
 
 def _measure_overload(

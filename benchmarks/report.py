@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from brainmri.settings import available_cpus
 from training.release.processor import processor_name
 
@@ -61,6 +63,11 @@ class Report:
         paths[0].write_text(json.dumps(content, indent=1) + "\n")
         paths[1].write_text(self.markdown())
         return paths
+
+    def publish(self, stem: Path) -> None:
+        """Prints the text, writes what `write` writes, and tells where."""
+        typer.echo(self.markdown())
+        typer.echo(f"Written: {' '.join(map(str, self.write(stem)))}", err=True)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

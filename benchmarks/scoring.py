@@ -113,8 +113,7 @@ def main(
             typer.echo(f"round {number + 1} of {rounds}", err=True)
     setting = {"bundle": bundle.name, "images": f"{scored} of {count} {source}", "rounds": f"{rounds} of {seconds:g} s"}
     result = _report(measured, setting)
-    typer.echo(result.markdown())
-    typer.echo(f"Written: {' '.join(map(str, result.write(output)))}", err=True)
+    result.publish(output)
 
 
 def _reference(images: Sequence[bytes], seconds: float, reference: ReferenceProcess, rounds: Rounds) -> None:

@@ -110,8 +110,7 @@ def main(
     if (scored.images, outcome.summary.images) != (images, images):
         raise SystemExit(f"{scored.images} of {images} images were scored, {outcome.summary.images} joined.")
     result = _report(sampling.samples, after, images, f"{source}; {time.monotonic() - start:.0f} s in all")
-    typer.echo(result.markdown())
-    typer.echo(f"Written: {' '.join(map(str, result.write(output)))}", err=True)
+    result.publish(output)
 
 
 def _report(samples: list[Sample], after: Sample, images: int, source: str) -> Report:

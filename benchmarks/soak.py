@@ -69,8 +69,7 @@ def main(
     _tell_flows(report, flows, seen)
     _tell_counters(report, flows, seen, before, after)
     _tell_memory(report, samples, seconds)
-    typer.echo(report.markdown())
-    typer.echo(f"Written: {' '.join(map(str, report.write(output)))}", err=True)
+    report.publish(output)
 
 
 def make_items(images: Sequence[bytes], reference: ReferenceProcess) -> dict[str, list[Item]]:

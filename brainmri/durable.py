@@ -1,5 +1,6 @@
 """Files that are there as a whole or not at all, also after a power cut."""
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -31,6 +32,11 @@ def write(path: Path, content: Write, *, mode: int = 0o666) -> None:
     sync_folder(path.parent)
 
 
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Writes content that is in memory; as `write`."""
+    write(path, lambda file: file.write(content), mode=mode)
+
+
 def create(path: Path, content: Write) -> bool:
     """Writes a file unless there is one: of several processes that try, one succeeds.
 
@@ -58,6 +64,11 @@ def create(path: Path, content: Write) -> bool:
         aside.unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
+
+
+def is_full(error: OSError) -> bool:
+    """Tells whether a disk, or somebody's share of it, has no room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def remove_leftovers(folder: Path) -> None:

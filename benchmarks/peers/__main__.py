@@ -115,8 +115,7 @@ def turns(
         {"loads": {f"{system}, {kind}": [asdict(load) for load in loads] for (system, kind), loads in seen.items()}},
     )
     found.add(*table(["load", "system", "median (range)", "ours / theirs, by round", "failed"], rows(seen, OURS.name)))
-    typer.echo(found.markdown())
-    typer.echo(f"Written: {' '.join(map(str, found.write(output)))}", err=True)
+    found.publish(output)
 
 
 def _leave_on_sigterm() -> None:

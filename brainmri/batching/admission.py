@@ -47,6 +47,16 @@ class Work(Enum):
     OTHER = auto()
     """Probes, descriptions, the states of jobs."""
 
+    @property
+    def predicts(self) -> bool:
+        """Whether it needs room in the queue."""
+        return self in (Work.PREDICTION, Work.REPORT)
+
+    @property
+    def takes_slot(self) -> bool:
+        """Whether it takes one of the slots that clients have shares of."""
+        return self in (Work.BULK, Work.REPORT)
+
 
 @dataclass(frozen=True)
 class AdmissionLimits:
@@ -115,7 +125,7 @@ class Admission:
 
         Args:
             work: What it asks for.
-            client: Whose it is; shares of one client hold for bulk work.
+            client: Whose it is; needed for work that takes a slot.
 
         Returns:
             What it holds; close it when the request ends.
@@ -126,11 +136,11 @@ class Admission:
             TooManyJobs: It is bulk work or a report, and no slot is free.
         """
         admitted = Admitted(self)
-        if work in (Work.PREDICTION, Work.REPORT):
+        if work.predicts:
             self._require_room(1 + self.expected)
-        if work in (Work.BULK, Work.REPORT):
+        if work.takes_slot:
             admitted.at_end(self._bulk.take(client))
-        if work in (Work.PREDICTION, Work.REPORT):
+        if work.predicts:
             self._expected[admitted] = time.monotonic()
         return admitted
 

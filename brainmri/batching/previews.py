@@ -1,6 +1,7 @@
 """Previews of files beside the predictions: threads of their own, so many at a time, and so many that wait."""
 
 from brainmri.batching.call import Call
+from brainmri.batching.slots import Slots
 from brainmri.blocking import Threads
 from brainmri.errors import Overloaded
 from brainmri.imaging import PREVIEW_SIDE, Preview
@@ -16,8 +17,7 @@ class Previews:
 
     def __init__(self, threads: int, most: int) -> None:
         self._threads = Threads("preview", threads)
-        self._most = most
-        self._under_way = 0
+        self._slots = Slots(most, most, _too_many)
 
     async def draw(self, data: bytes, call: Call, most_side: int = PREVIEW_SIDE) -> Preview:
         """Returns what the network sees of a file. A caller that is cancelled waits until its thread is free.
@@ -32,17 +32,13 @@ class Previews:
             DeadlineExceeded: The deadline passed before a thread was free.
             InvalidInput: The image is refused.
         """
-        if self._under_way >= self._most:
-            raise Overloaded(
-                f"{self._under_way} previews are under way, the most that are taken. Try again in a second.",
-                retry_after_s=1.0,
-                limit=f"{self._most} previews",
-            )
-        self._under_way += 1
-        try:
+        with self._slots.one(client=""):
             return await self._threads.run(_draw, data, call, most_side)
-        finally:
-            self._under_way -= 1
+
+
+def _too_many(most: int, _of_client: bool) -> Overloaded:
+    message = f"{most} previews are under way, the most that are taken. Try again in a second."
+    return Overloaded(message, retry_after_s=1.0, limit=f"{most} previews")
 
 
 def _draw(data: bytes, call: Call, most_side: int) -> Preview:

@@ -70,7 +70,7 @@ def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled:
         "unlabelled_folders": dict(labels.unlabelled.most_common()),
     }
     content = json.dumps(facts, indent=1).encode() + b"\n"
-    durable.write(folder.summary, lambda file: file.write(content))
+    durable.write_bytes(folder.summary, content)
     folder.remove_leftovers()
-    durable.write(folder.marker, lambda file: file.write(b""))
+    durable.write_bytes(folder.marker, b"")
     return Outcome(record, results, summary, quality, labels.unlabelled)

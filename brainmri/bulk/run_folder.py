@@ -203,7 +203,7 @@ class RunFolder:
 
     def write_part(self, shard: int, parquet: bytes) -> None:
         """Stores the rows of a shard durably, as a whole."""
-        durable.write(self._part(shard), lambda file: file.write(parquet))
+        durable.write_bytes(self._part(shard), parquet)
 
     def failures(self, shard: int, images: int) -> int | None:
         """Returns how many rows of a part have no answer; None if there is no whole part of so many images."""

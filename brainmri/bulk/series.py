@@ -1,4 +1,4 @@
-"""What a series of slices says as a whole; docs/dicom.md has the rule and what it was measured to do."""
+"""What a series of slices says as a whole, by the rule in docs/images.md; its thresholds have not been measured."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -2,17 +2,14 @@
 
 import logging
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from brainmri.commands.opened import open_predictor
 from brainmri.dicom.source import require_writer
 from brainmri.errors import InvalidSettings
-from brainmri.model import store
-from brainmri.model.options import ModelOptions
-from brainmri.model.predictor import Predictor
 from brainmri.observe import logs
 from brainmri.settings import load_settings
 
@@ -63,9 +60,7 @@ def listen(  # noqa: PLR0913 -- the options of a command
     logs.configure(settings.log_format, settings.log_level)
     # Its lines quote what peers send.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-    bundle = store.ensure(settings.models[0], settings.bundles_folder())
-    # One object at a time: streams and full batches would cost memory for nothing.
-    predictor = Predictor.open(bundle, replace(ModelOptions.of(settings), streams=1, full_batch=0))
+    predictor = open_predictor(settings)
     predictor.warm_up()
     listener = Listener(node, predictor, Spool(spool, max_objects), destination)
     asked_to_end: list[int] = []
@@ -73,7 +68,7 @@ def listen(  # noqa: PLR0913 -- the options of a command
         # An event may not be set in a signal's handler: its lock may be held by the code that was interrupted.
         signal.signal(number, lambda number, _: asked_to_end.append(number))
     actual = listener.start()
-    logging.getLogger(__name__).info("Listening as %s at %s:%d with %s", aet, host, actual, bundle.contract.tag)
+    logging.getLogger(__name__).info("Listening as %s at %s:%d with %s", aet, host, actual, predictor.contract.tag)
     while not asked_to_end and not listener.stopping.wait(_GLANCE_S):
         pass
     if not listener.stop(settings.shutdown_grace_s):

@@ -1,6 +1,5 @@
 """The slices behind the paths that a command names: files, folders, a DICOMDIR, NIfTI volumes."""
 
-import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from brainmri.errors import BrainMRIError, ImageUnreadable
 from brainmri.imaging import HEAD_BYTES, FrameOf, Picture, ReadOptions, files_of_directory, format_of, frames_of
-from brainmri.imaging.contents import elements_of
+from brainmri.imaging.contents import digest, elements_of
 from brainmri.imaging.limits import DecodeLimits
 from brainmri.imaging.nifti import Volume
 from brainmri.imaging.signatures import DICOM, NIFTI
@@ -131,7 +130,7 @@ def _of_volume(file: Path, wanted: Wanted, limits: DecodeLimits) -> Iterator[Nam
     frame = wanted.options.frame
     volume = Volume(file)
     # Told apart by what it is called: a volume has no identifier of its own.
-    series = hashlib.sha256(str(file.absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:20]
+    series = digest(file.absolute())
     for number in volume.numbers(wanted.step_mm) if frame is None else [frame]:
         load = partial(volume.picture, number, limits)
         yield NamedSlice(file, FrameOf(number, None, series), load, wanted.options)

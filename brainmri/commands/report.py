@@ -119,6 +119,6 @@ def _items(inputs: list[str], limits: ArchiveLimits) -> list[Item]:
 
 def _write(out: Path, content: bytes) -> None:
     try:
-        durable.write(out, lambda file: file.write(content))
+        durable.write_bytes(out, content)
     except OSError as error:
         raise BrainMRIError(f"{out} cannot be written: {error.strerror}. Name a file in a folder of yours.") from error

@@ -15,7 +15,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket
 
-from brainmri.dicom.folder import write_bytes
+from brainmri import durable
 from brainmri.errors import InvalidSettings
 
 _logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class FolderDestination:
             self.folder.mkdir(parents=True, exist_ok=True)
             for file in files:
                 uid = pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID
-                write_bytes(self.folder / f"{uid}.dcm", file.read_bytes())
+                durable.write_bytes(self.folder / f"{uid}.dcm", file.read_bytes())
                 yield Outcome.DELIVERED
         except OSError as error:
             _logger.warning("Results cannot be written to %s: %s", self.folder, error.strerror)

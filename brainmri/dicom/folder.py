@@ -30,9 +30,4 @@ class DicomFolder:
         files = results_of(source, prediction).files()
         self.folder.mkdir(parents=True, exist_ok=True)
         for kind, content in files.items():
-            write_bytes(self.folder / f"{name}.{kind}.dcm", content)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that is there as a whole or not at all."""
-    durable.write(path, lambda file: file.write(content))
+            durable.write_bytes(self.folder / f"{name}.{kind}.dcm", content)

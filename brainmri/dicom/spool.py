@@ -8,7 +8,6 @@
 An ID is a hash of an object's bytes and says nothing about a patient.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainmri import durable
-from brainmri.dicom.folder import write_bytes
 from brainmri.errors import InvalidSettings, Overloaded, StorageFull, StorageUnavailable
 
 _MOST_DONE = 10_000
@@ -96,9 +94,9 @@ class Spool:
                     limit=f"{self._most} objects",
                 )
             try:
-                write_bytes(self._received / f"{identity}.dcm", data)
+                durable.write_bytes(self._received / f"{identity}.dcm", data)
             except OSError as error:
-                kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageUnavailable
+                kind = StorageFull if durable.is_full(error) else StorageUnavailable
                 raise kind("The spool cannot be written. Send the object again later.") from error
         self.wake()
         return identity
@@ -126,7 +124,7 @@ class Spool:
             shutil.rmtree(self._aside, ignore_errors=True)
             self._aside.mkdir()
             for kind, content in files.items():
-                write_bytes(self._aside / f"{kind}.dcm", content)
+                durable.write_bytes(self._aside / f"{kind}.dcm", content)
             self._aside.rename(self._results / identity)
             durable.sync_folder(self._results)
         else:
@@ -171,7 +169,7 @@ class Spool:
         return any(place.exists() for place in places)
 
     def _mark_done(self, identity: str) -> None:
-        write_bytes(self._done / identity, b"")
+        durable.write_bytes(self._done / identity, b"")
         marks = _oldest_first(self._done)
         for mark in marks[: max(0, len(marks) - _MOST_DONE)]:
             mark.unlink(missing_ok=True)

@@ -53,7 +53,7 @@ def frames_of(file: BinaryIO) -> list[FrameOf]:
         raise
     except Exception:  # noqa: BLE001 -- pydicom documents no list of what it raises, and quotes elements
         raise ImageUnreadable(_DAMAGED) from None
-    instance, series = _digest(dataset.get("SOPInstanceUID")), _digest(dataset.get("SeriesInstanceUID"))
+    instance, series = digest(dataset.get("SOPInstanceUID")), digest(dataset.get("SeriesInstanceUID"))
     if not 1 < count <= MAX_FRAME:
         return [FrameOf(None, instance, series)]
     return [FrameOf(frame, instance, series) for frame in range(count)]
@@ -123,7 +123,9 @@ def _path(parts: Any) -> str:
     return str(path)
 
 
-def _digest(identifier: object) -> str | None:
+def digest(identifier: object) -> str | None:
+    """Returns what stands for an identifier in answers: it tells things apart and names none; None without one."""
     if not identifier:
         return None
-    return hashlib.sha256(str(identifier).encode()).hexdigest()[:_ID_CHARACTERS]
+    # A file name on Linux need not be UTF-8.
+    return hashlib.sha256(str(identifier).encode("utf-8", "surrogateescape")).hexdigest()[:_ID_CHARACTERS]

@@ -74,6 +74,14 @@ class DesiredStateFile:
                 f"{self._path} cannot be read: {error}. Remove it and start the server again."
             ) from error
 
+    def remove(self) -> None:
+        """Forgets it.
+
+        Raises:
+            OSError: The file cannot be removed.
+        """
+        self._path.unlink(missing_ok=True)
+
     def write(self, desired: DesiredState) -> None:
         """Replaces the file.
 
@@ -83,7 +91,7 @@ class DesiredStateFile:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(asdict(desired))
-            durable.write(self._path, lambda file: file.write(text.encode()), mode=0o600)
+            durable.write_bytes(self._path, text.encode(), mode=0o600)
         except OSError as error:
             raise InvalidSettings(
                 f"{self._path} cannot be written: {error.strerror}. Set BENTOML_HOME to a folder that can be written."

@@ -70,7 +70,7 @@ class ServerState:
             for name in ("workers", "metrics"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / "metrics").mkdir()
-            (self.folder / "wanted.json").unlink(missing_ok=True)
+            self.desired.remove()
             _forget_former_layout(self._home)
         except OSError as error:
             raise InvalidSettings(
@@ -138,4 +138,4 @@ def _forget_former_layout(home: Path) -> None:
     if any(map(runs, servers)):
         return
     shutil.rmtree(workers, ignore_errors=True)
-    (home / "brainmri" / "wanted.json").unlink(missing_ok=True)
+    DesiredStateFile(home / "brainmri").remove()

@@ -149,7 +149,7 @@ def wanted(predictor: Predictor, label: str | None) -> Explain | None:
         HeatMapUnavailable: A class is named, and the model carries no heat map.
         MalformedRequest: There is no such class.
     """
-    if label is None and predictor.contract.explanation is None:
+    if label is None and not predictor.explains:
         return None
     predictor.require_heat_maps(label)
     return Explain(label)

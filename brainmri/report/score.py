@@ -21,7 +21,7 @@ Section = tuple[str, str, list[Table], list[Figure]]
 
 def write_report(path: Path, outcome: Outcome) -> None:
     """Writes the page durably, as a whole."""
-    durable.write(path, lambda file: file.write(page(outcome).encode()))
+    durable.write_bytes(path, page(outcome).encode())
 
 
 def page(outcome: Outcome) -> str:

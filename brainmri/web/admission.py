@@ -42,8 +42,9 @@ class AdmissionMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        work = _work(scope)
         try:
-            admitted = self._admission.admit(_work(scope), client_of(Request(scope)))
+            admitted = self._admission.admit(work, client_of(Request(scope)) if work.takes_slot else "")
         except BrainMRIError as error:
             await failure(Request(scope), error)(scope, receive, send)
             return

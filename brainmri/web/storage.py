@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from brainmri import durable
 from brainmri.errors import InvalidSettings, StorageFull, StorageUnavailable
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -36,7 +35,7 @@ def told_disk_errors() -> Iterator[None]:
 
 def storage_error(error: OSError) -> StorageUnavailable:
     """Returns the error for what the system says of a disk."""
-    if error.errno in _FULL:
+    if durable.is_full(error) or error.errno == errno.EFBIG:
         return StorageFull("The server's disk is full. Send a smaller archive, or try again later.")
     reason = error.strerror or type(error).__name__
     return StorageUnavailable(

@@ -47,11 +47,15 @@ class Slices:
         """Returns the row numbers of a subset, in order; `training.data.split.SUBSETS` are known."""
         return np.array([number for number, row in enumerate(self.images) if row.subset == name], dtype=np.intp)
 
-    def one_of_each_group(self, name: str, count: int, seed: int) -> NDArray[np.uint8]:
-        """Returns up to `count` images `[N, 299, 299, 3]` of a subset, drawn from as many units."""
+    def first_of_each_group(self, name: str) -> NDArray[np.intp]:
+        """Returns the first row of every unit of a subset, in order."""
         rows = self.subset(name)
         _, first = np.unique(self.groups[rows], return_index=True)
-        chosen = np.random.default_rng(seed).permutation(rows[first])[:count]
+        return rows[np.sort(first)]
+
+    def one_of_each_group(self, name: str, count: int, seed: int) -> NDArray[np.uint8]:
+        """Returns up to `count` images `[N, 299, 299, 3]` of a subset, drawn from as many units."""
+        chosen = np.random.default_rng(seed).permutation(self.first_of_each_group(name))[:count]
         return np.asarray(self.pixels[np.sort(chosen)])
 
     def family(self, row: int) -> tuple[str, str]:

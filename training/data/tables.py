@@ -54,7 +54,7 @@ def read_table(path: Path, row_type: type[Row], remedy: str) -> list[Row]:
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file, and its folder if need be, so that readers see all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    durable.write(path, lambda file: file.write(data))
+    durable.write_bytes(path, data)
 
 
 def _type_name(annotation: object) -> str:

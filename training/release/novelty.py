@@ -41,31 +41,23 @@ def fit_novelty(outputs: Outputs, choice: RuntimeChoice, slices: Slices, path: P
 
     Near-duplicate groups give one training slice each, so that 27 copies of one do not shape the distance.
     """
-    train = one_of_each_group(slices, TRAIN)
+    train = slices.first_of_each_group(TRAIN)
     features = outputs.of(choice, slices.pixels, train).features
     parameters = fit_parameters(features, COMPONENTS, _equal_families(slices, train))
-    unit = float(np.median(_write(path, parameters, 1.0).score(_features(outputs, choice, slices, VALIDATION))))
-    detector = _write(path, parameters, unit)
-    families, scores = [], []
-    for subset in (VALIDATION, EXTERNAL_VALIDATION):
-        if len(rows := slices.subset(subset)):
-            families += [slices.family(row) for row in rows.tolist()]
-            scores.append(detector.score(_features(outputs, choice, slices, subset)))
-    judged = np.concatenate(scores)
-    threshold = _threshold(judged, families)
+    judged = {subset: rows for subset in (VALIDATION, EXTERNAL_VALIDATION) if len(rows := slices.subset(subset))}
+    seen = {subset: outputs.of(choice, slices.pixels, rows).features for subset, rows in judged.items()}
+    unit = float(np.median(_write(path, parameters, 1.0).score(seen[VALIDATION])))
+    scores = _write(path, parameters, unit).score(np.concatenate(list(seen.values())))
+    threshold = _threshold(scores, [slices.family(row) for rows in judged.values() for row in rows.tolist()])
     return Novelty(
         method=METHOD,
         file=f"novelty/{outputs.name(choice)}.npz",
         sha256=file_sha256(path),
         bytes=path.stat().st_size,
         threshold=threshold,
-        keeps=float((judged <= threshold).mean()),
+        keeps=float((scores <= threshold).mean()),
         fitted_on=len(train),
     )
-
-
-def _features(outputs: Outputs, choice: RuntimeChoice, slices: Slices, subset: str) -> NDArray[np.float32]:
-    return outputs.of(choice, slices.pixels, slices.subset(subset)).features
 
 
 def _equal_families(slices: Slices, rows: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -81,13 +73,6 @@ def _threshold(scores: NDArray[np.float32], families: list[tuple[str, str]]) -> 
     chosen = [np.array([each == family for each in families]) for family, size in sizes.items() if size >= _JUDGED]
     parts = [scores, *(scores[members] for members in chosen)]
     return max(float(np.quantile(part, KEEPS, method="higher")) for part in parts)
-
-
-def one_of_each_group(slices: Slices, subset: str) -> NDArray[np.intp]:
-    """Returns the first row of every near-duplicate group of a subset."""
-    rows = slices.subset(subset)
-    _, first = np.unique(slices.groups[rows], return_index=True)
-    return rows[np.sort(first)]
 
 
 def fit_parameters(
@@ -120,19 +105,6 @@ def fit_parameters(
         "weights": (1 / variances[:kept]).astype(np.float32),
         "rest": np.array(1 / variances[kept:].mean(), np.float32),
     }
-
-
-def fit_detector(features: NDArray[np.float32], components: int) -> NoveltyDetector:
-    """Returns a detector fitted on training features `[N, D]` whose scores are not normalised, for comparisons."""
-    parameters = fit_parameters(features, components)
-    return NoveltyDetector(
-        parameters["mean"],
-        parameters["scale"],
-        parameters["basis"],
-        parameters["weights"],
-        parameters["rest"].item(),
-        unit=1.0,
-    )
 
 
 def _write(path: Path, parameters: dict[str, NDArray[np.floating]], unit: float) -> NoveltyDetector:

@@ -1,12 +1,12 @@
 """Runs the jobs of a server, one at a time, in whichever of its workers leads."""
 
 import asyncio
-import errno
 import logging
 import threading
 import time
 from contextlib import closing
 
+from brainmri import durable
 from brainmri.batching.bulk_lane import BulkLane
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop, Stopped, Threads
@@ -187,6 +187,6 @@ class JobRunner:
 
 
 def _disk_error(error: OSError) -> BrainMRIError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if durable.is_full(error):
         return StorageFull("The server's disk has no room for the rows. Try again later, or with fewer images.")
     return BrainMRIError(f"The server's disk failed: {error.strerror or type(error).__name__}. Try again later.")

@@ -159,11 +159,7 @@ def image_paths() -> Node:
             **errors(PREDICTING),
         },
         parameters=[*choice("model"), *frame_choice(), *RUNNING],
-        body={
-            **form_of(FIELD, {**_FILE, "description": _ONE_FILE}),
-            "image/*": {"schema": _FILE},
-            "application/dicom": {"schema": _FILE},
-        },
+        body=_one_file(),
     )
     many = operation(
         "predict_batch",
@@ -178,7 +174,7 @@ def image_paths() -> Node:
         " image. The request fails as a whole when it exceeds its own limits, and when nothing was answered for a"
         " reason that is not the files', such as overload.",
         parameters=[*choice("model"), *frame_choice(), *RUNNING],
-        body=form_of(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE}),
+        body=_many_files(),
     )
     return {
         "/predict": {"post": one},
@@ -187,6 +183,20 @@ def image_paths() -> Node:
         "/preview": {"post": _preview()},
         "/report": {"post": _report()},
     }
+
+
+def _one_file() -> Node:
+    """Returns the body of a request about one image: a form, or the bytes of the file."""
+    return {
+        **form_of(FIELD, {**_FILE, "description": _ONE_FILE}),
+        "image/*": {"schema": _FILE},
+        "application/dicom": {"schema": _FILE},
+    }
+
+
+def _many_files() -> Node:
+    """Returns the body of a request about several images."""
+    return form_of(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE})
 
 
 def _explain() -> Node:
@@ -204,11 +214,7 @@ def _explain() -> Node:
         " a structured report and a secondary capture in the object's study, as `multipart/related`, or the one that"
         " `object` names; a model without heat maps gives the report.",
         parameters=[LABEL, *_STYLE, _OBJECT, *choice("model"), *frame_choice(), *RUNNING],
-        body={
-            **form_of(FIELD, {**_FILE, "description": _ONE_FILE}),
-            "image/*": {"schema": _FILE},
-            "application/dicom": {"schema": _FILE},
-        },
+        body=_one_file(),
     )
 
 
@@ -226,11 +232,7 @@ def _preview() -> Node:
         description="A PNG of 8 bits a channel, its longer side at most 1024 pixels, before the scaling to the"
         " network's input: for DICOM, TIFF and other files that a browser does not draw.",
         parameters=[*choice("model"), *frame_choice(), *RUNNING],
-        body={
-            **form_of(FIELD, {**_FILE, "description": _ONE_FILE}),
-            "image/*": {"schema": _FILE},
-            "application/dicom": {"schema": _FILE},
-        },
+        body=_one_file(),
     )
 
 
@@ -257,7 +259,7 @@ def _report() -> Node:
             *frame_choice(),
             *RUNNING,
         ],
-        body=form_of(FIELD_OF_MANY, {"type": "array", "minItems": 1, "items": _FILE}),
+        body=_many_files(),
     )
 
 

@@ -10,7 +10,7 @@ from brainmri.model.runtimes.protocol import Output
 from training.data.slices import Slices
 from training.data.sources import TRAIN, VALIDATION
 from training.data.split import EXTERNAL_VALIDATION
-from training.release.novelty import KEEPS, _threshold, fit_novelty, fit_parameters, one_of_each_group
+from training.release.novelty import KEEPS, _threshold, fit_novelty, fit_parameters
 from training.release.outputs import SERVING, Outputs
 
 
@@ -125,6 +125,6 @@ def test_only_training_groups_are_fitted_on_each_once(slices: Slices, tmp_path: 
 
 def test_one_row_of_each_group_is_taken(slices: Slices) -> None:
     doubled = replace(slices, groups=np.where(slices.groups < 10, 0, slices.groups))
-    rows = one_of_each_group(doubled, TRAIN)
+    rows = doubled.first_of_each_group(TRAIN)
     assert len(np.unique(doubled.groups[rows])) == len(rows)
     assert sorted(rows.tolist()) == rows.tolist()
