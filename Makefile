@@ -55,7 +55,7 @@ serve: $(UV) ## Install what serving needs (.venv) and start the server; ARGS=".
 	@$(SERVING) $(UV) run --no-sync brainmri serve $(ARGS)
 
 test: setup ## Run every test in two processes and report coverage; ARGS='-m "not slow"' leaves out the slow ones
-	@$(RUN) pytest --cov --numprocesses 2 --dist loadfile $(ARGS)
+	@$(RUN) pytest --cov --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## Lint, check the format, the types, the lock and the Kubernetes manifests
 	@$(RUN) ruff check .
