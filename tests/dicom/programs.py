@@ -29,8 +29,10 @@ _TIMEOUT_S, _START_S = 60, 120
 
 def path_of(name: str) -> str:
     """Returns where a program is; skips the test without it."""
-    # Debian puts Orthanc where the PATH of a user does not lead.
-    found = shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    # pynetdicom installs programs named as DCMTK's into this environment; Debian puts Orthanc beyond a user's PATH.
+    own = Path(sys.executable).parent
+    folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != own]
+    found = shutil.which(name, path=os.pathsep.join([*folders, "/usr/sbin"]))
     if found is None:
         pytest.skip(f"{name} is not installed; Debian's package {PACKAGE_OF[name]} has it")
     return found
