@@ -218,7 +218,8 @@ class Settings(BaseSettings):
     """`json` writes one object a line; `text` is for people."""
 
     novelty_policy: Literal["abstain", "no_tumor", "pass"] = "abstain"
-    """Answer for an image that does not look like a brain MRI: no label, `notumor`, or the network's own label."""
+    """Answer for an image that does not look like a brain MRI. `abstain`: no label, the verdict is `not_a_brain_mri`;
+    `no_tumor`: the label `notumor`; `pass`: the network's own label."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe message of this project that is logged."""

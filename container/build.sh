@@ -13,6 +13,13 @@ if [[ -n ${BASE:-} && ! $BASE =~ @sha256:[0-9a-f]{64}$ ]]; then
         "--format '{{.Digest}}' docker://IMAGE:TAG prints, or leave BASE out and a base is made." >&2
     exit 2
 fi
+tools=(git buildah)
+[[ -n ${BASE:-} ]] || tools+=(mmdebstrap)
+for tool in "${tools[@]}"; do
+    command -v "$tool" >/dev/null && continue
+    echo "$tool is not installed, and the image is built with it: apt-get install ${tools[*]} (Debian, Ubuntu)." >&2
+    exit 2
+done
 base=${BASE:-$(container/base.sh)}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 revision=$(git describe --always --abbrev=40 --dirty --exclude '*')

@@ -7,9 +7,9 @@ from locust.env import Environment
 from loadtests.options import add_options
 from loadtests.session import Session
 from loadtests.shape import PlannedShape
-from loadtests.users import BatchUser, GrpcUser, MixedUser, TensorUser, UploadUser
+from loadtests.users import BatchUser, EvenUser, GrpcUser, MixedUser, TensorUser, UploadUser
 
-__all__ = ["BatchUser", "GrpcUser", "MixedUser", "PlannedShape", "TensorUser", "UploadUser"]
+__all__ = ["BatchUser", "EvenUser", "GrpcUser", "MixedUser", "PlannedShape", "TensorUser", "UploadUser"]
 
 # Before the first channel is made: calls must let other greenlets run.
 grpc.experimental.gevent.init_gevent()

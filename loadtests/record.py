@@ -79,6 +79,7 @@ class Record:
 
     Attributes:
         about: What was run, as texts for the report.
+        kinds: The kinds of request that were to be sent.
         spans: The stages in order.
         tallies: By second since the epoch, and kind of request.
         faults: How often each failure was seen.
@@ -86,6 +87,7 @@ class Record:
     """
 
     about: dict[str, str] = field(default_factory=dict)
+    kinds: list[str] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     tallies: dict[tuple[int, str], Tally] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
@@ -146,6 +148,7 @@ class Record:
         document = {
             "schema": SCHEMA,
             "about": self.about,
+            "kinds": self.kinds,
             "ended_early": self.ended_early,
             "spans": spans,
             **self.counts(),
@@ -164,7 +167,8 @@ def read_record(path: Path) -> Record:
         if document["schema"] != SCHEMA:
             raise BadRecord(f"{path} has schema {document['schema']}, and {SCHEMA} is read. Run the load test again.")
         spans = [Span(**span) for span in document["spans"]]
-        record = Record(document["about"], spans, ended_early=document["ended_early"])
+        about, kinds = document["about"], document.get("kinds", [])
+        record = Record(about, kinds, spans, ended_early=document["ended_early"])
         record.merge(document)
     except OSError as error:
         raise BadRecord(f"{path} cannot be read: {error.strerror}.") from error

@@ -29,14 +29,16 @@ class Profile:
     Attributes:
         shape: Of the load.
         check: Flags of `check_slo`.
+        user: Who sends it, unless the caller names a user.
     """
 
     shape: str
     check: tuple[str, ...] = ()
+    user: str = "MixedUser"
 
 
 PROFILES = {
-    "smoke": Profile("constant"),
+    "smoke": Profile("constant", user="EvenUser"),
     "steps": Profile("steps", ("--up-to", "20")),
     # The queue of the peak has to empty before the time after it is judged.
     "spike": Profile("spike", ("--up-to", "10", "--settle", "10")),
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record.unlink(missing_ok=True)
     try:
         with _service(options.host, options.grpc_host, folder) as (host, grpc_host):
-            command = _locust(profile.shape, options, host, grpc_host, folder, for_locust)
+            command = _locust(profile, options, host, grpc_host, folder, for_locust)
             sys.stdout.write(f"{shlex.join(['python', *command[1:]])}\n")
             sys.stdout.flush()
             status = _run(command, plan)
@@ -96,10 +98,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _locust(
-    shape: str, options: argparse.Namespace, host: str, grpc_host: str, folder: Path, more: Sequence[str]
+    profile: Profile, options: argparse.Namespace, host: str, grpc_host: str, folder: Path, more: Sequence[str]
 ) -> list[str]:
     command = [sys.executable, "-m", "locust", "-f", LOCUSTFILE, "--headless", "--only-summary"]
-    command += ["--host", host, "--grpc-host", grpc_host, "--shape", shape]
+    command += ["--host", host, "--grpc-host", grpc_host, "--shape", profile.shape]
     # By default one failed request makes Locust fail. Whether it is one too many, `check_slo` decides.
     command += ["--exit-code-on-error", "0"]
     if options.levels:
@@ -109,7 +111,8 @@ def _locust(
     folder = folder.absolute()
     command += ["--record", str(folder / "record.json"), "--csv", str(folder / "locust")]
     command += ["--json-file", str(folder / "locust")]
-    return [*command, "--html", str(folder / "locust.html"), *more]
+    users = () if any(flag.endswith("User") for flag in more) else (profile.user,)
+    return [*command, "--html", str(folder / "locust.html"), *more, *users]
 
 
 def _run(command: Sequence[str], plan: Sequence[Stage]) -> int:

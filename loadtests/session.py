@@ -16,7 +16,7 @@ from loadtests.preflight import NotServing, inspect
 from loadtests.record import Record, Span, machine
 from loadtests.shape import PlannedShape
 from loadtests.target import ForbiddenTarget
-from loadtests.users import REFUSED, Caller, MixedUser
+from loadtests.users import REFUSED, Caller, MixedUser, kinds_of
 
 _KEY = "brainmri_record"
 """Of our part in a worker's report to the master."""
@@ -66,6 +66,7 @@ class Session:
         try:
             target.check()
             self._record.about = self._about()
+            self._record.kinds = kinds_of(self._environment.user_classes)
             if isinstance(self._environment.runner, MasterRunner):
                 return
             options = self._options

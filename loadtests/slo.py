@@ -143,9 +143,18 @@ def judge(record: Record, results: Sequence[StageResult], slo: Slo) -> list[Find
         findings.append(Finding("run", "runs to its end", record.ended_early, met=False))
     if not results:
         findings.append(Finding("run", "has stages", "none", met=False))
+    if record.kinds:
+        findings.append(_every_kind(record))
     for result in results:
         findings += _judge_stage(result, slo, open_loop=record.about.get("loop") == "open")
     return findings
+
+
+def _every_kind(record: Record) -> Finding:
+    sent = {kind for (_, kind), tally in record.tallies.items() if tally.due}
+    missing = [kind for kind in record.kinds if kind not in sent]
+    value = f"none of {', '.join(missing)}" if missing else f"all {len(record.kinds)}"
+    return Finding("run", "requests of every kind", value, met=not missing)
 
 
 def _judge_stage(result: StageResult, slo: Slo, *, open_loop: bool) -> list[Finding]:

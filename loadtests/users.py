@@ -3,7 +3,7 @@
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
@@ -123,7 +123,7 @@ def upload(user: Caller) -> None:
         reply = user.http.post("/predict", multipart("image", [picture], BOUNDARY), request_id, FORM)
         user.known.check_upload(picture, request_id, reply)
 
-    user.send("POST /predict", call)
+    user.send(KINDS[upload], call)
 
 
 @tag("http", "batch")
@@ -135,7 +135,7 @@ def batch(user: Caller) -> None:
         reply = user.http.post("/predict_batch", multipart("images", pictures, BOUNDARY), request_id, FORM)
         user.known.check_batch(pictures, request_id, reply)
 
-    user.send("POST /predict_batch", call, user.batch_size)
+    user.send(KINDS[batch], call, user.batch_size)
 
 
 @tag("http", "tensor")
@@ -149,7 +149,7 @@ def rest_tensor(user: Caller) -> None:
         version, probabilities = tensors.rest_answer(reply, request_id, known.labels)
         known.earlier.learn(f"{picture.name} as a tensor", version, probabilities)
 
-    user.send("POST /v2 infer tensor", call)
+    user.send(KINDS[rest_tensor], call)
 
 
 @tag("grpc", "tensor")
@@ -162,7 +162,7 @@ def grpc_tensor(user: Caller) -> None:
         version, probabilities = tensors.grpc_answer(answer, trailing, request_id, known.labels)
         known.earlier.learn(f"{picture.name} as a tensor", version, probabilities)
 
-    user.send("gRPC ModelInfer tensor", call)
+    user.send(KINDS[grpc_tensor], call)
 
 
 @tag("grpc", "upload")
@@ -175,7 +175,7 @@ def grpc_image(user: Caller) -> None:
         version, probabilities = tensors.grpc_answer(answer, trailing, request_id, known.labels)
         known.earlier.learn(picture.name, version, probabilities)
 
-    user.send("gRPC ModelInfer image", call)
+    user.send(KINDS[grpc_image], call)
 
 
 class UploadUser(Caller):
@@ -206,3 +206,24 @@ class MixedUser(Caller):
     """All of them, mostly single images: 20 tasks, one of which is chosen each time."""
 
     tasks = [*10 * [upload], *4 * [grpc_image], *3 * [rest_tensor], *2 * [grpc_tensor], batch]
+
+
+class EvenUser(Caller):
+    """All of them, each as often as every other."""
+
+    tasks = [upload, grpc_image, rest_tensor, grpc_tensor, batch]
+
+
+KINDS: dict[Callable[[Caller], None], str] = {
+    upload: "POST /predict",
+    batch: "POST /predict_batch",
+    rest_tensor: "POST /v2 infer tensor",
+    grpc_tensor: "gRPC ModelInfer tensor",
+    grpc_image: "gRPC ModelInfer image",
+}
+"""The kind of request that a task sends, as statistics name it."""
+
+
+def kinds_of(users: Iterable[type[User]]) -> list[str]:
+    """Returns the kinds of request that these users send; tags have chosen among their tasks already."""
+    return sorted({KINDS[task] for user in users for task in user.tasks})

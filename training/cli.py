@@ -252,7 +252,7 @@ def reproduce(
 ) -> None:
     """Go from the dataset's folder to the figures of a release: every stage, resumed where it was interrupted.
 
-    With --smoke only that everything works is shown, in folders of its own (WORK/smoke), and registered there.
+    With --smoke only that everything works is shown, in folders of its own (WORK/smoke) with a model store of its own.
     """
     from training.fit.recipe import load_recipe
     from training.release.pipeline import differences_from_release
@@ -260,6 +260,8 @@ def reproduce(
 
     chosen = load_recipe(recipe)
     if smoke:
+        # A network of four steps must not become the latest in the user's store.
+        os.environ["BENTOML_HOME"] = str((work / "smoke" / "bentoml").absolute())
         job = Job(chosen, data, work / "smoke", threads, SMOKE_VERSION, work / "smoke" / "models", smoke=True)
     else:
         job = Job(chosen, data, work, threads, version, models)

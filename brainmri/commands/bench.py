@@ -26,7 +26,7 @@ from brainmri.model.runtimes.protocol import Runtime
 from brainmri.model.variants import VARIANTS, Variant, choose, require_package
 from brainmri.settings import RuntimeChoice, available_cpus
 
-bench = typer.Typer()
+bench = typer.Typer(add_completion=False)
 
 BATCH_SIZES = (1, 4, 8, 16)
 _ENOUGH = 0.97

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from brainmri import __version__
 from brainmri.commands.dicom import dicom
 from brainmri.commands.keys import keys
 from brainmri.commands.models import models
@@ -48,10 +49,8 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Classifies brain-MRI slices. Research use only, never a diagnosis.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
@@ -69,6 +68,21 @@ def main() -> None:
         sys.exit(2)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"brainmri {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Classify brain-MRI slices. Research use only, never a diagnosis."""
+
+
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (BRAINMRI_HTTP_HOST).")] = None,
@@ -84,7 +98,7 @@ def serve(
     if settings.grpc_port:
         require_free(settings.grpc_host, settings.grpc_port, "BRAINMRI_GRPC_PORT")
     logs.configure(settings.log_format, settings.log_level)
-    logging.getLogger(__name__).info("Serving %s at http://%s:%d", tags, where, number)
+    logging.getLogger(__name__).info("Starting %s on %s:%d", tags, where, number)
     command = ["bentoml", "serve", "service:BrainMRI", "--working-dir", str(_service_folder())]
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     # The store's latest need not be the one that was just announced.

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from brainmri.errors import InvalidSettings
+from brainmri.errors import InvalidBundle, InvalidSettings
 from brainmri.lifecycle.state import ServerState, running_servers
 from brainmri.model import store
 from brainmri.model.options import ModelOptions
@@ -33,6 +33,8 @@ def import_model(
     path: Annotated[Path, typer.Argument(help="A bundle's folder, or a .bentomodel file.")],
 ) -> None:
     """Verify a bundle and put it into the store."""
+    if not path.exists():
+        raise InvalidBundle(f"{path} does not exist. Name a bundle's folder or a .bentomodel file.")
     typer.echo(store.import_bundle(path) if path.is_dir() else store.import_archive(path))
 
 

@@ -1,7 +1,7 @@
 """The command `brainmri predict`: a few images, answered in this process."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,10 @@ from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Prediction
 from brainmri.settings import load_settings
 from brainmri.web.schemas import error_body, explanation_body, prediction_body
+
+_ROOM_OF_ANSWERS = 77
+"""Characters of a row of the table beside the file: the other columns at their widest, and all lines between."""
+_LEAST_ROOM = 16
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,10 @@ def predict(  # noqa: PLR0913 -- the options of a command
         typer.Option(help="DICOM elements to tell with --json, such as StudyDate,SliceLocation; else none."),
     ] = "",
 ) -> None:
-    """Classify images in this process, each frame for itself; exit status 1 if one cannot be answered."""
+    """Classify images in this process, each frame for itself; exit status 1 if one cannot be answered.
+
+    For thousands of images use `brainmri score`, which keeps what it has done and writes a table.
+    """
     style, explain = Style.of(opacity, palette), None if heatmap is None else Explain(label)
     if heatmap is not None and len(files) != 1:
         raise MalformedRequest(f"--heatmap takes one image file, and {len(files)} are named.", limit="1 file")
@@ -132,23 +139,34 @@ def _print_json(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> No
         typer.echo(json.dumps({"series": name, **asdict(verdict)}))
 
 
-def _print_table(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> None:
-    columns = (Column(name, no_wrap=True) for name in ("label", *LABELS, "ms"))
-    table = Table(Column("file", overflow="fold"), *columns)
+def _print_table(rows: Sequence[_Row], series: Mapping[str, SeriesVerdict]) -> None:
+    console = Console()
+    names = [str(row.file) if row.frame.frame is None else f"{row.file}, frame {row.frame.frame}" for row in rows]
+    # What a pipe or a file receives is as wide as it has to be.
+    room = console.width - _ROOM_OF_ANSWERS if console.is_terminal else max(map(len, names), default=0)
+    if not console.is_terminal:
+        console.width = max(console.width, room + _ROOM_OF_ANSWERS)
+    table = Table(*(Column(head, no_wrap=True) for head in ("file", "label", *LABELS, "ms")))
     problems = []
-    for row in rows:
+    for row, name in zip(rows, names, strict=True):
         answer = row.answer
-        name = str(row.file) if row.frame.frame is None else f"{row.file}, frame {row.frame.frame}"
         if isinstance(answer, BrainMRIError):
-            table.add_row(name, answer.code)
+            table.add_row(_end_of(name, room), answer.code)
             problems.append(f"{row.file}: {answer.message}")
             continue
         values = [f"{answer.probabilities[label]:.3f}" for label in LABELS]
-        table.add_row(name, answer.label or answer.verdict, *values, f"{answer.timings_ms['total']:.0f}")
-    Console().print(table)
+        label = answer.label or answer.verdict
+        table.add_row(_end_of(name, room), label, *values, f"{answer.timings_ms['total']:.0f}")
+    console.print(table)
     for name, found in series.items():
         votes = ", ".join(f"{label} {count}" for label, count in found.votes.items())
         typer.echo(f"Series {name}: {found.verdict}. Of {found.slices} slices {found.answered} have a class: {votes}.")
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(NOTICE)
+
+
+def _end_of(name: str, room: int) -> str:
+    """Returns a path that fits into its column: its end tells files apart."""
+    room = max(room, _LEAST_ROOM)
+    return name if len(name) <= room else f"…{name[1 - room :]}"

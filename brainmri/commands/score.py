@@ -53,6 +53,7 @@ score = typer.Typer(
     name="score",
     cls=_RunByDefault,
     no_args_is_help=True,
+    add_completion=False,
     help="Score many images into one table. `brainmri score INPUT... --out FOLDER` is short for `brainmri score run`.",
 )
 

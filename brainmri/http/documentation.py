@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -32,6 +32,8 @@ _DOCS = """<!doctype html>
 # Swagger UI's logo brings its colours in a style element of its own; this is the digest of its text.
 _LOGO_STYLE = "'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='"
 _DOCS_POLICY = CONTENT_POLICY.replace("style-src 'self'", f"style-src 'self' {_LOGO_STYLE}")
+_ELSEWHERE = {"/ui": "./", "/health": "./livez"}
+"""Paths that other servers have, and what answers here."""
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -62,10 +64,19 @@ def unknown_route(known: Sequence[BaseRoute]) -> Route:
             if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL:
                 allowed |= route.methods or set()
         if allowed:
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(sorted(allowed))})
+            raise _wrong_method(request.method, sorted(allowed))
+        if request.method in ("GET", "HEAD") and request.url.path in _ELSEWHERE:
+            return RedirectResponse(_ELSEWHERE[request.url.path])
         raise HTTPException(HTTPStatus.NOT_FOUND)
 
     return Route("/{path:path}", unknown, methods=_METHODS, name=UNMATCHED)
+
+
+def _wrong_method(method: str, allowed: Sequence[str]) -> HTTPException:
+    names = ", ".join(allowed)
+    page = "The page for people is at /, and the" if method == "GET" else "The"
+    detail = f"This path takes {names}, not {method}. {page} interface is described at /docs."
+    return HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": names})
 
 
 @cache

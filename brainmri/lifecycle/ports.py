@@ -1,5 +1,6 @@
-"""Whether a port can be listened on, asked before a server does, which would answer with a traceback."""
+"""Addresses of the server: whether they can be listened on, and what a browser opens."""
 
+import ipaddress
 import socket
 
 from brainmri.errors import InvalidSettings
@@ -26,3 +27,14 @@ def require_free(host: str, port: int, variable: str) -> None:
         raise InvalidSettings(
             f"{host}:{port} cannot be listened on: {error.strerror}. Set {variable} to a free port of this machine."
         ) from error
+
+
+def page_url(host: str, port: int) -> str:
+    """Returns what to open in a browser on this machine for a server that listens at `host` and `port`."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return f"http://{address}:{port}" if address.version == 4 else f"http://[{address}]:{port}"

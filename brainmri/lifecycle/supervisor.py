@@ -19,6 +19,7 @@ from circus.exc import ConflictError
 from circus.sighandler import SysHandler
 
 from brainmri.lifecycle.heartbeats import Heartbeats, runs
+from brainmri.lifecycle.ports import page_url
 from brainmri.lifecycle.stand_in import StandIn
 from brainmri.settings import Settings
 
@@ -78,6 +79,7 @@ class Supervisor:
         self._silence = Silence()
         self._stand_in: StandIn | None = None
         self._served = False
+        self._announced = False
 
     def start(self) -> None:
         """Begins to watch, until the process ends."""
@@ -97,12 +99,21 @@ class Supervisor:
         self._answer_in_their_place(needed=False)
 
     def _look(self) -> None:
+        self._announce()
         self._replace_the_dead()
         silent_s = self._silence.observe(self._heartbeats.beats(), self._clock())
         self._kill_the_silent(silent_s)
         self._served = self._served or bool(silent_s)
         # A slow worker is not replaced by a refusal: only a dead one is.
         self._answer_in_their_place(needed=self._served and not silent_s)
+
+    def _announce(self) -> None:
+        """Tells a person once when the port answers: when every worker is warm for the first time."""
+        settings = self._settings
+        if self._announced or not self._heartbeats.all_ready(settings.workers):
+            return
+        self._announced = True
+        _logger.info("Ready: open %s", page_url(settings.http_host, settings.http_port))
 
     def _replace_the_dead(self) -> None:
         for process in self._processes():

@@ -43,10 +43,9 @@ async def _expected(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 -- registered for this class
     status = HTTPStatus(error.status_code)
-    message = {
-        HTTPStatus.NOT_FOUND: "Nothing is at this path. The interface is described at /docs.json.",
-        HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method. The interface is described at /docs.json.",
-    }.get(status, status.phrase)
+    message = error.detail
+    if message == HTTPStatus.NOT_FOUND.phrase:
+        message = "Nothing is at this path. The page for people is at /, and the interface is described at /docs."
     body = plain_error_body(status.name.lower(), message, request.state.request_id)
     return _answer(request, body, status, dict(error.headers or {}))
 

@@ -27,7 +27,9 @@ class ModelBody(Body):
     """Which model answered."""
 
     name: str
+    """Of the bundle, and of its entry in the model store."""
     version: str
+    """Of the bundle."""
     runtime: str
     """Runtime and precision, such as `openvino-int8`."""
 
@@ -95,6 +97,7 @@ class PredictionBody(Body):
     """Also in the header `X-Request-Id`, and in the server's log."""
     timings_ms: TimingsBody
     notice: str
+    """What the answer is for: research only."""
 
 
 class HeatMapBody(Body):
@@ -134,6 +137,7 @@ class ErrorDetail(Body):
     limit: str | None = None
     """The limit that was broken, with its unit."""
     request_id: str
+    """Also in the header `X-Request-Id`, and in the server's log."""
 
 
 class ErrorBody(Body):
@@ -152,6 +156,7 @@ class BatchBody(Body):
     errors: int = Field(ge=0)
     """How many of the results are errors."""
     request_id: str
+    """Also in the header `X-Request-Id`, and in the server's log."""
 
 
 class ServedModelBody(ModelBody):

@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from brainmri import __version__
 from brainmri.commands import cli
 from brainmri.commands.cli import main
 from brainmri.lifecycle.desired_state import DesiredState, DesiredStateFile
@@ -65,6 +66,23 @@ def test_predict_prints_a_row_for_each_file_and_the_disclaimer(
     assert "pituitary" in out
     assert out.rstrip().endswith("never a diagnosis.")
     assert err == ""
+
+
+def test_a_long_path_stays_in_one_row_and_keeps_its_end(
+    run: Run, tmp_path: Path, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ("folder-" * 20) / "blue.png"
+    file.parent.mkdir()
+    file.write_bytes(png((0, 0, 255)))
+    _, out, _ = run("predict", file)
+    (row,) = [line for line in out.splitlines() if "blue.png" in line]
+    assert str(file) in row
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    _, out, _ = run("predict", file)
+    (row,) = [line for line in out.splitlines() if "blue.png" in line]
+    assert "│ …older-folder-/blue.png │ pituitary │" in row.replace("\x1b[0m", "")
 
 
 def test_predict_writes_the_slice_with_its_heat_map(
@@ -330,7 +348,7 @@ def test_serve_names_the_released_version_to_the_server(run: Run, tmp_path: Path
     port = os.environ["BRAINMRI_HTTP_PORT"]
     status, _, err = run("serve")
     assert status == 0
-    assert err.endswith(f"brainmri.commands.cli: Serving brain_mri_xception:0.0.1 at http://127.0.0.1:{port}\n")
+    assert err.endswith(f"brainmri.commands.cli: Starting brain_mri_xception:0.0.1 on 127.0.0.1:{port}\n")
     assert os.environ["BRAINMRI_MODELS"] == "brain_mri_xception:0.0.1"
     assert os.environ["BRAINMRI_ASKED_MODELS"] == "brain_mri_xception:latest"
     assert replaced[-8:] == [
@@ -371,6 +389,24 @@ def test_the_help_names_every_command(run: Run) -> None:
         "report",
         "bench",
     ]
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("--version") == (0, f"brainmri {__version__}\n", "")
+
+
+def test_completion_is_offered_by_the_program_and_not_by_a_command(run: Run) -> None:
+    offered = ["--install-completion" in run(*words, "--help")[1] for words in ([], ["score"], ["report"], ["bench"])]
+    assert offered == [True, False, False, False]
+
+
+def test_a_model_file_that_does_not_exist_is_named_as_such(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "none.bentomodel"
+    assert run("models", "import", path) == (
+        2,
+        "",
+        f"brainmri: {path} does not exist. Name a bundle's folder or a .bentomodel file.\n",
+    )
 
 
 def test_report_writes_one_file_about_folders_with_labels(

@@ -1,6 +1,7 @@
 """The programs that build the image, and its health check, without an engine."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -61,6 +62,19 @@ def test_a_base_without_a_digest_is_refused_before_anything_is_built(base: str, 
     assert (done.returncode, done.stdout) == (2, "")
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith(f"BASE={base} is not pinned: name it as IMAGE@sha256:DIGEST")
+
+
+def test_a_program_that_is_not_installed_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    for name in ("bash", "dirname", "git"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    command = [str(ROOT / "container" / "build.sh")]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        "buildah is not installed, and the image is built with it: apt-get install git buildah mmdebstrap (Debian,"
+        " Ubuntu).\n",
+    )
 
 
 def test_a_base_with_a_digest_is_built_on(tmp_path: Path) -> None:

@@ -34,6 +34,19 @@ def test_a_wrong_method_is_told_every_method_of_the_path_bentoml_s_paths_include
         assert (wrong.status_code, code_of(wrong), wrong.headers["allow"]) == (405, "method_not_allowed", allowed)
 
 
+def test_who_opens_the_path_of_uploads_in_a_browser_is_shown_the_page(ask: Ask) -> None:
+    assert ask("GET", "/predict").json()["error"]["message"] == (
+        "This path takes POST, not GET. The page for people is at /, and the interface is described at /docs."
+    )
+
+
+@pytest.mark.parametrize(("path", "target"), [("/ui", "./"), ("/health", "./livez")])
+def test_paths_of_other_servers_lead_to_what_answers_here(ask: Ask, path: str, target: str) -> None:
+    response = ask("GET", path)
+    assert (response.status_code, response.headers["location"]) == (307, target)
+    assert ask("POST", path).status_code == 404
+
+
 def test_an_unexpected_error_leaks_nothing(
     ask: Ask, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

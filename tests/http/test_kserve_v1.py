@@ -129,4 +129,4 @@ def test_the_models_are_listed_once_by_their_serving_name(ask: Ask, predictor: P
 def test_a_wrong_method_has_the_protocols_shape(ask: Ask) -> None:
     response = ask("POST", "/v1/models/brain_mri")
     assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
-    assert error_of(response).startswith("This path does not take this method.")
+    assert error_of(response).startswith("This path takes GET, HEAD, not POST.")

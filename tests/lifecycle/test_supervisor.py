@@ -160,3 +160,16 @@ def test_before_the_first_worker_has_started_requests_wait_for_it(
     fresh = Supervisor(watched.arbiter, Heartbeats(tmp_path / "empty", parent=1), Settings())
     fresh._look()
     assert status(listening) is None
+
+
+def test_a_person_is_told_once_what_to_open_when_every_worker_is_warm(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = watch()
+    with caplog.at_level("INFO", logger="brainmri"):
+        watched.look(1)
+        assert "Ready" not in caplog.text
+        watched.beat.write_text("ready")
+        watched.look(1)
+        watched.look(1)
+    assert [each for each in caplog.messages if "Ready" in each] == ["Ready: open http://127.0.0.1:3000"]

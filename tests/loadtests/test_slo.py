@@ -69,6 +69,15 @@ def test_a_run_that_ended_early_or_saw_nothing_fails() -> None:
     assert len(missed(record_of((0, 0, [40])), Slo())) == 3
 
 
+def test_a_kind_without_requests_fails_the_run() -> None:
+    record = record_of((20, 20, [40]))
+    record.kinds = ["POST /predict"]
+    assert missed(record, Slo()) == []
+    record.kinds = ["POST /predict", "POST /predict_batch"]
+    finding = next(each for each in judge(record, [], Slo()) if each.what == "requests of every kind")
+    assert (finding.met, finding.value) == (False, "none of POST /predict_batch")
+
+
 def result(load: float, throughput: float) -> StageResult:
     return StageResult(f"{load:g}", load, 10, 100, 0, 0, round(throughput * 10), 100, {1: 100})
 

@@ -195,7 +195,6 @@ PARAMETERS: dict[str, Node] = {
         "Milliseconds until nobody waits for the answer any more, the upload included. More than the server's own"
         " limit (BRAINMRI_REQUEST_TIMEOUT_S) counts as that limit.",
         {"type": "integer", "minimum": 1},
-        2000,
     ),
     "Priority": parameter(
         PRIORITY_HEADER,
