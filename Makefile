@@ -1,6 +1,6 @@
 # A fresh machine needs python3, make and git; everything else is installed below this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format lock train evaluate clean bench-e2e bench-overload bench-first bench-soak bench-runtimes bench-peers k8s-validate \
+.PHONY: help install setup serve test test-slow coverage check docs format lock train evaluate clean bench-e2e bench-overload bench-first bench-soak bench-runtimes bench-peers k8s-validate \
 	load-smoke load-steps load-spike load-soak requirements bento container .venv/bin/python
 
 # --- uv: the one on PATH, else a pinned one in .uv/ -----------------------------------------------
@@ -42,7 +42,18 @@ BENTO_PYTHON ?= .venv/bin/python
 EXPORT = $(UV) export --quiet --frozen --no-emit-project --no-annotate --no-header
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+##@ Use it
+
+install: .venv/bin/python ## Install the command line .venv/bin/brainmri, and what serving needs; no TensorFlow
+
+serve: $(UV) ## Install what serving needs (.venv) and start the server; ARGS="..." go to `brainmri serve`
+	@$(SERVING) $(UV) sync --frozen
+	@$(SERVING) BRAINMRI_LOG_FORMAT=$${BRAINMRI_LOG_FORMAT:-text} $(UV) run --no-sync brainmri serve $(ARGS)
+
+##@ Change it
 
 setup: $(UV) ## Install what development, tests and training need (.venv-dev)
 	@$(DEVELOPMENT) $(UV) sync --frozen --compile-bytecode $(DEVELOPMENT_GROUPS)
@@ -50,24 +61,34 @@ setup: $(UV) ## Install what development, tests and training need (.venv-dev)
 .venv/bin/python: $(UV)
 	@$(SERVING) $(UV) sync --frozen
 
-serve: $(UV) ## Install what serving needs (.venv) and start the server; ARGS="..." go to `brainmri serve`
-	@$(SERVING) $(UV) sync --frozen
-	@$(SERVING) $(UV) run --no-sync brainmri serve $(ARGS)
+# The tests of a file stay in one process, and share its servers and networks.
+PYTEST := $(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: setup ## Run every test in two processes and report coverage; ARGS='-m "not slow"' leaves out the slow ones
-	@$(RUN) pytest --cov --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup ## Run the tests in two processes, but for the slow ones; ARGS=... go to pytest
+	@$(PYTEST) -m "not slow" $(ARGS)
 
-check: setup ## Lint, check the format, the types, the lock and the Kubernetes manifests
+test-slow: setup ## Run the slow tests: training, containers, browser, Prometheus, other DICOM programs, long faults
+	@$(PYTEST) -m slow $(ARGS)
+
+coverage: setup ## Run every test, and show the lines that none of them runs
+	@$(PYTEST) --cov $(ARGS)
+
+check: setup ## Lint, check the format, the types, the lock, the documents and the Kubernetes manifests
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy
 	@$(UV) lock --check --quiet
+	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory k8s-validate
 
 k8s-validate: setup ## Build the Kubernetes manifests, and check them against schemas, rules of ours and checkov
 	@$(RUN) python -m k8s.checks runs/k8s
 	@test ! -d runs/k8s || $(UV) tool run --quiet --from checkov==$(CHECKOV_VERSION) checkov \
 	  --config-file k8s/checks/checkov.yaml --directory runs/k8s
+
+docs: $(UV) ## Build the documents as a site, runs/site/index.html, and check every link in them
+	@UV_PROJECT_ENVIRONMENT=.venv-docs $(UV) sync --quiet --frozen --only-group docs
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
 
 format: setup ## Format, and fix what can be fixed by itself
 	@$(RUN) ruff check --fix .
@@ -81,12 +102,16 @@ requirements: $(UV) ## Write down the lock for the image and the Bento, with has
 	@$(EXPORT) --output-file $(REQUIREMENTS)/requirements.txt
 	@$(EXPORT) --only-group sbom --output-file $(REQUIREMENTS)/requirements-sbom.txt
 
+##@ Ship it
+
 bento: $(UV) $(BENTO_PYTHON) ## Build the Bento brainmri:latest, with the released model, in BENTOML_HOME; docs/container.md
 	@$(BENTO_PYTHON) -m brainmri models import models/brain_mri_xception
 	@PATH="$(dir $(abspath $(UV))):$$PATH" BENTOML_DO_NOT_TRACK=True $(BENTO_PYTHON) -m bentoml build $(ARGS)
 
 container: ## Build the image localhost/brainmri; BASE=IMAGE@DIGEST names the base, else one is made of Debian packages
 	@container/build.sh $(ARGS)
+
+##@ Train it
 
 train: setup ## Audit, split and train: RECIPE=NAME DATA=FOLDER; ARGS=--resume continues
 	@$(RUN) python -m training audit $(if $(DATA),--data $(DATA))
@@ -95,6 +120,8 @@ train: setup ## Audit, split and train: RECIPE=NAME DATA=FOLDER; ARGS=--resume c
 
 evaluate: setup ## Evaluate a trained run: RECIPE=NAME DATA=FOLDER
 	@$(RUN) python -m training evaluate $(RECIPE) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+##@ Measure it
 
 bench-e2e: setup ## Measure the service against its runtime in process; docs/benchmarks.md
 	@$(RUN) python -m benchmarks.end_to_end $(ARGS)
@@ -121,7 +148,7 @@ bench-soak: setup ## Measure half an hour of mixed load
 LOAD_TEST = $(RUN) python -m loadtests.run $(patsubst load-%,%,$@) \
 	$(if $(HOST),--host $(HOST)) $(if $(GRPC_HOST),--grpc-host $(GRPC_HOST)) $(ARGS)
 
-load-smoke: setup ## Send 5 requests a second of every kind for 15 s, and check every answer; docs/load-tests.md
+load-smoke: setup ## Send 5 requests a second, of all five kinds, for 15 s, and check every answer; docs/load-tests.md
 	@$(LOAD_TEST)
 
 load-steps: setup ## Find the load at which latency leaves the ground, in 3 minutes
@@ -133,8 +160,10 @@ load-spike: setup ## Send far more than it can answer for 15 s, and see it recov
 load-soak: setup ## Send the same load for half an hour; ARGS="--stage-seconds 120" is shorter
 	@$(LOAD_TEST)
 
+##@ Clean up
+
 clean: ## Remove the environments, caches and reports; runs and data stay
-	@rm -rf .venv .venv-dev .uv .mypy_cache .pytest_cache .ruff_cache htmlcov coverage.xml .coverage .coverage.*
+	@rm -rf .venv .venv-dev .venv-docs .uv .mypy_cache .pytest_cache .ruff_cache htmlcov coverage.xml .coverage .coverage.*
 	@find . -name '.?*' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 .uv/$(UV_VERSION)/bin/uv:

@@ -12,6 +12,8 @@ from brainmri.bulk.ray_engine import RayEngine
 from brainmri.bulk.supervisor import Supervisor
 from tests.bulk.stand_in import BLACK, BLUE, GREEN, KILLS, RED, work, write_pictures
 
+pytestmark = pytest.mark.slow
+
 SHARD = 4
 
 

@@ -15,7 +15,7 @@ import yaml
 from benchmarks.pictures import pictures
 from tests.e2e.servers import END_S, ROOT, START_S, environment
 
-pytestmark = pytest.mark.timeout(2 * START_S)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * START_S)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.container.engine import BUILD_S, Engine
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(3 * BUILD_S)]
+pytestmark = [pytest.mark.slow, pytest.mark.container, pytest.mark.timeout(3 * BUILD_S)]
 
 MAX_BYTES = 700_000_000
 # A shell, compilers, package managers, and what fetches files.

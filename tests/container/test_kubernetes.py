@@ -18,7 +18,7 @@ from k8s.checks.builds import CannotBuild, require_kubectl, with_components
 from tests.container.engine import START_S, Engine
 from tests.e2e.servers import run_to_the_end
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.container, pytest.mark.timeout(2400)]
 
 POD = "brainmri-pod-0"
 SERVER = f"{POD}-server"

@@ -8,6 +8,8 @@ import pytest
 
 from tests.e2e.servers import ROOT
 
+pytestmark = pytest.mark.slow
+
 FILES = ("requirements.txt", "requirements-sbom.txt")
 
 

@@ -19,7 +19,7 @@ from tests.container.engine import BUILD_S, Container, Engine, running
 from tests.e2e.load import calling
 from tests.e2e.servers import ROOT
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(3 * BUILD_S)]
+pytestmark = [pytest.mark.slow, pytest.mark.container, pytest.mark.timeout(3 * BUILD_S)]
 
 DELAY_S = 3
 SLICES = 8

@@ -19,7 +19,10 @@ NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/loca
 OPENSSL = shutil.which("openssl") or "openssl"
 EXAMPLE = ROOT / "container" / "tls" / "nginx.conf"
 
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed: apt-get install nginx")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(NGINX is None, reason="nginx is not installed: apt-get install nginx"),
+]
 
 
 @dataclass(frozen=True)

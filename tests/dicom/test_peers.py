@@ -15,6 +15,8 @@ from tests.dicom.programs import brainmri_listening, free_port, listens, path_of
 from tests.dicom.samples import INSTANCE, MARKS, STUDY, slice_of_study
 from tests.tiny import write_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 HEADER = ("-aet", "STORESCU", "-aec", "BRAINMRI", "127.0.0.1")
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.e2e.servers import ROOT, Server, serving
 
+pytestmark = pytest.mark.slow
+
 GUIDE = ROOT / "docs" / "clients.md"
 PACKAGES = ("openapi-typescript@7.13.0", "typescript@5.9.3", "@types/node@20.19.25")
 TIMEOUT_S = 240

@@ -23,6 +23,8 @@ from tests.e2e.load import calling
 from tests.e2e.servers import Server, environment, run_to_the_end, serving
 from tests.tiny import write_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 NAME = "brain_mri_xception"
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests.e2e.servers import serving
 from tests.tiny import write_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 240
 """For a busy machine; Schemathesis ends its own work after 120 s."""
 CONFIGURATION = """

@@ -17,6 +17,8 @@ from brainmri.web.body import PACE_WINDOW_S
 from brainmri.web.keys import edit_keys, new_key
 from tests.e2e.servers import Server, serving
 
+pytestmark = pytest.mark.slow
+
 Png = Callable[..., bytes]
 PIECE_BYTES = 65_536
 REQUEST_TIMEOUT_S = 2

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from brainmri.lifecycle.state import ServerState
 from tests.e2e.servers import Server, serving
 from tests.tiny import write_tiny_bundle
+
+pytestmark = pytest.mark.slow
 
 TAG = "brain_mri_xception:0.0.2"
 PNG = {"Content-Type": "image/png"}

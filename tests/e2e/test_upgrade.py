@@ -6,10 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from brainmri.web.keys import edit_keys, new_key
 from tests.bulk.test_archives import packed_zip
 from tests.e2e.servers import Server, serving
 from tests.tiny import write_tiny_bundle
+
+pytestmark = pytest.mark.slow
 
 NAME = "brain_mri_xception"
 ENDED, WAITING = "1" * 32, "2" * 32

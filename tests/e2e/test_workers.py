@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.servers import Server, serving
 
+pytestmark = pytest.mark.slow
+
 PNG = {"Content-Type": "image/png"}
 TIMEOUT_S = 14
 

@@ -15,6 +15,8 @@ from tests.monitoring.programs import program
 from tests.monitoring.prometheus_server import Prometheus, watching
 from tests.monitoring.test_dashboard import expressions, filled_in
 
+pytestmark = pytest.mark.slow
+
 # The shipped rules wait for minutes; expressions, windows and thresholds are as shipped.
 PATIENCE = {"BrainMRIRefusals": "1s", "BrainMRINoReadyReplica": "10s"}
 CALLERS = 8

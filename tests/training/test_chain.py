@@ -20,6 +20,8 @@ from training.release.evaluate import compare
 from training.release.gate import read_bars, shortfalls
 from training.release.predictions import read_predictions
 
+pytestmark = pytest.mark.slow
+
 RECIPE = {
     "name": "tiny",
     "architecture": "tiny_xception",

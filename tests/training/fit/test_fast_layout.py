@@ -4,6 +4,8 @@ import pytest
 
 from tests.training.on_torch import assert_prints_on_torch, needs_torch
 
+pytestmark = pytest.mark.slow
+
 COMPARE = """
 import keras, numpy as np
 from training.fit.model import BODY, build_model, use_fast_layout, use_serving_layout

@@ -18,6 +18,8 @@ from training.fit.model import BODY, FEATURES, build_model, with_features
 from training.fit.recipe import Recipe
 from training.release.export import calibration_images
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = Origin("a" * 64, "b" * 64)
 STILL = {"rotation": 0, "quarter": 0, "flip": 0, "reframe": 0, "stretch": 0, "shift": 0}
 PHASE = {"epochs": 2, "downsample": 4, "batch_size": 8, "warmup_steps": 2, "peak_learning_rate": 0.01}

@@ -1,9 +1,12 @@
 import keras
 import numpy as np
+import pytest
 
 from training.data.slices import Slices
 from training.fit.model import BODY, build_model
 from training.fit.normalisation import adapt_normalisation
+
+pytestmark = pytest.mark.slow
 
 
 def published() -> keras.Model:

@@ -3,6 +3,8 @@ import pytest
 from tests.training.on_torch import assert_prints_on_torch, needs_torch
 from training.fit.precision import computing_in, dtype_policy
 
+pytestmark = pytest.mark.slow
+
 STEP = """
 import torch
 from training.fit.precision import computing_in

@@ -14,6 +14,8 @@ from training.fit.fit import fit
 from training.fit.model import BODY, build_model
 from training.fit.recipe import Phase, Recipe, load_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -18,6 +18,8 @@ from training.release.adopt import adopt
 from training.release.export import KERAS, trained_model, write_keras
 from training.release.register import make_contract
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = Origin("a" * 64, "b" * 64)
 PHASE = Phase(epochs=1, downsample=4, batch_size=8, peak_learning_rate=0.01, warmup_steps=1)
 RECIPE = Recipe(

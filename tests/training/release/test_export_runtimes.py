@@ -26,6 +26,7 @@ from training.release.export_runtimes import reference_network
 from training.release.export_speed import measure_speed
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(600),
     # TensorFlow 2.21 names LiteRT as the place where its converter's interpreter is to move.
     pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated"),

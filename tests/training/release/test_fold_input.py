@@ -12,6 +12,8 @@ from training.release.export import to_openvino
 from training.release.export_int8 import write_int8
 from training.release.fold_input import fold_input
 
+pytestmark = pytest.mark.slow
+
 
 def network(architecture: str, downsample: int, scratch: Path) -> openvino.Model:
     keras.config.set_image_data_format("channels_last")

@@ -14,6 +14,8 @@ from training.fit.checkpoint import load_progress
 from training.fit.recipe import Phase, Recipe
 from training.release.reproduce import Job, reproduce, shrink
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(
     name="tiny",
     architecture="tiny_xception",
