@@ -6,16 +6,17 @@ counted here and given back when it ends. `docs/decisions/0026-one-admission.md`
 Not for threads: only the event loop calls it.
 """
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Self
 
-from brainmri.batching.slots import Slots
-from brainmri.batching.under_way import UnderWay
-from brainmri.errors import Overloaded, TooManyJobs
+from brainmri.errors import BrainMRIError, Overloaded, TooManyJobs
 from brainmri.settings import Settings
 
 EXPECTED_S = 0.1
@@ -263,3 +264,77 @@ def _too_many_bulk_requests(most: int, of_client: bool) -> TooManyJobs:
     whose = "of yours are under way" if of_client else "are under way"
     message = f"{most} bulk requests {whose}, the most that are taken. Try again in a minute."
     return TooManyJobs(message, retry_after_s=60, limit=f"{most} requests")
+
+
+class Slots:
+    """Counts on the event loop.
+
+    Args:
+        most: Most at a time.
+        most_per_client: Most of one client.
+        refuse: Makes the error from the limit that is reached, and whether it is the client's own.
+    """
+
+    def __init__(self, most: int, most_per_client: int, refuse: Callable[[int, bool], BrainMRIError]) -> None:
+        self._most = most
+        self._most_per_client = most_per_client
+        self._refuse = refuse
+        self._taken: Counter[str] = Counter()
+
+    def take(self, client: str) -> Callable[[], None]:
+        """Takes a slot; returns what gives it back.
+
+        Args:
+            client: Whose it is.
+
+        Raises:
+            BrainMRIError: None is free, or the client has taken its share.
+        """
+        if self._taken.total() >= self._most:
+            raise self._refuse(self._most, False)
+        if self._taken[client] >= self._most_per_client:
+            raise self._refuse(self._most_per_client, True)
+        self._taken[client] += 1
+        return partial(self._give_back, client)
+
+    @contextmanager
+    def one(self, client: str) -> Iterator[None]:
+        """Takes a slot until the end of the context; see `take`."""
+        give_back = self.take(client)
+        try:
+            yield
+        finally:
+            give_back()
+
+    def _give_back(self, client: str) -> None:
+        self._taken[client] -= 1
+        if not self._taken[client]:
+            del self._taken[client]
+
+
+class UnderWay:
+    """Counts on the event loop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __len__(self) -> int:
+        """Returns how many are under way."""
+        return self._count
+
+    def enter(self) -> None:
+        """One more."""
+        self._count += 1
+        self._none.clear()
+
+    def leave(self) -> None:
+        """One less."""
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    async def wait_until_none(self) -> None:
+        """Returns when there is none."""
+        await self._none.wait()

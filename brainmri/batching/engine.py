@@ -11,13 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.batcher import Batcher
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
-from brainmri.batching.decoders import Decoders
-from brainmri.batching.observer import Observer
+from brainmri.batching.batcher import Batcher, Observer
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.queue import Answer
-from brainmri.batching.reservation import Reservation
+from brainmri.batching.reservation import Decoders, Reservation
 from brainmri.batching.schedule import Batching
 from brainmri.blocking import Stop
 from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady

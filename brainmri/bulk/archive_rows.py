@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Deadline
 from brainmri.blocking import Stop, Threads
 from brainmri.bulk.archives.archive import Archive, Member
 from brainmri.bulk.archives.members import shown

@@ -96,7 +96,7 @@ def run(work: Work, tasks: Connection, messages: Connection, marks: MutableSeque
     # Ctrl-C reaches every process of a terminal; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What fails is a row; without this, each batch that fails would be a traceback on the terminal as well.
-    logging.getLogger("brainmri.batching.batch_run").setLevel(logging.CRITICAL)
+    logging.getLogger("brainmri.batching.streams").setLevel(logging.CRITICAL)
     asyncio.run(_run(work, tasks, messages, marks))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.batch_run import run_batch
+from brainmri.batching.streams import run_batch
 from brainmri.blocking import Threads
 from brainmri.bulk.heat_maps import HeatMapFolder, file_stem
 from brainmri.bulk.items import Item

@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from brainmri.batching.bulk_lane import BulkLane
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.bulk.items import Item
 from brainmri.bulk.rows import Row, answered, failed
 from brainmri.errors import InferenceFailed, InvalidInput

@@ -1,7 +1,9 @@
-"""POST /explain: one image, its prediction, and where the network looked."""
+"""POST /explain: one image, its prediction, and where the network looked, as JSON, a picture or DICOM objects."""
 
 import asyncio
-from dataclasses import replace
+import secrets
+from dataclasses import dataclass, replace
+from typing import Self
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,22 +11,74 @@ from starlette.routing import BaseRoute, Route
 
 from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
-from brainmri.dicom.source import read_source
-from brainmri.http.explain_dicom import WantedObjects
+from brainmri.dicom.source import Source, read_source, require_writer
+from brainmri.errors import MalformedRequest
 from brainmri.http.predict import call_by_query, json_response
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import Style, overlay_png
-from brainmri.model.predictor import Prediction
+from brainmri.model.predictor import Prediction, Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.call import cancel_on_disconnect
 from brainmri.web.schemas import ExplainedPredictionBody, explanation_body, prediction_body
-from brainmri.web.upload import read_image
+from brainmri.web.upload import DICOM, read_image
+
+_KINDS = ("report", "capture")
 
 EXPLAINED_LABEL = "X-Explained-Label"
 """Header that names the class of an answer which is a picture."""
 
 _PNG = "image/png"
+
+
+@dataclass(frozen=True)
+class WantedObjects:
+    """Which DICOM objects a request asks for.
+
+    Attributes:
+        kind: `report` or `capture`; all that there are if None.
+    """
+
+    kind: str | None
+
+    @classmethod
+    def of(cls, request: Request) -> Self | None:
+        """Reads a request; None for one that asks for no DICOM.
+
+        Raises:
+            MalformedRequest: There is no such object.
+            DicomUnavailable: The server cannot write DICOM.
+        """
+        accepted = request.headers.get("accept", "")
+        if DICOM not in accepted or "application/json" in accepted:
+            return None
+        kind = request.query_params.get("object")
+        if kind is not None and kind not in _KINDS:
+            known = " or ".join(_KINDS)
+            raise MalformedRequest(f"There is no object {kind[:40]!r}. Choose {known}, or none for both.", limit=known)
+        require_writer()
+        return cls(kind)
+
+    def needs_heat_map(self, predictor: Predictor) -> bool:
+        """Tells whether the answer has a heat map; a model without any gives the report alone."""
+        return self.kind == "capture" or (self.kind is None and predictor.explains)
+
+    def response(self, source: Source, prediction: Prediction, style: Style) -> Response:
+        """Writes the objects; takes some milliseconds, so call it in a thread.
+
+        Raises:
+            ImageUnreadable: The source's patient or study cannot be copied.
+        """
+        # highdicom takes a second to import, and is an extra.
+        from brainmri.dicom.results import results_of  # noqa: PLC0415
+
+        files = results_of(source, prediction, style).files()
+        if self.kind is not None:
+            return Response(files[self.kind], media_type=DICOM)
+        boundary = secrets.token_hex(16)
+        head = f"--{boundary}\r\nContent-Type: {DICOM}\r\n\r\n".encode()
+        body = b"".join(head + file + b"\r\n" for file in files.values()) + f"--{boundary}--\r\n".encode()
+        return Response(body, media_type=f'multipart/related; type="{DICOM}"; boundary={boundary}')
 
 
 def explain_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[BaseRoute]:

@@ -23,9 +23,9 @@ from brainmri.http.predict import json_response
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.answers import all_or_error
 from brainmri.web.body import BodyLimits, read_body
 from brainmri.web.call import call_of, cancel_on_disconnect
+from brainmri.web.failures import all_or_error
 from brainmri.web.schemas import (
     ExplanationBody,
     PredictionBody,

@@ -12,8 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop
 from brainmri.bulk.archive_rows import ArchiveRows
@@ -30,8 +29,7 @@ from brainmri.http.bulk_schemas import NDJSON, summary_line
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.call import cancel_on_disconnect, record_of
-from brainmri.web.spool import receive_archive
-from brainmri.web.storage import spool_file, spool_folder, told_disk_errors
+from brainmri.web.spool import receive_archive, spool_file, spool_folder, told_disk_errors
 
 _SEND_PATIENCE_S = 30.0
 """After the deadline, for a client that reads slowly to get the summary."""

@@ -23,16 +23,12 @@ from brainmri.batching.engine import Engine, Siblings
 from brainmri.errors import BrainMRIError
 from brainmri.lifecycle.desired_state import DesiredState
 from brainmri.lifecycle.follower import Follower, configure
-from brainmri.lifecycle.heartbeats import BEAT_S
-from brainmri.lifecycle.http_end import end_http
-from brainmri.lifecycle.listener import Listener
-from brainmri.lifecycle.open_files import allow_open_files
-from brainmri.lifecycle.ports import require_free
-from brainmri.lifecycle.state import ServerState
+from brainmri.lifecycle.listener import Listener, allow_open_files, end_http, require_free
+from brainmri.lifecycle.state import BEAT_S, ServerState
 from brainmri.model import store
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
-from brainmri.open_inference.server import GrpcServer
+from brainmri.open_inference.grpc_server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.connections import Connections
 

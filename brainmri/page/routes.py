@@ -14,7 +14,7 @@ from brainmri import __version__
 from brainmri.errors import InvalidSettings
 from brainmri.model.contract import NOTICE
 from brainmri.settings import Settings
-from brainmri.web.content_policy import CONTENT_POLICY
+from brainmri.web.middleware import CONTENT_POLICY
 
 SITE = Path(__file__).parent / "site"
 """`index.html`, and below `page/` everything that it loads."""

@@ -16,11 +16,10 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
 from brainmri.batching.admission import Work
+from brainmri.batching.batcher import Unobserved
 from brainmri.batching.bulk_lane import BulkLane
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
-from brainmri.batching.observer import Unobserved
 from brainmri.batching.schedule import Batching
 from brainmri.bulk.archives.archive import open_archive
 from brainmri.bulk.continuation import token

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import MalformedRequest, Overloaded
 from brainmri.imaging import DecodeLimits, SourceImage

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from brainmri.bulk.rows import COLUMNS
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.web.auth import edit_keys, new_key
 from tests.e2e.servers import free_port
 from tests.page.chromium import (
     CHROMIUM,

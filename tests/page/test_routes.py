@@ -13,8 +13,7 @@ from brainmri.http.app import create_app
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.page.routes import SITE, page_routes
-from brainmri.web.auth import KeyRing
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.web.auth import KeyRing, edit_keys, new_key
 from brainmri.web.stack import middleware_stack
 from tests.application import api_settings
 

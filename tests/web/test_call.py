@@ -10,8 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import BrainMRIError, NotReady, Overloaded
 from brainmri.http.app import create_app

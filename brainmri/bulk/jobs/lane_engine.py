@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 from contextlib import aclosing
 from pathlib import Path
 
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Deadline
 from brainmri.blocking import Stop, Stopped, Threads
 from brainmri.bulk.child import Part, part_of
 from brainmri.bulk.items import Item

@@ -16,7 +16,7 @@ from brainmri.http.openapi.parts import (
     parameter,
     reference,
 )
-from brainmri.http.preview import IMAGE_FRAME, IMAGE_FRAMES
+from brainmri.http.predict import IMAGE_FRAME, IMAGE_FRAMES
 from brainmri.http.report import FORMS, LABELS_FROM
 from brainmri.imaging.formats import FORMATS
 from brainmri.imaging.picture import MAX_FRAME
