@@ -114,7 +114,7 @@ MAY_IMPORT = {
     "monitoring": (),
     "container": (),
     "k8s": ("brainmri.settings", "benchmarks.server", "loadtests.pictures"),
-    "docs": ("brainmri.settings", "brainmri.observe.metric_specs"),
+    "docs": ("brainmri.settings", "brainmri.observe.metric_specs", "brainmri.web.schemas"),
 }
 
 
