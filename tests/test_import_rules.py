@@ -109,6 +109,9 @@ MAY_IMPORT = {
         "brainmri.model.calibration",
         "brainmri.model.novelty",
         "brainmri.model.explanation",
+        # For the verdict of series: the way of an image as users have it, and the rule.
+        "brainmri.model.predictor",
+        "brainmri.bulk.series",
     ),
     "loadtests": (),
     "monitoring": (),

@@ -18,7 +18,7 @@ from brainmri.batching.reservation import Decoders, Reservation
 from brainmri.batching.schedule import Batching
 from brainmri.blocking import Stop
 from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady
-from brainmri.imaging import SourceImage
+from brainmri.imaging import Picture, SourceImage
 from brainmri.model.predictor import Prediction, Predictor, sample_image, stage_timings
 from brainmri.model.served import Models
 from brainmri.model.warm_up import warm_up
@@ -158,12 +158,12 @@ class Engine:
         self._require_answerable(call)
         self._batcher.require_room(call, requests)
 
-    async def predict(self, call: Call, data: bytes) -> Prediction:
-        """Answers for one encoded image.
+    async def predict(self, call: Call, data: bytes | Picture) -> Prediction:
+        """Answers for one image.
 
         Args:
             call: Which model, by when, how urgent, with or without a heat map.
-            data: The bytes of an image file.
+            data: The bytes of an image file, or its picture where it has been decoded.
 
         Raises:
             NotReady: No model is loaded and warm, or the engine is draining.
@@ -243,7 +243,7 @@ class Engine:
             executor.shutdown(wait=False, cancel_futures=True)
         return answered
 
-    async def _predict(self, call: Call, data: bytes, reservation: Reservation) -> Prediction:
+    async def _predict(self, call: Call, data: bytes | Picture, reservation: Reservation) -> Prediction:
         deadline = call.deadline
         start = time.perf_counter()
         decode_s = 0.0

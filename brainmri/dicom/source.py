@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from brainmri.errors import DicomUnavailable, ImageUnreadable, InvalidInput, NoStudy
-from brainmri.imaging import DEFAULT_OPTIONS, DecodeLimits, ReadOptions
+from brainmri.imaging import DEFAULT_OPTIONS, DecodeLimits, Picture, ReadOptions
 from brainmri.imaging.dicom_header import is_dicom, read_header
 
 _NAMESPACE = uuid.UUID("7b1e8a52-1c0b-4c55-9d9a-6a1d6a0f3f0e")
@@ -63,11 +63,11 @@ def require_writer() -> None:
         )
 
 
-def read_source(data: bytes, limits: DecodeLimits, options: ReadOptions = DEFAULT_OPTIONS) -> Source:
+def read_source(data: bytes | Picture, limits: DecodeLimits, options: ReadOptions = DEFAULT_OPTIONS) -> Source:
     """Reads what results need of the object that they are about.
 
     Args:
-        data: A whole image file.
+        data: A whole image file, or a slice of a volume, which belongs to no study.
         limits: What to refuse.
         options: Which frame the answer is about.
 
@@ -75,8 +75,9 @@ def read_source(data: bytes, limits: DecodeLimits, options: ReadOptions = DEFAUL
         NoStudy: No DICOM object, or one without the UIDs of its study, series and instance.
         ImageUnreadable: Damaged.
     """
-    limits.check_bytes(data)
-    if not is_dicom(data):
+    if isinstance(data, bytes):
+        limits.check_bytes(data)
+    if isinstance(data, Picture) or not is_dicom(data):
         raise NoStudy(
             "The image is no DICOM object, so there is no study to write a report into. Send the DICOM object that it"
             " was made from, or ask for JSON or a PNG."

@@ -16,14 +16,16 @@ from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop
 from brainmri.bulk.archive_rows import ArchiveRows
-from brainmri.bulk.archives.archive import Archive, Member, open_archive
+from brainmri.bulk.archives.archive import Archive, open_archive
 from brainmri.bulk.chosen import Choice
 from brainmri.bulk.continuation import done_before, require_token, token
+from brainmri.bulk.items import Item
 from brainmri.bulk.rows import row_line
 from brainmri.bulk.scorer import Scorer
+from brainmri.bulk.series import SeriesVotes
 from brainmri.bulk.serving import Bulk
 from brainmri.bulk.totals import Totals
-from brainmri.bulk.uploads import chosen_members
+from brainmri.bulk.uploads import uploaded_items
 from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady
 from brainmri.http.bulk_schemas import NDJSON, summary_line
 from brainmri.observe.metrics import Metrics
@@ -64,22 +66,23 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
                 archive = await cancel_on_disconnect(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
             held.push(opening.__exit__)
             choice = Choice()
-            choosing = partial(_chosen, archive, choice, is_form=is_form)
+            choosing = partial(_chosen, archive, choice, bulk.archives.max_members, is_form=is_form)
             with told_disk_errors():
-                members = await cancel_on_disconnect(request, deadline, bulk.threads.run(choosing, stop=stop))
+                items = await cancel_on_disconnect(request, deadline, bulk.threads.run(choosing, stop=stop))
             scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
-            before = done_before(members, query.get("resume"))
-            rows = ArchiveRows(archive, members[before:], scorer, deadline, bulk.threads, stop)
+            members, images = archive.members, len(items)
+            before = done_before(members, images, query.get("resume"))
+            rows = ArchiveRows(archive, items[before:], scorer, deadline, bulk.threads, stop)
             answer = _Answer(
-                rows, choice.left_out, request.state.request_id, lambda done: token(members, before + done)
+                rows, choice.left_out, request.state.request_id, lambda done: token(members, images, before + done)
             )
             return _RowsResponse(answer, deadline, held.pop_all())
 
     return [Route("/score", score, methods=["POST"])]
 
 
-def _chosen(archive: Archive, choice: Choice, *, is_form: bool) -> list[Member]:
-    return list(chosen_members(archive, choice, is_form=is_form))
+def _chosen(archive: Archive, choice: Choice, most: int, *, is_form: bool) -> list[Item]:
+    return list(uploaded_items(archive, choice, most, is_form=is_form))
 
 
 class _Answer:
@@ -102,25 +105,27 @@ class _Answer:
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yields a line for each row, and the summary, also when something ends the rows early."""
-        begun, totals = time.perf_counter(), Totals()
+        begun, totals, votes = time.perf_counter(), Totals(), SeriesVotes()
         ending: BrainMRIError | None = None
         try:
             async with aclosing(self._rows.scored()) as rows:
                 async for row in rows:
                     totals.add(row.status, row.label, row.verdict, row.confidence, row.error_code)
+                    votes.add(row.series, row.verdict)
                     yield row_line(row)
         except (NotReady, DeadlineExceeded) as error:
             ending = error
-        yield self._summary(totals, ending, time.perf_counter() - begun)
+        yield self._summary(totals, votes, ending, time.perf_counter() - begun)
 
-    def _summary(self, totals: Totals, ending: BrainMRIError | None, seconds: float) -> bytes:
+    def _summary(self, totals: Totals, votes: SeriesVotes, ending: BrainMRIError | None, seconds: float) -> bytes:
         predictor = self._rows.predictor
         return summary_line(
             totals,
-            images=len(self._rows.members),
+            images=len(self._rows.items),
             left_out=self._left_out,
+            series=votes.verdicts(),
             error=ending,
-            resume=None if totals.images == len(self._rows.members) else self._resume(totals.images),
+            resume=None if totals.images == len(self._rows.items) else self._resume(totals.images),
             model=predictor.model,
             seconds=seconds,
             request_id=self._request_id,

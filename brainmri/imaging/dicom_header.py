@@ -186,6 +186,11 @@ def _guessed(data: bytes, at: int) -> str:
     return _BIG_ENDIAN if data[at : at + 1] == b"\0" else _EXPLICIT
 
 
+def inflation(file: BinaryIO) -> int:
+    """Returns how many bytes one byte of an object, at its beginning, may stand for; errors as in `read_beginning`."""
+    return _MOST_RATIO if _transfer_syntax(file.read(_MOST_META_BYTES))[0] == _DEFLATED else 1
+
+
 def inflated_peak(data: bytes, limits: DecodeLimits) -> int:
     """Returns the most bytes that inflating an object may take; 0 for one that is not deflated.
 

@@ -206,15 +206,18 @@ class Predictor:
         stop.check()
         return Slice(to_tensor(picture.pixels), picture.source)
 
-    def preview(self, data: bytes, options: ReadOptions = DEFAULT_OPTIONS, most_side: int = PREVIEW_SIDE) -> Preview:
+    def preview(
+        self, data: bytes | Picture, options: ReadOptions = DEFAULT_OPTIONS, most_side: int = PREVIEW_SIDE
+    ) -> Preview:
         """Draws what `read` scales to the tensor, for people; arguments and errors as there.
 
         Args:
-            data: The bytes of an image file.
+            data: The file's bytes, or its picture where they have been decoded.
             options: Which frame of it.
             most_side: Most pixels of the longer side.
         """
-        return preview_of(read_picture(data, self._limits, options), most_side)
+        picture = data if isinstance(data, Picture) else read_picture(data, self._limits, options)
+        return preview_of(picture, most_side)
 
     def infer(self, images: NDArray[np.uint8]) -> Output:
         """Runs the network on uint8 `[B, 299, 299, 3]`."""

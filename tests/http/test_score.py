@@ -394,7 +394,7 @@ def test_a_token_of_another_archive_or_of_none_is_refused(ask: Ask, png: Png) ->
 
     data = packed_zip({"a.png": png(), "b.png": png()})
     with open_archive(io.BytesIO(data)) as archive:
-        valid = token(archive.members, 1)
+        valid = token(archive.members, len(archive.members), 1)
     rows, summary = lines_of(ask("POST", f"/score?resume={valid}", content=data, settings=LIMITS))
     assert ([row["path"] for row in rows], summary["images"], summary["complete"]) == (["b.png"], 1, True)
     refused(valid, packed_zip({"a.png": png(), "c.png": png()}))

@@ -3,7 +3,7 @@
 import { save } from "./dom.js";
 import { LABELS } from "./words.js";
 
-const COLUMNS = ["id", "path", "sha256", "status", "label", ...LABELS.map((label) => `probability_${label}`), "confidence", "novelty",
+const COLUMNS = ["id", "path", "frame", "instance", "series", "sha256", "status", "label", ...LABELS.map((label) => `probability_${label}`), "confidence", "novelty",
   "verdict", "error_code", "error_message", "model", "runtime", "preprocessing_version", "scored_at"];
 
 /** @param {import("./uploads.js").Item[]} items @param {string} preprocessing Version of the resize rule, from `/model`. */
@@ -32,9 +32,9 @@ async function rowsOf(items, preprocessing) {
 async function rowOf(item, answer, preprocessing) {
   const row = { id: String(item.id), path: item.name, sha256: await sha256(item.file), scored_at: item.askedAt };
   if (!answer) return { ...row, status: "failed", error_code: item.failure?.code ?? "unanswered", error_message: item.failure?.message ?? "There is no answer yet." };
-  const { label, confidence, novelty, verdict, model } = answer;
+  const { label, confidence, novelty, verdict, model, image } = answer;
   const shares = Object.fromEntries(LABELS.map((one) => [`probability_${one}`, answer.probabilities[one]]));
-  return { ...row, ...shares, status: "ok", label, confidence, novelty, verdict, model: `${model.name}:${model.version}`, runtime: model.runtime, preprocessing_version: preprocessing };
+  return { ...row, frame: image?.frames > 1 ? image.frame : null, ...shares, status: "ok", label, confidence, novelty, verdict, model: `${model.name}:${model.version}`, runtime: model.runtime, preprocessing_version: preprocessing };
 }
 
 async function sha256(file) {
