@@ -22,6 +22,7 @@ from brainmri.batching.queue import Answer
 from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching, Refusal
 from brainmri.batching.streams import Answers, Streams
+from brainmri.blocking import Threads
 from brainmri.errors import BrainMRIError, NotReady, Overloaded
 
 _REPORT_S = 0.5
@@ -154,7 +155,9 @@ class Batcher:
             _logger.error("%d requests were not answered within %g s of shutting down", len(self._reserved), grace_s)
         self._streams.stop()
         # A stream may still run what nobody waits for; it delivers to the event loop, which has to stay open for it.
-        await asyncio.to_thread(self._streams.join, max(end.remaining_s, 0.0))
+        ending = Threads("streams-end", 1)
+        await ending.run(self._streams.join, max(end.remaining_s, 0.0))
+        ending.close()
         if self._reports is not None:
             self._reports.cancel()
         self._observe_load()

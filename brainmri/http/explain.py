@@ -1,6 +1,5 @@
 """POST /explain: one image, its prediction, and where the network looked, as JSON, a picture or DICOM objects."""
 
-import asyncio
 import secrets
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
+from brainmri.blocking import Threads
 from brainmri.dicom.source import Source, read_source, require_writer
 from brainmri.errors import MalformedRequest
 from brainmri.http.predict import call_by_query, json_response
@@ -29,6 +29,9 @@ EXPLAINED_LABEL = "X-Explained-Label"
 """Header that names the class of an answer which is a picture."""
 
 _PNG = "image/png"
+
+_THREADS = 2
+"""They draw and write answers; the interpreter lets one go on at a time for the most part."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class WantedObjects:
 
 def explain_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[BaseRoute]:
     """Returns the route."""
+    threads = Threads("explain", _THREADS)
 
     async def explain(request: Request) -> Response:
         query = request.query_params
@@ -93,9 +97,9 @@ def explain_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list
             call.predictor.require_heat_maps(wanted.label)
         data = await read_image(request, settings, call.deadline)
         if objects is None:
-            work = _explain(request, engine, call, data, style)
+            work = _explain(request, engine, call, data, style, threads)
         else:
-            work = _in_dicom(objects, engine, call, data, style)
+            work = _in_dicom(objects, engine, call, data, style, threads)
         prediction, response = await cancel_on_disconnect(request, call.deadline, work)
         metrics.observe_prediction(prediction, call.record)
         response.headers["Vary"] = "Accept"
@@ -110,21 +114,21 @@ def wanted_of(request: Request) -> Explain:
 
 
 async def _explain(
-    request: Request, engine: Engine, call: Call, data: bytes, style: Style
+    request: Request, engine: Engine, call: Call, data: bytes, style: Style, threads: Threads
 ) -> tuple[Prediction, Response]:
     prediction = await engine.predict(call, data)
     if _asks_for_a_picture(request):
-        return prediction, await asyncio.to_thread(_picture, prediction, style)
+        return prediction, await threads.run(_picture, prediction, style)
     request_id, notice = request.state.request_id, call.predictor.contract.notice
-    return prediction, await asyncio.to_thread(_json, prediction, request_id, notice)
+    return prediction, await threads.run(_json, prediction, request_id, notice)
 
 
 async def _in_dicom(
-    objects: WantedObjects, engine: Engine, call: Call, data: bytes, style: Style
+    objects: WantedObjects, engine: Engine, call: Call, data: bytes, style: Style, threads: Threads
 ) -> tuple[Prediction, Response]:
-    source = await asyncio.to_thread(read_source, data, call.predictor.limits, call.options)
+    source = await threads.run(read_source, data, call.predictor.limits, call.options)
     prediction = await engine.predict(call, data)
-    return prediction, await asyncio.to_thread(objects.response, source, prediction, style)
+    return prediction, await threads.run(objects.response, source, prediction, style)
 
 
 def _picture(prediction: Prediction, style: Style) -> Response:
