@@ -16,6 +16,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Self
 
+from brainmri.batching.turns import Turns
 from brainmri.errors import BrainMRIError, Overloaded, TooManyJobs
 from brainmri.settings import Settings
 
@@ -30,6 +31,14 @@ MAX_STREAMS_PER_CONNECTION = 16
 
 _MORE_RPCS = 256
 """Calls under way beside inferences and waiting streams: probes, and those that are told that there is no room."""
+
+_OTHER_MESSAGES = 2
+"""Messages of gRPC other than inferences that arrive at a time; they are small where nobody means harm."""
+
+_HURRIED_S = 2.0
+"""Longest time in which a message may arrive that others wait for: 16 MB over 64 Mbit/s."""
+
+_HURRIED_OTHERS_S = 0.5
 
 _RETRY_S = 1.0
 
@@ -68,12 +77,14 @@ class AdmissionLimits:
         bulk_requests: Most uploads of many images.
         bulk_requests_per_client: Most of them of one client; 0 for all but one.
         held_bytes: Most bytes that the bodies of all requests hold in memory.
+        messages: Most inferences over gRPC whose messages arrive at a time.
     """
 
     tensor_requests: int
     bulk_requests: int
     bulk_requests_per_client: int
     held_bytes: int
+    messages: int
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -84,6 +95,8 @@ class AdmissionLimits:
             bulk_requests=settings.max_bulk_requests,
             bulk_requests_per_client=settings.max_bulk_requests_per_client,
             held_bytes=settings.max_held_bytes,
+            # Each may be as large as a message may be: together half as much as all bodies hold.
+            messages=max(settings.max_held_bytes // 2 // settings.max_request_bytes, 1),
         )
 
     @property
@@ -104,6 +117,8 @@ class Admission:
         held_bytes: What the bodies of all requests hold in memory.
         rpcs: gRPC calls under way that an orderly end waits for.
         waiting_streams: Streams of gRPC that are open; each takes its slot when its connection is known.
+        messages: Turns of gRPC inferences to receive their message, which counts in full while it arrives.
+        other_messages: Those of all other gRPC calls.
     """
 
     def __init__(self, limits: AdmissionLimits, require_room: Callable[[int], None]) -> None:
@@ -111,6 +126,9 @@ class Admission:
         self.held_bytes = 0
         self.rpcs = UnderWay()
         self.waiting_streams = Slots(MAX_STREAMS, MAX_STREAMS_PER_CONNECTION, _too_many_streams)
+        # One client alone does not take up all calls with messages that never come.
+        self.messages = Turns(limits.messages, limits.rpcs // 2, _HURRIED_S)
+        self.other_messages = Turns(_OTHER_MESSAGES, limits.rpcs // 2, _HURRIED_OTHERS_S)
         self._require_room = require_room
         self._streams = 0
         self._tensor_requests = 0

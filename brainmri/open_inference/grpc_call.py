@@ -19,6 +19,7 @@ from brainmri.batching.call import Deadline
 from brainmri.errors import BrainMRIError, MalformedRequest, retry_after, status_of
 from brainmri.observe.metrics import Metrics
 from brainmri.observe.request_record import RequestRecord
+from brainmri.open_inference.grpc_messages import receive
 from brainmri.web.auth import KeyRing, presented_key
 from brainmri.web.middleware import sane_request_id
 
@@ -58,6 +59,17 @@ def details_of(error: BrainMRIError) -> list[tuple[str, str | bytes]]:
         status.details.append(_packed(retry))
         trailing.append(("retry-after", str(retry_after(error))))
     return [*trailing, (_DETAILS, status.SerializeToString())]
+
+
+async def abort(context: Any, error: BrainMRIError, *more: tuple[str, str]) -> None:
+    """Ends a call with an error: raises what makes gRPC answer with its status.
+
+    Args:
+        context: gRPC's view of the call.
+        error: Why.
+        *more: Trailing metadata besides the error's.
+    """
+    await context.abort(code_of(error), error.message, (*more, *details_of(error)))
 
 
 def _packed(message: Any) -> Any:
@@ -172,13 +184,13 @@ class RpcHandler:
         given = dict(metadata or ())
         return self._shared.keys.check(presented_key(given.get("authorization"), given.get("x-api-key")))
 
-    async def handle(self, admitted: Admitted, key_name: str | None, data: bytes, context: Any) -> bytes:
+    async def handle(self, admitted: Admitted, key_name: str | None, _messages: Any, context: Any) -> bytes:
         """Answers one call that was let in, or aborts it with the status of its error."""
         rpc = Rpc(context, self._shared.max_time_s, admitted)
         with rpc.recorded() as record:
             rpc.record = record
-            record.route, record.key_name, record.received_bytes = self._method.name, key_name, len(data)
-            return await self._answer(rpc, record, self._run(data, rpc))
+            record.route, record.key_name = self._method.name, key_name
+            return await self._answer(rpc, record, self._run(rpc, record))
 
     async def refuse(self, error: BrainMRIError, _messages: Any, context: Any) -> None:
         """Aborts a call that was not let in."""
@@ -187,15 +199,23 @@ class RpcHandler:
             record.route = self._method.name
             await self._answer(rpc, record, _raise(error))
 
-    async def _run(self, data: bytes, rpc: Rpc) -> Any:
-        assert rpc.admitted is not None  # noqa: S101 -- set by `handle`
-        rpc.admitted.hold(len(data))
+    async def _run(self, rpc: Rpc, record: RequestRecord) -> Any:
+        message = await self._message(rpc, record)
         if self.work is not Work.PREDICTION:
-            return await self._method.answer(self._parsed(data), rpc)
+            return await self._method.answer(message, rpc)
         with self._shared.admission.tensors():
-            return await self._method.answer(self._parsed(data), rpc)
+            return await self._method.answer(message, rpc)
 
-    def _parsed(self, data: bytes) -> Any:
+    async def _message(self, rpc: Rpc, record: RequestRecord) -> Any:
+        assert rpc.admitted is not None  # noqa: S101 -- set by `handle`
+        admission = self._shared.admission
+        turns = admission.messages if self.work is Work.PREDICTION else admission.other_messages
+        client = None if record.key_name is None else f"key {record.key_name}"
+        data = await receive(rpc.context, turns, rpc.deadline, client)
+        if data is None:
+            raise MalformedRequest("The call has no message. Send one.")
+        record.received_bytes = len(data)
+        rpc.admitted.hold(len(data))
         try:
             return self._method.message_class.FromString(data)
         except DecodeError as error:
@@ -227,7 +247,7 @@ async def _raise(error: BrainMRIError) -> Any:
 
 async def _abort(rpc: Rpc, error: BrainMRIError) -> None:
     """Raises what makes gRPC answer with the error's status."""
-    await rpc.context.abort(code_of(error), error.message, ((REQUEST_ID, rpc.request_id), *details_of(error)))
+    await abort(rpc.context, error, (REQUEST_ID, rpc.request_id))
 
 
 class AdmittedHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -254,16 +274,16 @@ class AdmittedHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             admitted = self._admission.admit_rpc(Work.STREAM if method is None else method.work)
         except BrainMRIError as error:
             refuse = partial(_refuse, error) if method is None else partial(method.refuse, error)
-            # As a stream, whose messages are read only when they are asked for.
             return grpc.stream_unary_rpc_method_handler(refuse)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 -- gRPC runs each call in a task of its own
         task.add_done_callback(lambda _: admitted.close())
         if method is not None:
-            return grpc.unary_unary_rpc_method_handler(partial(method.handle, admitted, key_name))
+            # As a stream, like all that are answered here: its message is read only when it is asked for.
+            return grpc.stream_unary_rpc_method_handler(partial(method.handle, admitted, key_name))
         found = (handler.service(handler_call_details) for handler in self._others)
         return next((one for one in found if one is not None), None)
 
 
 async def _refuse(error: BrainMRIError, _messages: Any, context: Any) -> None:
-    await context.abort(code_of(error), error.message, tuple(details_of(error)))
+    await abort(context, error)

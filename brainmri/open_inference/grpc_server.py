@@ -7,15 +7,19 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from brainmri.batching.admission import Slots
+from brainmri.batching.admission import Admission
+from brainmri.batching.call import Deadline
 from brainmri.batching.engine import Engine
-from brainmri.errors import InvalidSettings, Overloaded
+from brainmri.batching.turns import Turns
+from brainmri.errors import BrainMRIError, DeadlineExceeded, InvalidSettings, MalformedRequest, Overloaded
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.open_inference.grpc_call import AdmittedHandlers, Shared, code_of, details_of
+from brainmri.open_inference.grpc_call import AdmittedHandlers, Shared, abort
+from brainmri.open_inference.grpc_messages import LOOKAHEAD_BYTES, receive
 from brainmri.open_inference.grpc_service import SERVICE_NAME, refusals, rpc_handlers
 from brainmri.open_inference.models import served_models
 from brainmri.web.auth import KeyRing
@@ -47,32 +51,51 @@ _LINGER_S = 1.0
 """What open streams (a reflection client at its prompt) are given, twice, once every call is answered."""
 
 
-def reflection_handlers(services: Sequence[str], streams: Slots) -> tuple[Any, ...]:
+def reflection_handlers(services: Sequence[str], admission: Admission, max_time_s: float) -> tuple[Any, ...]:
     """Returns gRPC's tables of the methods.
 
     Args:
         services: Full names of the services to tell about, beside reflection itself.
-        streams: Where each stream takes its slot.
+        admission: Where each stream takes its slot, and each message its turn.
+        max_time_s: Longest time in which a message may arrive, in seconds; a stream without one ends.
     """
     _describe_v1()
     servicer = reflection.aio.ReflectionServicer((*services, *REFLECTION_NAMES))
 
-    async def inform(requests: Any, context: Any) -> AsyncIterator[Any]:
+    async def inform(_messages: Any, context: Any) -> AsyncIterator[Any]:
+        requests = _requests(context, admission.other_messages, max_time_s)
         try:
-            with streams.one(context.peer()):
+            with admission.waiting_streams.one(context.peer()):
                 async for answer in servicer.ServerReflectionInfo(requests, context):
                     yield answer
-        except Overloaded as error:
-            await context.abort(code_of(error), error.message, tuple(details_of(error)))
+        except BrainMRIError as error:
+            await abort(context, error)
 
     # Both versions have the same messages but for the package's name, which does not travel.
     method = grpc.stream_stream_rpc_method_handler(
-        inform,
-        reflection_pb2.ServerReflectionRequest.FromString,
-        reflection_pb2.ServerReflectionResponse.SerializeToString,
+        inform, None, reflection_pb2.ServerReflectionResponse.SerializeToString
     )
     table = {"ServerReflectionInfo": method}
     return tuple(grpc.method_handlers_generic_handler(name, table) for name in REFLECTION_NAMES)
+
+
+async def _requests(context: Any, turns: Turns, max_time_s: float) -> AsyncIterator[Any]:
+    """Yields the requests of one stream; after an answer, the next may come until others want the turn."""
+    answered = False
+    while True:
+        try:
+            data = await receive(context, turns, Deadline.after(max_time_s))
+        except (Overloaded, DeadlineExceeded):
+            if answered:
+                return
+            raise
+        if data is None:
+            return
+        try:
+            yield reflection_pb2.ServerReflectionRequest.FromString(data)
+        except DecodeError as error:
+            raise MalformedRequest("The message is not the protobuf of a ServerReflectionRequest.") from error
+        answered = True
 
 
 def _describe_v1() -> None:
@@ -95,12 +118,14 @@ class Health:
 
     Args:
         engine: Whose readiness is told.
-        streams: Where each `Watch` takes its slot.
+        admission: Where each `Watch` takes its slot, and each message its turn.
+        max_time_s: Longest time in which a message may arrive, in seconds.
     """
 
-    def __init__(self, engine: Engine, streams: Slots) -> None:
+    def __init__(self, engine: Engine, admission: Admission, max_time_s: float) -> None:
         self._engine = engine
-        self._streams = streams
+        self._admission = admission
+        self._max_time_s = max_time_s
         self._draining = False
         self._known = {"", SERVICE_NAME}
         self._changed = asyncio.Condition()
@@ -109,12 +134,8 @@ class Health:
     def handlers(self) -> Any:
         """Returns gRPC's table of the methods."""
         table = {
-            "Check": grpc.unary_unary_rpc_method_handler(
-                self._check, health_pb2.HealthCheckRequest.FromString, _Status.SerializeToString
-            ),
-            "Watch": grpc.unary_stream_rpc_method_handler(
-                self._watch, health_pb2.HealthCheckRequest.FromString, _Status.SerializeToString
-            ),
+            "Check": grpc.stream_unary_rpc_method_handler(self._check, None, _Status.SerializeToString),
+            "Watch": grpc.stream_stream_rpc_method_handler(self._watch, None, _Status.SerializeToString),
         }
         return grpc.method_handlers_generic_handler(HEALTH_SERVICE_NAME, table)
 
@@ -141,19 +162,31 @@ class Health:
         unsure = service in self._known or not served
         return int(_Status.NOT_SERVING if unsure else _Status.SERVICE_UNKNOWN)
 
-    async def _check(self, message: Any, context: Any) -> Any:
-        status = self._status(message.service)
+    async def _service(self, context: Any) -> str:
+        """Returns which service a call asks about."""
+        data = await receive(context, self._admission.other_messages, Deadline.after(self._max_time_s))
+        try:
+            return str(health_pb2.HealthCheckRequest.FromString(data or b"").service)
+        except DecodeError as error:
+            raise MalformedRequest("The message is not the protobuf of a HealthCheckRequest.") from error
+
+    async def _check(self, _messages: Any, context: Any) -> Any:
+        try:
+            service = await self._service(context)
+        except BrainMRIError as error:
+            await abort(context, error)
+        status = self._status(service)
         if status == _Status.SERVICE_UNKNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"No service {message.service[:80]!r} is served.")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"No service {service[:80]!r} is served.")
         return _Status(status=status)
 
-    async def _watch(self, message: Any, context: Any) -> AsyncIterator[Any]:
+    async def _watch(self, _messages: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            with self._streams.one(context.peer()):
-                async for status in self._statuses(message.service):
+            with self._admission.waiting_streams.one(context.peer()):
+                async for status in self._statuses(await self._service(context)):
                     yield _Status(status=status)
-        except Overloaded as error:
-            await context.abort(code_of(error), error.message, tuple(details_of(error)))
+        except BrainMRIError as error:
+            await abort(context, error)
 
     async def _statuses(self, service: str) -> AsyncIterator[int]:
         """Yields the status now and after every change, until the server ends."""
@@ -225,11 +258,12 @@ class GrpcServer:
         if not self.port:
             return
         plane, admission = self._plane, self._plane.admission
-        self._health = Health(plane.engine, admission.waiting_streams)
+        max_time_s = self._settings.request_timeout_s
+        self._health = Health(plane.engine, admission, max_time_s)
         most = admission.limits.rpcs + _REFUSALS
         self._server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=most)
-        methods = rpc_handlers(plane, Shared(self._metrics, admission, self._settings.request_timeout_s, self._keys))
-        reflection = reflection_handlers((SERVICE_NAME, HEALTH_SERVICE_NAME), admission.waiting_streams)
+        methods = rpc_handlers(plane, Shared(self._metrics, admission, max_time_s, self._keys))
+        reflection = reflection_handlers((SERVICE_NAME, HEALTH_SERVICE_NAME), admission, max_time_s)
         others = (refusals(methods), self._health.handlers(), *reflection)
         self._server.add_generic_rpc_handlers((AdmittedHandlers(methods, others, admission),))
         self._listen()
@@ -274,6 +308,9 @@ class GrpcServer:
         return [
             ("grpc.max_receive_message_length", settings.max_request_bytes),
             ("grpc.max_send_message_length", settings.max_request_bytes),
+            ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+            # On by default, and then the lookahead grows with the pace of the connection.
+            ("grpc.http2.bdp_probe", 0),
             # On by default, and then two servers silently share a port, also by mistake.
             ("grpc.so_reuseport", int(settings.workers > 1)),
             ("grpc.max_connection_age_ms", round(self._max_connection_age_s * 1e3)),

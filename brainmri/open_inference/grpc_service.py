@@ -254,5 +254,7 @@ def _refusal(descriptor: Any) -> Any:
     async def refuse(_message: Any, context: Any) -> None:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, sentence)
 
-    make = grpc.stream_stream_rpc_method_handler if descriptor.client_streaming else grpc.unary_unary_rpc_method_handler
-    return make(refuse)
+    # As streams: messages that nobody asks for are not read.
+    if descriptor.server_streaming:
+        return grpc.stream_stream_rpc_method_handler(refuse)
+    return grpc.stream_unary_rpc_method_handler(refuse)
