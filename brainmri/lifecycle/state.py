@@ -7,6 +7,7 @@ containers, whose process ids mean nothing here.
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from brainmri.errors import InvalidSettings
 from brainmri.lifecycle.desired_state import DesiredStateFile
+from brainmri.observe import shared_files
 
 BEAT_S = 1.0
 STALE_S = 10.0
@@ -29,6 +31,8 @@ _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _CLAIM_S = 1.0
 """How long a server tries to lock its state: whoever asks if it runs locks it too, for an instant."""
 _RETRY_S = 0.02
+
+_logger = logging.getLogger(__name__)
 
 
 class Heartbeats:
@@ -203,10 +207,19 @@ class ServerState:
     def share_metrics(self) -> None:
         """Has the workers' metrics written into the state; call it in a worker before there are any metrics.
 
-        BentoML's own folder for them is one for all servers of a home, which each of them empties as it starts.
+        BentoML's own folder for them is one for all servers of a home, which each of them empties as it starts. Where
+        they cannot be written, a worker keeps its own in memory, and shows those alone.
         """
-        if _SHARED_METRICS in os.environ:
-            os.environ[_SHARED_METRICS] = str(self.folder / "metrics")
+        if _SHARED_METRICS not in os.environ:
+            return
+        folder = self.folder / "metrics"
+        try:
+            shared_files.allocate(folder)
+        except OSError as error:
+            _logger.error("%s cannot be written: %s. This worker shows its own metrics only.", folder, error.strerror)
+            del os.environ[_SHARED_METRICS]
+        else:
+            os.environ[_SHARED_METRICS] = str(folder)
 
     def __str__(self) -> str:
         """Returns how people tell the server from others."""
