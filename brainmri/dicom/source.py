@@ -7,7 +7,8 @@ from typing import Any
 
 from brainmri.errors import DicomUnavailable, ImageUnreadable, InvalidInput, NoStudy
 from brainmri.imaging import DEFAULT_OPTIONS, DecodeLimits, Picture, ReadOptions
-from brainmri.imaging.dicom_header import is_dicom, read_header
+from brainmri.imaging.dicom_header import is_dicom, read_elements
+from brainmri.imaging.hostile import MAX_DICOM_READS, CountedReads
 
 _NAMESPACE = uuid.UUID("7b1e8a52-1c0b-4c55-9d9a-6a1d6a0f3f0e")
 """Of the UIDs that this project derives."""
@@ -83,7 +84,8 @@ def read_source(data: bytes | Picture, limits: DecodeLimits, options: ReadOption
             " was made from, or ask for JSON or a PNG."
         )
     try:
-        return _source(read_header(data, limits, _WANTED), options.frame)
+        # Of a deflated object its beginning: whole, it would take memory that nothing counts.
+        return _source(read_elements(CountedReads(data, MAX_DICOM_READS), _WANTED), options.frame)
     except (InvalidInput, MemoryError):
         raise
     except Exception:  # noqa: BLE001 -- pydicom documents no list of what it raises, and quotes the elements

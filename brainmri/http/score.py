@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, aclosing
 from functools import partial
 
@@ -66,23 +66,29 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
                 archive = await cancel_on_disconnect(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
             held.push(opening.__exit__)
             choice = Choice()
-            choosing = partial(_chosen, archive, choice, bulk.archives.max_members, is_form=is_form)
-            with told_disk_errors():
-                items = await cancel_on_disconnect(request, deadline, bulk.threads.run(choosing, stop=stop))
-            scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
-            members, images = archive.members, len(items)
-            before = done_before(members, images, query.get("resume"))
-            rows = ArchiveRows(archive, items[before:], scorer, deadline, bulk.threads, stop)
-            answer = _Answer(
-                rows, choice.left_out, request.state.request_id, lambda done: token(members, images, before + done)
+            choosing = partial(
+                _chosen, archive, choice, bulk.archives.max_members, query.get("resume"), is_form=is_form
             )
+            with told_disk_errors():
+                items, before = await cancel_on_disconnect(request, deadline, bulk.threads.run(choosing, stop=stop))
+            scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
+            rows = ArchiveRows(archive, items[before:], scorer, deadline, bulk.threads, stop)
+
+            def resume(done: int) -> Awaitable[str]:
+                return bulk.threads.run(token, archive.members, len(items), before + done)
+
+            answer = _Answer(rows, choice.left_out, request.state.request_id, resume)
             return _RowsResponse(answer, deadline, held.pop_all())
 
     return [Route("/score", score, methods=["POST"])]
 
 
-def _chosen(archive: Archive, choice: Choice, most: int, *, is_form: bool) -> list[Item]:
-    return list(uploaded_items(archive, choice, most, is_form=is_form))
+def _chosen(
+    archive: Archive, choice: Choice, most: int, resume: str | None, *, is_form: bool
+) -> tuple[list[Item], int]:
+    """Returns the images of an archive, and how many of them have had their rows; takes long for many."""
+    items = list(uploaded_items(archive, choice, most, is_form=is_form))
+    return items, done_before(archive.members, len(items), resume)
 
 
 class _Answer:
@@ -96,7 +102,7 @@ class _Answer:
     """
 
     def __init__(
-        self, rows: ArchiveRows, left_out: Counter[str], request_id: str, resume: Callable[[int], str]
+        self, rows: ArchiveRows, left_out: Counter[str], request_id: str, resume: Callable[[int], Awaitable[str]]
     ) -> None:
         self._rows = rows
         self._left_out = left_out
@@ -115,9 +121,13 @@ class _Answer:
                     yield row_line(row)
         except (NotReady, DeadlineExceeded) as error:
             ending = error
-        yield self._summary(totals, votes, ending, time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        resume = None if totals.images == len(self._rows.items) else await self._resume(totals.images)
+        yield self._summary(totals, votes, ending, resume, seconds)
 
-    def _summary(self, totals: Totals, votes: SeriesVotes, ending: BrainMRIError | None, seconds: float) -> bytes:
+    def _summary(
+        self, totals: Totals, votes: SeriesVotes, ending: BrainMRIError | None, resume: str | None, seconds: float
+    ) -> bytes:
         predictor = self._rows.predictor
         return summary_line(
             totals,
@@ -125,7 +135,7 @@ class _Answer:
             left_out=self._left_out,
             series=votes.verdicts(),
             error=ending,
-            resume=None if totals.images == len(self._rows.items) else self._resume(totals.images),
+            resume=resume,
             model=predictor.model,
             seconds=seconds,
             request_id=self._request_id,
