@@ -28,7 +28,7 @@ REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder: Path = tmp_path_factory.mktemp("messages")
-    limits = {"max_request_bytes": MESSAGE_BYTES, "max_held_bytes": 2 * MESSAGES * MESSAGE_BYTES}
+    limits: dict[str, Any] = {"max_request_bytes": MESSAGE_BYTES, "max_held_bytes": 2 * MESSAGES * MESSAGE_BYTES}
     with serve(write_tiny_bundle(folder / "brain_mri_xception", folder), **limits) as running:
         yield running
 
