@@ -24,15 +24,23 @@ class Scorer:
         predictor: Which model answers.
         metrics: The metrics of this process.
         record: Of the request that brought the images; None for those of a job.
+        force: Answers also for DICOM objects that say they are no MRI of a head.
     """
 
     def __init__(
-        self, lane: BulkLane, predictor: Predictor, metrics: Metrics, record: RequestRecord | None = None
+        self,
+        lane: BulkLane,
+        predictor: Predictor,
+        metrics: Metrics,
+        record: RequestRecord | None = None,
+        *,
+        force: bool = False,
     ) -> None:
         self.lane = lane
         self.predictor = predictor
         self._metrics = metrics
         self._record = record
+        self._force = force
 
     async def row(self, item: Item, read: Read, deadline: Deadline) -> Row:
         """Returns the row of one image; whatever is wrong with the image itself is a row as well.
@@ -46,7 +54,7 @@ class Scorer:
             NotReady: The service is to end.
             DeadlineExceeded: The deadline has passed.
         """
-        call = Call(self.predictor, deadline, Priority.BULK, self._record, ReadOptions(item.frame))
+        call = Call(self.predictor, deadline, Priority.BULK, self._record, ReadOptions(item.frame, self._force))
         sha256 = None
         async with self.lane.place():
             try:

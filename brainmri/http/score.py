@@ -30,7 +30,7 @@ from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady
 from brainmri.http.bulk_schemas import NDJSON, summary_line
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.call import cancel_on_disconnect, record_of
+from brainmri.web.call import cancel_on_disconnect, force_of, record_of
 from brainmri.web.spool import receive_archive, spool_file, spool_folder, told_disk_errors
 
 _SEND_PATIENCE_S = 30.0
@@ -52,6 +52,7 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
     async def score(request: Request) -> Response:
         query = request.query_params
         require_token(query.get("resume"))
+        force = force_of(request)
         predictor = engine.models.get(query.get("model", ""), query.get("version", ""))
         deadline = Deadline.after(settings.bulk_timeout_s)
         engine.require_room(Call(predictor, deadline, Priority.BULK))
@@ -71,7 +72,7 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
             )
             with told_disk_errors():
                 items, before = await cancel_on_disconnect(request, deadline, bulk.threads.run(choosing, stop=stop))
-            scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
+            scorer = Scorer(bulk.lane, predictor, metrics, record_of(request), force=force)
             rows = ArchiveRows(archive, items[before:], scorer, deadline, bulk.threads, stop)
 
             def resume(done: int) -> Awaitable[str]:

@@ -185,15 +185,25 @@ def _timeout_s(request: Request, most_s: float) -> float:
 
 
 def _options(request: Request) -> ReadOptions:
-    frame, force = request.query_params.get("frame"), request.query_params.get("force")
+    frame = request.query_params.get("frame")
     if frame is not None and not re.fullmatch(r"[0-9]{1,6}", frame):
         raise MalformedRequest(
             f"The parameter frame is {frame[:40]!r}. Send the number of a frame, counted from 0.",
             limit=f"0 to {MAX_FRAME}",
         )
-    if force is not None and force not in ("true", "false"):
+    return ReadOptions(None if frame is None else int(frame), force_of(request))
+
+
+def force_of(request: Request) -> bool:
+    """Returns whether DICOM objects that say they are no MRI of a head are answered too.
+
+    Raises:
+        MalformedRequest: The parameter `force` is neither true nor false.
+    """
+    force = request.query_params.get("force", "false")
+    if force not in ("true", "false"):
         raise MalformedRequest(f"The parameter force is {force[:40]!r}. Send true or false.", limit="true, false")
-    return ReadOptions(None if frame is None else int(frame), force == "true")
+    return force == "true"
 
 
 def _priority(request: Request) -> Priority:

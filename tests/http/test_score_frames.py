@@ -59,3 +59,16 @@ def test_a_lie_about_the_frames_is_one_row(ask: Ask, frames: int) -> None:
     rows, summary = lines_of(ask("POST", "/score", files=[("images", ("IM1", file(lie)))], settings=LIMITS))
     assert (len(rows), summary["images"]) == (1, 1)
     assert rows[0]["error_code"] == ("image_unreadable" if frames else None)
+
+
+def test_another_part_of_the_body_is_a_failed_row_unless_it_is_forced(ask: Ask) -> None:
+    files = [("images", ("IM1", slices(1, "1.2.3.1", BodyPartExamined="KNEE")))]
+
+    def code(query: str) -> str | None:
+        rows, _ = lines_of(ask("POST", f"/score{query}", files=files, settings=LIMITS))
+        found: str | None = rows[0]["error_code"]
+        return found
+
+    assert (code(""), code("?force=true")) == ("not_brain_mr", None)
+    refused = ask("POST", "/score?force=yes", files=files, settings=LIMITS)
+    assert (refused.status_code, code_of(refused)) == (400, "malformed_request")

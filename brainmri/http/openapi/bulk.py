@@ -11,7 +11,7 @@ from brainmri.http.bulk_schemas import (
     ScoreSummary,
     ScoreSummaryLine,
 )
-from brainmri.http.openapi.images import choice, form_of
+from brainmri.http.openapi.images import FORCE, choice, form_of
 from brainmri.http.openapi.parts import (
     EXAMPLE_ID,
     REQUEST_ID_ONLY,
@@ -164,7 +164,7 @@ def bulk_paths() -> Node:
         " images by their names, or by their first bytes where a name has no ending, are left out and counted by"
         " reason. Links, absolute paths, `..`, archives in archives, encrypted archives, and those that would unpack to"
         " too much are refused as a whole. An answer without a summary was cut off.",
-        parameters=[*choice("model"), _RESUME, *REQUEST_ID_ONLY],
+        parameters=[*choice("model"), FORCE, _RESUME, *REQUEST_ID_ONLY],
         body=upload_body(),
     )
     return {"/score": {"post": score}, **_job_paths()}
