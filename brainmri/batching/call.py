@@ -62,6 +62,7 @@ class Call:
         options: Which frame of each file, and whether another part of the body is answered for.
         admitted: What the request holds; None for one that no client sent.
         explain: Asks for a heat map of each image beside its prediction.
+        preview_side: Asks for a preview of each image, whose longer side has at most so many pixels.
         warm_up: Sent by the server itself while it starts; answered before the engine is ready.
     """
 
@@ -72,4 +73,5 @@ class Call:
     options: ReadOptions = DEFAULT_OPTIONS
     admitted: Admitted | None = None
     explain: Explain | None = None
+    preview_side: int | None = None
     warm_up: bool = False

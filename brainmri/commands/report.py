@@ -21,7 +21,7 @@ from brainmri.errors import BrainMRIError, MalformedRequest, ScoringRefused
 from brainmri.imaging import ReadOptions
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import PALETTES, Style
-from brainmri.model.predictor import Predictor
+from brainmri.model.predictor import Prediction, Predictor
 from brainmri.report.document import MOST_IMAGES, Entry, Report, entry_of, picture_side, report_of, too_many, wanted
 from brainmri.report.html import html
 from brainmri.report.pdf import pdf
@@ -47,13 +47,13 @@ class _Reading:
     def entry(self, item: Item, sources: Sources) -> Entry:
         """Returns one image of the report; what is wrong with it is its answer."""
         truth = folder_label(item.path) if self.labelled else None
+        answer: Prediction | BrainMRIError
         try:
             data = sources.prepare(item)().data
-            answer = self.predictor.predict(data, self.explain, self.options)
-            picture = self.predictor.preview(data, self.options, self.side)
+            answer = self.predictor.predict(data, self.explain, self.options, self.side)
         except BrainMRIError as error:
-            return Entry(item.path, error, None, truth=truth)
-        return entry_of(item.path, answer, picture.png, self.style, self.side, truth)
+            answer = error
+        return entry_of(item.path, answer, self.style, self.side, truth)
 
 
 @app.command()

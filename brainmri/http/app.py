@@ -96,7 +96,7 @@ def create_app(
         *predict_routes(engine, metrics, settings),
         *explain_routes(engine, metrics, settings),
         *preview_routes(engine, settings, previews),
-        *report_routes(engine, metrics, settings, previews),
+        *report_routes(engine, metrics, settings),
         *score_routes(engine, metrics, settings, bulk),
         *job_routes(engine, metrics, settings, bulk),
         *model_routes(engine),

@@ -72,6 +72,7 @@ class Prediction:
         timings_ms: Stage to milliseconds: `decode`, `queue`, `inference`, `total`.
         explanation: Where the network looked; None unless it was asked for.
         image: What the file held; None for an image that came as a tensor.
+        preview: PNG of the image for people; None unless it was asked for.
     """
 
     label: str | None
@@ -84,6 +85,7 @@ class Prediction:
     timings_ms: Mapping[str, float]
     explanation: Explanation | None = None
     image: SourceImage | None = None
+    preview: bytes | None = None
 
     @property
     def explained(self) -> Explanation:
@@ -100,10 +102,12 @@ class Slice:
     Attributes:
         tensor: The model's input, uint8 `[299, 299, 3]`.
         source: What the file held, and how its values became these.
+        preview: PNG of the image for people; None unless it was asked for.
     """
 
     tensor: NDArray[np.uint8]
     source: SourceImage
+    preview: bytes | None = None
 
 
 class Predictor:
@@ -190,13 +194,20 @@ class Predictor:
         """Whether the model carries what heat maps are made of."""
         return self.contract.explanation is not None
 
-    def read(self, data: bytes | Picture, options: ReadOptions = DEFAULT_OPTIONS, stop: Stop = NEVER) -> Slice:
+    def read(
+        self,
+        data: bytes | Picture,
+        options: ReadOptions = DEFAULT_OPTIONS,
+        stop: Stop = NEVER,
+        preview_side: int | None = None,
+    ) -> Slice:
         """Decodes an encoded image into the model's tensor.
 
         Args:
             data: The file's bytes, or its picture where they have been decoded.
             options: Which frame, and whether another part of the body is answered for.
             stop: Ends the work when nobody waits for it.
+            preview_side: Asks for a preview whose longer side has at most so many pixels.
 
         Raises:
             InvalidInput: The image is refused; see `brainmri.imaging.read_picture`.
@@ -204,7 +215,8 @@ class Predictor:
         """
         picture = data if isinstance(data, Picture) else read_picture(data, self._limits, options, stop)
         stop.check()
-        return Slice(to_tensor(picture.pixels), picture.source)
+        preview = None if preview_side is None else preview_of(picture, preview_side).png
+        return Slice(to_tensor(picture.pixels), picture.source, preview)
 
     def preview(
         self, data: bytes | Picture, options: ReadOptions = DEFAULT_OPTIONS, most_side: int = PREVIEW_SIDE
@@ -224,9 +236,9 @@ class Predictor:
         return self._runtime.infer(images)
 
     def answer(
-        self, output: Output, row_number: int, timings_ms: Mapping[str, float], image: SourceImage | None = None
+        self, output: Output, row_number: int, timings_ms: Mapping[str, float], image: Slice | None = None
     ) -> Prediction:
-        """Turns image `row_number` of the network's output into a calibrated answer."""
+        """Turns image `row_number` of the network's output into a calibrated answer; `image` is None for a tensor."""
         only = slice(row_number, row_number + 1)
         row = probabilities(output.logits[only], self._calibration.temperature)[0]
         best = int(row.argmax())
@@ -246,7 +258,8 @@ class Predictor:
             in_distribution=in_distribution,
             model=self.model,
             timings_ms=timings_ms,
-            image=image,
+            image=None if image is None else image.source,
+            preview=None if image is None else image.preview,
         )
 
     def require_heat_maps(self, label: str | None = None) -> None:
@@ -300,7 +313,11 @@ class Predictor:
         return replace(prediction, explanation=Explanation(self.heat_map(output, row_number, wanted.label), pixels))
 
     def predict(
-        self, data: bytes | Picture, explain: Explain | None = None, options: ReadOptions = DEFAULT_OPTIONS
+        self,
+        data: bytes | Picture,
+        explain: Explain | None = None,
+        options: ReadOptions = DEFAULT_OPTIONS,
+        preview_side: int | None = None,
     ) -> Prediction:
         """Answers for one encoded image, in the calling thread.
 
@@ -308,6 +325,7 @@ class Predictor:
             data: As in `read`.
             explain: Asks for a heat map.
             options: Which frame of the file, and whether another part of the body is answered for.
+            preview_side: As in `read`.
 
         Raises:
             InvalidInput: The image is refused.
@@ -316,11 +334,11 @@ class Predictor:
         if explain is not None:
             self.require_heat_maps(explain.label)
         start = time.perf_counter()
-        image = self.read(data, options)
+        image = self.read(data, options, preview_side=preview_side)
         decoded = time.perf_counter()
         output = self.infer(image.tensor[np.newaxis])
         done = time.perf_counter()
-        prediction = self.answer(output, 0, stage_timings(start, decoded, decoded, done), image.source)
+        prediction = self.answer(output, 0, stage_timings(start, decoded, decoded, done), image)
         return prediction if explain is None else self.explain(prediction, output, 0, image.tensor, explain)
 
     def warm_up(self) -> None:
