@@ -154,7 +154,8 @@ def model_routes(engine: Engine) -> list[BaseRoute]:
         return json_response(
             ModelDescription(
                 **predictor.contract.model_dump(),
-                card=predictor.card,
+                card=predictor.documents.card,
+                figures=predictor.documents.figures,
                 runtime=predictor.model.runtime,
                 served=served_bodies(engine.models.all()),
             )

@@ -39,6 +39,7 @@ from brainmri.model.explanation import (
     require_explanation,
     require_label,
 )
+from brainmri.model.figures import Documents
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE, NoveltyDetector, Policy, open_detector
 from brainmri.model.options import ModelOptions
 from brainmri.model.runtimes.open import open_runtime
@@ -119,7 +120,7 @@ class Predictor:
         contract: What the model promises.
         runtime: The loaded network.
         limits: What images to refuse.
-        card: The model card, Markdown.
+        documents: What people read about the model.
         detector: Tells what is no brain-MRI slice; None answers for everything.
         head: Turns feature maps into heat maps; None explains nothing.
         policy: The label of a novel image.
@@ -133,7 +134,7 @@ class Predictor:
         contract: Contract,
         runtime: Runtime,
         limits: DecodeLimits,
-        card: str = "",
+        documents: Documents = Documents(),  # noqa: B008 -- immutable
         *,
         detector: NoveltyDetector | None = None,
         head: Head | None = None,
@@ -145,7 +146,7 @@ class Predictor:
         self._head = head
         self._policy = policy
         self.contract = contract
-        self.card = card
+        self.documents = documents
         self.model = ModelIdentity(contract.name, contract.version, runtime.info.name)
         self._runtime = runtime
         self._limits = limits
@@ -166,8 +167,8 @@ class Predictor:
         """Loads a verified bundle with the detector of its runtime; see `open_runtime` for errors."""
         runtime = open_runtime(bundle, options)
         detector, head = open_detector(bundle, runtime.info.name), open_head(bundle)
-        card, policy = bundle.card(), options.policy
-        return cls(bundle.contract, runtime, options.limits, card, detector=detector, head=head, policy=policy)
+        documents, policy = Documents.of(bundle), options.policy
+        return cls(bundle.contract, runtime, options.limits, documents, detector=detector, head=head, policy=policy)
 
     @property
     def runtime_info(self) -> RuntimeInfo:
