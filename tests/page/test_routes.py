@@ -88,7 +88,12 @@ def test_files_are_asked_about_again() -> None:
 
 def test_the_configuration_tells_limits_and_what_is_offered() -> None:
     body = get("/page/config.json").json()
-    assert body["limits"] == {"image_bytes": api_settings().max_image_bytes}
+    settings = api_settings()
+    assert body["limits"] == {
+        "image_bytes": settings.max_image_bytes,
+        "report_images": settings.max_request_images,
+        "report_bytes": settings.max_request_bytes,
+    }
     assert "explain" not in body["features"] or get("/explain").status_code == 405
 
 
