@@ -99,7 +99,7 @@ lock: $(UV) ## Resolve the dependencies again after an edit of pyproject.toml; A
 	@$(MAKE) --no-print-directory requirements
 
 requirements: $(UV) ## Write down the lock for the image and the Bento, with hashes: container/requirements*.txt
-	@$(EXPORT) --output-file $(REQUIREMENTS)/requirements.txt
+	@$(EXPORT) --extra dicom --output-file $(REQUIREMENTS)/requirements.txt
 	@$(EXPORT) --only-group sbom --output-file $(REQUIREMENTS)/requirements-sbom.txt
 
 ##@ Ship it

@@ -17,34 +17,30 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from brainmri import bentoml_internals
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Call, Deadline
 from brainmri.batching.engine import Engine
 from brainmri.batching.schedule import Batching
 from brainmri.bulk.serving import Bulk
 from brainmri.errors import BrainMRIError, status_of
 from brainmri.http.app import create_app
-from brainmri.http.client_schema import ClientSchemaMiddleware
-from brainmri.http.documentation import swagger_routes
+from brainmri.http.documentation import ClientSchemaMiddleware, swagger_routes
 from brainmri.imaging import SIDE
+from brainmri.lifecycle.follower import send_warm_up_requests
 from brainmri.lifecycle.process import ServerProcess
 from brainmri.lifecycle.state import ServerState
-from brainmri.lifecycle.warm_up_requests import send_warm_up_requests
 from brainmri.lifecycle.worker import Worker
 from brainmri.model import store
 from brainmri.observe.metrics import process_metrics
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.open_inference.server import GrpcServer
+from brainmri.open_inference.grpc_server import GrpcServer
 from brainmri.page.routes import page_routes
 from brainmri.settings import Settings, load_settings
 from brainmri.web.auth import KeyRing
-from brainmri.web.body_limit import BodyLimitMiddleware
+from brainmri.web.body import BodyLimitMiddleware
 from brainmri.web.connection import serve_connections
-from brainmri.web.connections import Connections
-from brainmri.web.ending import EndingMiddleware
-from brainmri.web.hosts import HostMiddleware
-from brainmri.web.retry_after import RetryAfterMiddleware
-from brainmri.web.security_headers import SecurityHeadersMiddleware
+from brainmri.web.connections import Connections, EndingMiddleware
+from brainmri.web.failures import RetryAfterMiddleware
+from brainmri.web.middleware import HostMiddleware, SecurityHeadersMiddleware
 from brainmri.web.stack import middleware_stack
 
 MAX_TENSOR_BYTES = 3_000_000

@@ -24,8 +24,7 @@ from benchmarks.report import DEFAULT_FOLDER, Report, table
 from benchmarks.summary import Spread, percentile, ratios
 from benchmarks.traffic import OpenLoop
 from brainmri.batching.batcher import Batcher
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Call, Deadline
 from brainmri.batching.schedule import Batching
 from brainmri.imaging import SIDE, DecodeLimits
 from brainmri.model.bundle import load_bundle

@@ -1,10 +1,39 @@
+import ast
 import asyncio
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from brainmri.blocking import Stop, Stopped, Threads
+
+ROOT = Path(__file__).parents[1]
+SERVER = [ROOT / "service.py", *sorted((ROOT / "brainmri").rglob("*.py"))]
+
+
+def shared_threads(source: str) -> list[str]:
+    """Returns the calls that run work in threads which all kinds of work share: asyncio's, or those of Starlette."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [ast.unparse(call) for call in calls if _is_shared(call)]
+
+
+def _is_shared(call: ast.Call) -> bool:
+    name = ast.unparse(call.func).rpartition(".")[2]
+    if name == "run_in_executor":
+        return isinstance(call.args[0], ast.Constant) and call.args[0].value is None
+    return name in ("to_thread", "run_in_threadpool", "run_sync", "set_default_executor")
+
+
+@pytest.mark.parametrize("line", ["asyncio.to_thread(f)", "loop.run_in_executor(None, f)", "run_in_threadpool(f)"])
+def test_work_in_shared_threads_is_found(line: str) -> None:
+    assert shared_threads(line) == [line]
+    assert shared_threads("loop.run_in_executor(pool, f); threads.run(f)") == []
+
+
+def test_no_work_of_the_server_runs_in_shared_threads() -> None:
+    assert len(SERVER) > 150
+    assert [call for path in SERVER for call in shared_threads(path.read_text())] == []
 
 
 def test_work_runs_in_threads_of_its_kind_and_no_more_than_allowed() -> None:

@@ -109,12 +109,15 @@ MAY_IMPORT = {
         "brainmri.model.calibration",
         "brainmri.model.novelty",
         "brainmri.model.explanation",
+        # For the verdict of series: the way of an image as users have it, and the rule.
+        "brainmri.model.predictor",
+        "brainmri.bulk.series",
     ),
     "loadtests": (),
     "monitoring": (),
     "container": (),
     "k8s": ("brainmri.settings", "benchmarks.server", "loadtests.pictures"),
-    "docs": ("brainmri.settings", "brainmri.observe.metric_specs"),
+    "docs": ("brainmri.settings", "brainmri.observe.metric_specs", "brainmri.web.schemas"),
 }
 
 

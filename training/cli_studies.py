@@ -1,5 +1,6 @@
 """The commands of training that judge a bundle."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ def add_studies(app: typer.Typer) -> None:
     for name, command in (
         ("evaluate-bundle", evaluate_bundle),
         ("release-check", release_check),
+        ("evaluate-series", evaluate_series),
         ("freeze-near-set", freeze_near_set),
     ):
         app.command(name)(command)
@@ -67,6 +69,36 @@ def release_check(
     if lines:
         raise typer.Exit(1)
     say(f"{bundle} reaches every figure that a release has to reach")
+
+
+def evaluate_series(
+    bundle: BundleFolder,
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    threads: Threads = THREADS,
+    subset: Annotated[str, typer.Option(help="validation, to choose the rule; test, to measure it.")] = "test",
+    limit: Annotated[int, typer.Option(help="Most slices of each label; 0 for all.", min=0)] = 0,
+) -> None:
+    """Measure the verdict of series on persons with a tumour and on made series of normal slices; JSON to stdout."""
+    from brainmri.errors import InvalidInput
+    from brainmri.model.bundle import load_bundle
+    from brainmri.model.options import ModelOptions
+    from brainmri.model.predictor import Predictor
+    from training.data.split import read_split
+    from training.release.series import Answered, first_of_each_label, series_figures, slices_to_ask
+
+    predictor = Predictor.open(load_bundle(bundle), ModelOptions(threads=threads))
+
+    def verdict_of(name: str) -> str | None:
+        try:
+            return predictor.predict((data / name).read_bytes()).verdict
+        except InvalidInput:
+            return None
+
+    rows = first_of_each_label(slices_to_ask(read_split(Workspace(work).data), subset), limit)
+    answers = [Answered(row.label, row.person, verdict_of(row.name)) for row in bar("answering")(rows)]
+    figures = {"model": predictor.contract.tag, "subset": subset, "slices": len(answers), **series_figures(answers)}
+    typer.echo(json.dumps(figures, indent=2))
 
 
 def freeze_near_set(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:

@@ -6,16 +6,18 @@ counted here and given back when it ends. `docs/decisions/0026-one-admission.md`
 Not for threads: only the event loop calls it.
 """
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Self
 
-from brainmri.batching.slots import Slots
-from brainmri.batching.under_way import UnderWay
-from brainmri.errors import Overloaded, TooManyJobs
+from brainmri.batching.turns import Turns
+from brainmri.errors import BrainMRIError, Overloaded, TooManyJobs
 from brainmri.settings import Settings
 
 EXPECTED_S = 0.1
@@ -29,6 +31,14 @@ MAX_STREAMS_PER_CONNECTION = 16
 
 _MORE_RPCS = 256
 """Calls under way beside inferences and waiting streams: probes, and those that are told that there is no room."""
+
+_OTHER_MESSAGES = 2
+"""Messages of gRPC other than inferences that arrive at a time; they are small where nobody means harm."""
+
+_HURRIED_S = 2.0
+"""Longest time in which a message may arrive that others wait for: 16 MB over 64 Mbit/s."""
+
+_HURRIED_OTHERS_S = 0.5
 
 _RETRY_S = 1.0
 
@@ -67,12 +77,14 @@ class AdmissionLimits:
         bulk_requests: Most uploads of many images.
         bulk_requests_per_client: Most of them of one client; 0 for all but one.
         held_bytes: Most bytes that the bodies of all requests hold in memory.
+        messages: Most inferences over gRPC whose messages arrive at a time.
     """
 
     tensor_requests: int
     bulk_requests: int
     bulk_requests_per_client: int
     held_bytes: int
+    messages: int
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -83,6 +95,8 @@ class AdmissionLimits:
             bulk_requests=settings.max_bulk_requests,
             bulk_requests_per_client=settings.max_bulk_requests_per_client,
             held_bytes=settings.max_held_bytes,
+            # Each may be as large as a message may be: together half as much as all bodies hold.
+            messages=max(settings.max_held_bytes // 2 // settings.max_request_bytes, 1),
         )
 
     @property
@@ -103,6 +117,8 @@ class Admission:
         held_bytes: What the bodies of all requests hold in memory.
         rpcs: gRPC calls under way that an orderly end waits for.
         waiting_streams: Streams of gRPC that are open; each takes its slot when its connection is known.
+        messages: Turns of gRPC inferences to receive their message, which counts in full while it arrives.
+        other_messages: Those of all other gRPC calls.
     """
 
     def __init__(self, limits: AdmissionLimits, require_room: Callable[[int], None]) -> None:
@@ -110,6 +126,9 @@ class Admission:
         self.held_bytes = 0
         self.rpcs = UnderWay()
         self.waiting_streams = Slots(MAX_STREAMS, MAX_STREAMS_PER_CONNECTION, _too_many_streams)
+        # One client alone does not take up all calls with messages that never come.
+        self.messages = Turns(limits.messages, limits.rpcs // 2, _HURRIED_S)
+        self.other_messages = Turns(_OTHER_MESSAGES, limits.rpcs // 2, _HURRIED_OTHERS_S)
         self._require_room = require_room
         self._streams = 0
         self._tensor_requests = 0
@@ -263,3 +282,77 @@ def _too_many_bulk_requests(most: int, of_client: bool) -> TooManyJobs:
     whose = "of yours are under way" if of_client else "are under way"
     message = f"{most} bulk requests {whose}, the most that are taken. Try again in a minute."
     return TooManyJobs(message, retry_after_s=60, limit=f"{most} requests")
+
+
+class Slots:
+    """Counts on the event loop.
+
+    Args:
+        most: Most at a time.
+        most_per_client: Most of one client.
+        refuse: Makes the error from the limit that is reached, and whether it is the client's own.
+    """
+
+    def __init__(self, most: int, most_per_client: int, refuse: Callable[[int, bool], BrainMRIError]) -> None:
+        self._most = most
+        self._most_per_client = most_per_client
+        self._refuse = refuse
+        self._taken: Counter[str] = Counter()
+
+    def take(self, client: str) -> Callable[[], None]:
+        """Takes a slot; returns what gives it back.
+
+        Args:
+            client: Whose it is.
+
+        Raises:
+            BrainMRIError: None is free, or the client has taken its share.
+        """
+        if self._taken.total() >= self._most:
+            raise self._refuse(self._most, False)
+        if self._taken[client] >= self._most_per_client:
+            raise self._refuse(self._most_per_client, True)
+        self._taken[client] += 1
+        return partial(self._give_back, client)
+
+    @contextmanager
+    def one(self, client: str) -> Iterator[None]:
+        """Takes a slot until the end of the context; see `take`."""
+        give_back = self.take(client)
+        try:
+            yield
+        finally:
+            give_back()
+
+    def _give_back(self, client: str) -> None:
+        self._taken[client] -= 1
+        if not self._taken[client]:
+            del self._taken[client]
+
+
+class UnderWay:
+    """Counts on the event loop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __len__(self) -> int:
+        """Returns how many are under way."""
+        return self._count
+
+    def enter(self) -> None:
+        """One more."""
+        self._count += 1
+        self._none.clear()
+
+    def leave(self) -> None:
+        """One less."""
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    async def wait_until_none(self) -> None:
+        """Returns when there is none."""
+        await self._none.wait()

@@ -11,24 +11,56 @@ in time; and it is not run when its caller has gone or its deadline has passed m
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
-from brainmri.batching.observer import Observer, Unobserved
+from brainmri.batching.admission import UnderWay
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.queue import Answer
 from brainmri.batching.reservation import Reservation
 from brainmri.batching.schedule import Batching, Refusal
 from brainmri.batching.streams import Answers, Streams
-from brainmri.batching.under_way import UnderWay
+from brainmri.blocking import Threads
 from brainmri.errors import BrainMRIError, NotReady, Overloaded
 
 _REPORT_S = 0.5
 _SHORTEST_RETRY_S = 0.1
 
 _logger = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Counts what the batcher does. Called from the event loop and from the streams; must not block."""
+
+    def observe_batch(self, images: int) -> None:
+        """One batch of so many images was run."""
+
+    def count_refusal(self, reason: str) -> None:
+        """One request was not run: `queue_full`, `deadline`, `draining`, or `expired` when its deadline had passed."""
+
+    def set_queue(self, images: int, oldest_age_s: float) -> None:
+        """So many images wait for a stream, the oldest for so many seconds; told twice a second."""
+
+    def set_in_flight(self, images: int) -> None:
+        """So many images are being decoded, wait, or are in a stream; told twice a second."""
+
+
+class Unobserved:
+    """An observer that counts nothing."""
+
+    def observe_batch(self, images: int) -> None:
+        """Does nothing."""
+
+    def count_refusal(self, reason: str) -> None:
+        """Does nothing."""
+
+    def set_queue(self, images: int, oldest_age_s: float) -> None:
+        """Does nothing."""
+
+    def set_in_flight(self, images: int) -> None:
+        """Does nothing."""
 
 
 class Batcher:
@@ -123,7 +155,9 @@ class Batcher:
             _logger.error("%d requests were not answered within %g s of shutting down", len(self._reserved), grace_s)
         self._streams.stop()
         # A stream may still run what nobody waits for; it delivers to the event loop, which has to stay open for it.
-        await asyncio.to_thread(self._streams.join, max(end.remaining_s, 0.0))
+        ending = Threads("streams-end", 1)
+        await ending.run(self._streams.join, max(end.remaining_s, 0.0))
+        ending.close()
         if self._reports is not None:
             self._reports.cancel()
         self._observe_load()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
 from brainmri.errors import NotReady
+from brainmri.imaging import Picture
 from brainmri.model.predictor import Prediction
 
 _LONGEST_WAIT_S = 1.0
@@ -44,8 +45,8 @@ class BulkLane:
                 raise NotReady("The service is shutting down. Send what has no answer yet again.")
             yield
 
-    async def predict(self, call: Call, data: bytes) -> Prediction:
-        """Answers for one encoded image, which has a place.
+    async def predict(self, call: Call, data: bytes | Picture) -> Prediction:
+        """Answers for one image, which has a place.
 
         Raises:
             BrainMRIError: As in `Engine.predict`, except that work without room waits for it.

@@ -11,18 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.batcher import Batcher
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
-from brainmri.batching.decoders import Decoders
-from brainmri.batching.observer import Observer
+from brainmri.batching.batcher import Batcher, Observer
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.queue import Answer
-from brainmri.batching.reservation import Reservation
+from brainmri.batching.reservation import Decoders, Reservation
 from brainmri.batching.schedule import Batching
 from brainmri.blocking import Stop
 from brainmri.errors import BrainMRIError, DeadlineExceeded, InferenceFailed, MalformedRequest, NotReady
-from brainmri.imaging import SourceImage
-from brainmri.model.predictor import Prediction, Predictor, sample_image, stage_timings
+from brainmri.imaging import Picture
+from brainmri.model.predictor import Prediction, Predictor, Slice, sample_image, stage_timings
 from brainmri.model.served import Models
 from brainmri.model.warm_up import warm_up
 
@@ -161,12 +158,12 @@ class Engine:
         self._require_answerable(call)
         self._batcher.require_room(call, requests)
 
-    async def predict(self, call: Call, data: bytes) -> Prediction:
-        """Answers for one encoded image.
+    async def predict(self, call: Call, data: bytes | Picture) -> Prediction:
+        """Answers for one image.
 
         Args:
             call: Which model, by when, how urgent, with or without a heat map.
-            data: The bytes of an image file.
+            data: The bytes of an image file, or its picture where it has been decoded.
 
         Raises:
             NotReady: No model is loaded and warm, or the engine is draining.
@@ -246,32 +243,32 @@ class Engine:
             executor.shutdown(wait=False, cancel_futures=True)
         return answered
 
-    async def _predict(self, call: Call, data: bytes, reservation: Reservation) -> Prediction:
+    async def _predict(self, call: Call, data: bytes | Picture, reservation: Reservation) -> Prediction:
         deadline = call.deadline
         start = time.perf_counter()
         decode_s = 0.0
-        images = np.empty(0, np.uint8)
-        source: SourceImage | None = None
+        decoded: list[Slice] = []
 
         def decode() -> NDArray[np.uint8]:
-            nonlocal decode_s, images, source
+            nonlocal decode_s
             begun = time.perf_counter()
             if deadline.remaining_s <= 0:
                 raise deadline.exceeded()
-            image = call.predictor.read(data, call.options, stop)
-            images, source = image.tensor[np.newaxis], image.source
+            image = call.predictor.read(data, call.options, stop, call.preview_side)
+            decoded.append(image)
             decode_s = time.perf_counter() - begun
-            return images
+            return image.tensor[np.newaxis]
 
         async with _until(deadline) as stop:
             if call.priority is Priority.BULK:
                 # Or else interactive images would wait behind all of them for a thread.
                 async with self._bulk_decoders:
-                    image = await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
-                answer = await reservation.infer(image)
+                    images = await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
+                answer = await reservation.infer(images)
             else:
                 answer = await reservation.decode_and_infer(decode, self._decoders)
-        return _predictions(call, answer, images, start, decode_s, source)[0]
+        (image,) = decoded
+        return _predictions(call, answer, image.tensor[np.newaxis], start, decode_s, image)[0]
 
     async def _warm_decoders(self) -> None:
         loop, image = asyncio.get_running_loop(), sample_image()
@@ -321,7 +318,7 @@ def _predictions(
     images: NDArray[np.uint8],
     start: float,
     decode_s: float,
-    source: SourceImage | None = None,
+    image: Slice | None = None,
 ) -> list[Prediction]:
     """Returns the calibrated answers.
 
@@ -331,12 +328,12 @@ def _predictions(
         images: What the network saw, uint8 `[B, 299, 299, 3]`.
         start: When the request came, by `time.perf_counter`, in seconds.
         decode_s: How long decoding took, in seconds; all other time before the network was waiting.
-        source: What the file held, for an answer of one image.
+        image: The decoded file, for an answer of one image.
     """
     predictor, explain = call.predictor, call.explain
     timings = stage_timings(start, start + decode_s, answer.begun, answer.done)
     try:
-        predictions = [predictor.answer(answer.output, row, timings, source) for row in range(len(images))]
+        predictions = [predictor.answer(answer.output, row, timings, image) for row in range(len(images))]
         if explain is None:
             return predictions
         return [

@@ -1,7 +1,7 @@
 """Previews of files beside the predictions: threads of their own, so many at a time, and so many that wait."""
 
+from brainmri.batching.admission import Slots
 from brainmri.batching.call import Call
-from brainmri.batching.slots import Slots
 from brainmri.blocking import Threads
 from brainmri.errors import Overloaded
 from brainmri.imaging import PREVIEW_SIDE, Preview

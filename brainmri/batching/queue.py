@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Priority
+from brainmri.batching.call import Call, Priority
 from brainmri.model.predictor import Predictor
 from brainmri.model.runtimes.protocol import Output
 

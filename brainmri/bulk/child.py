@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import AsyncGenerator, Callable, MutableSequence
+from collections.abc import AsyncGenerator, Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -38,6 +38,8 @@ class Work:
         retry: For reading.
         heat_maps: Takes the heat map of each image; none are made without.
         dicom: Takes the DICOM results of each image; none are made without.
+        force: Answers also for DICOM objects that say they are no MRI of a head.
+        tags: Keywords of the DICOM elements that are told in columns of their own.
     """
 
     open_predictor: Open
@@ -47,6 +49,8 @@ class Work:
     retry: Retry
     heat_maps: HeatMapFolder | None = None
     dicom: DicomFolder | None = None
+    force: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def run(work: Work, tasks: Connection, messages: Connection, marks: MutableSeque
     # Ctrl-C reaches every process of a terminal; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What fails is a row; without this, each batch that fails would be a traceback on the terminal as well.
-    logging.getLogger("brainmri.batching.batch_run").setLevel(logging.CRITICAL)
+    logging.getLogger("brainmri.batching.streams").setLevel(logging.CRITICAL)
     asyncio.run(_run(work, tasks, messages, marks))
 
 
@@ -116,14 +120,16 @@ async def _run(work: Work, tasks: Connection, messages: Connection, marks: Mutab
     messages.send(Ready(predictor.model))
     pipeline = Pipeline(
         predictor,
-        Sources(work.limits, work.retry),
+        Sources(work.limits, work.retry, decode=predictor.limits),
         work.batch_size,
         work.decode_threads,
         marks=marks,
         on_batch=lambda number, done: messages.send(Progress(number, done)),
-        on_shard=lambda shard: messages.send(part_of(shard)),
+        on_shard=lambda shard: messages.send(part_of(shard, work.tags)),
         heat_maps=work.heat_maps,
         dicom=work.dicom,
+        force=work.force,
+        tags=work.tags,
     )
     await pipeline.run(_each(waiting))
 
@@ -142,9 +148,9 @@ async def _each(waiting: "asyncio.Queue[Shard]") -> AsyncGenerator[Shard, None]:
         yield await waiting.get()
 
 
-def part_of(shard: ShardRows) -> Part:
+def part_of(shard: ShardRows, tags: Sequence[str] = ()) -> Part:
     """Returns the rows of a shard as they are stored."""
     sink = pa.BufferOutputStream()
-    pq.write_table(to_table(shard.rows), sink, compression="zstd")
+    pq.write_table(to_table(shard.rows, tags), sink, compression="zstd")
     failed = sum(row.status == FAILED for row in shard.rows)
     return Part(shard.number, len(shard.rows), failed, sink.getvalue().to_pybytes())

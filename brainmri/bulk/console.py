@@ -1,6 +1,7 @@
 """The end of a run, for a person at a terminal."""
 
 from collections.abc import Mapping
+from itertools import islice
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -9,9 +10,13 @@ from brainmri.bulk.chosen import left_out_lines
 from brainmri.bulk.figures import CLASS_FIGURES, class_rows, figure_rows, unlabelled_line
 from brainmri.bulk.finish import Outcome
 from brainmri.bulk.quality import Quality
+from brainmri.bulk.series import series_line
 from brainmri.bulk.summary import Summary
 from brainmri.model.contract import LABELS, NOTICE
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE
+
+_MOST_SERIES = 20
+"""Shown; all of them are in `summary.json`."""
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
@@ -25,6 +30,10 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
             console.print(table)
     if outcome.unlabelled:
         console.print(unlabelled_line(outcome.unlabelled), soft_wrap=True)
+    for name, found in islice(outcome.series.items(), _MOST_SERIES):
+        console.print(series_line(name, found), soft_wrap=True)
+    if len(outcome.series) > _MOST_SERIES:
+        console.print(f"{len(outcome.series) - _MOST_SERIES} more series are in summary.json.")
     for line in left_out_lines(outcome.record.left_out_reasons):
         console.print(f"Left out, {line}.", soft_wrap=True)
     console.print(f"{summary.images} rows, {summary.failed} failed: {outcome.results}", soft_wrap=True)

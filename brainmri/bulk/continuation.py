@@ -15,14 +15,15 @@ from brainmri.text import printable
 _TOKEN = re.compile(r"([0-9]{1,9})-([0-9a-f]{16})")
 
 
-def token(members: Sequence[Member], done: int) -> str:
+def token(members: Sequence[Member], images: int, done: int) -> str:
     """Returns the token of an answer that ended after so many rows.
 
     Args:
-        members: All images of the archive, in their order.
-        done: How many of them have a row, from the first on.
+        members: All files of the archive, in their order.
+        images: How many images they hold.
+        done: How many of those have a row, from the first on.
     """
-    return f"{done}-{_digest(members)}"
+    return f"{done}-{_digest(members, images)}"
 
 
 def require_token(given: str | None) -> None:
@@ -35,11 +36,12 @@ def require_token(given: str | None) -> None:
         raise _refused(given)
 
 
-def done_before(members: Sequence[Member], given: str | None) -> int:
+def done_before(members: Sequence[Member], images: int, given: str | None) -> int:
     """Returns how many images have had their rows in earlier answers.
 
     Args:
-        members: All images of the archive, in their order.
+        members: All files of the archive, in their order.
+        images: How many images they hold.
         given: The token; None begins with the first image.
 
     Raises:
@@ -48,13 +50,14 @@ def done_before(members: Sequence[Member], given: str | None) -> int:
     if given is None:
         return 0
     found = _TOKEN.fullmatch(given)
-    if found is None or found[2] != _digest(members) or int(found[1]) > len(members):
+    if found is None or found[2] != _digest(members, images) or int(found[1]) > images:
         raise _refused(given)
     return int(found[1])
 
 
-def _digest(members: Sequence[Member]) -> str:
-    return hashlib.sha256(json.dumps([(one.name, one.size) for one in members]).encode()).hexdigest()[:16]
+def _digest(members: Sequence[Member], images: int) -> str:
+    listed = [images, *((one.name, one.size) for one in members)]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
 
 
 def _refused(given: str) -> MalformedRequest:

@@ -11,7 +11,9 @@ from brainmri import durable
 from brainmri.bulk.join import joined
 from brainmri.bulk.quality import Labelled, Quality
 from brainmri.bulk.results import write_results
+from brainmri.bulk.row_tables import schema_of
 from brainmri.bulk.run_folder import Format, Record, RunFolder
+from brainmri.bulk.series import SeriesVerdict, SeriesVotes
 from brainmri.bulk.summary import Summary
 from brainmri.model.contract import NOTICE
 
@@ -25,6 +27,7 @@ class Outcome:
         results: The file of all rows.
         summary: Counts.
         quality: Figures against true labels; None when none were asked for, or none are known.
+        series: Verdict of each series of several slices, by the digest of its identifier.
         unlabelled: Folders whose names spell no label, and how many answered images each holds; empty when no labels
             were asked for.
     """
@@ -33,6 +36,7 @@ class Outcome:
     results: Path
     summary: Summary
     quality: Quality | None
+    series: Mapping[str, SeriesVerdict]
     unlabelled: Mapping[str, int]
 
 
@@ -48,11 +52,13 @@ def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled:
     Raises:
         ScoringRefused: Parts are missing or do not belong to the run.
     """
-    folder, summary, labels = folders[0], Summary(), Labelled()
+    folder, summary, labels, votes = folders[0], Summary(), Labelled(), SeriesVotes()
 
     def counted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
             summary.add_table(table)
+            for series, verdict in zip(table["series"].to_pylist(), table["verdict"].to_pylist(), strict=True):
+                votes.add(series, verdict)
             if labelled:
                 labels.add(table)
             yield table
@@ -60,17 +66,20 @@ def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled:
     folder.marker.unlink(missing_ok=True)
     results = folder.results(form)
     with folder.manifest(record) as manifest:
-        durable.write(results, lambda file: write_results(file, counted(joined(folders, record, manifest)), form))
-    quality = labels.quality()
+        tables = counted(joined(folders, record, manifest))
+        schema = schema_of(record.method.tags)
+        durable.write(results, lambda file: write_results(file, tables, form, schema))
+    quality, series = labels.quality(), votes.verdicts()
     facts = {
         "notice": NOTICE,
         **record.model_dump(),
         **summary.to_json(),
         "quality": None if quality is None else asdict(quality),
+        "series": {name: asdict(found) for name, found in series.items()},
         "unlabelled_folders": dict(labels.unlabelled.most_common()),
     }
     content = json.dumps(facts, indent=1).encode() + b"\n"
     durable.write_bytes(folder.summary, content)
     folder.remove_leftovers()
     durable.write_bytes(folder.marker, b"")
-    return Outcome(record, results, summary, quality, labels.unlabelled)
+    return Outcome(record, results, summary, quality, series, labels.unlabelled)

@@ -9,13 +9,15 @@ from typing import Protocol
 
 from brainmri.blocking import Stop
 from brainmri.bulk.archives.archive import ArchiveLimits, is_archive_name, open_archive
-from brainmri.bulk.chosen import LINKED_FOLDER, SPECIAL_FILE, Choice
+from brainmri.bulk.archives.members import Member
+from brainmri.bulk.chosen import LINKED_FOLDER, SPECIAL_FILE, Choice, is_directory_name
+from brainmri.bulk.frames import Taken
 from brainmri.bulk.items import Item, item_id
-from brainmri.bulk.place import Place
+from brainmri.bulk.place import Place, open_location
 from brainmri.bulk.tables import is_table_name, table_entries
-from brainmri.bulk.uploads import chosen_members
+from brainmri.bulk.uploads import chosen_items
 from brainmri.errors import ScoringRefused
-from brainmri.imaging.signatures import HEAD_BYTES
+from brainmri.imaging import HEAD_BYTES, files_of_directory
 from brainmri.text import printable
 
 _GLOB = frozenset("*?[")
@@ -42,15 +44,19 @@ class Inputs:
         inputs: Paths, globs and URLs.
         limits: What archives to refuse.
         stop: Ends the listing; nothing does if None.
+        taken: Which slices of each file are images of their own; None takes each file for one.
 
     A `Listing`.
     """
 
-    def __init__(self, inputs: Iterable[str], limits: ArchiveLimits, stop: Stop | None = None) -> None:
+    def __init__(
+        self, inputs: Iterable[str], limits: ArchiveLimits, stop: Stop | None = None, taken: Taken | None = None
+    ) -> None:
         self._inputs = tuple(inputs)
         self._limits = limits
         self._stop = stop or Stop()
-        self._choice = Choice()
+        self._taken = taken
+        self._choice = Choice(volumes=taken is not None and taken.volumes)
 
     @property
     def left_out(self) -> Counter[str]:
@@ -94,9 +100,11 @@ class Inputs:
         elif is_archive_name(place.path):
             yield from self._members(place)
         elif is_table_name(place.path):
-            yield from _entries(place)
+            yield from self._entries(place)
+        elif is_directory_name(place.path):
+            yield from self._directory(place)
         else:
-            yield _item(place)
+            yield from self._slices(_item(place))
 
     def _walk(self, folder: Place) -> Iterator[Item]:
         for path, kind in _children(folder):
@@ -107,13 +115,57 @@ class Inputs:
             elif kind != _FILE:
                 self._choice.leave_out(kind)
             elif self._choice.takes(path, partial(file_head, child)):
-                yield _item(child)
+                yield from self._slices(_item(child))
+
+    def _slices(self, item: Item) -> Iterator[Item]:
+        if self._taken is None:
+            yield item
+        else:
+            yield from self._taken.items(item, partial(open_location, item.location))
+
+    def _directory(self, place: Place) -> Iterator[Item]:
+        """Yields what a DICOMDIR lists; a file that is only called so is an image like others."""
+        names = files_of_directory(_content(place, self._limits.max_member_bytes))
+        if names is None:
+            yield from self._slices(_item(place))
+            return
+        for name in names:
+            yield from self._slices(_item(_beside(place, name)))
+
+    def _entries(self, place: Place) -> Iterator[Item]:
+        folder = place.location.rpartition("/")[0]
+        with place.system.open(place.path, "rb") as file:
+            for entry in table_entries(file, place.shown):
+                location = entry.path
+                if "://" not in location and not Path(location).is_absolute():
+                    location = _below(place, folder, location)
+                yield from self._slices(Item(entry.id or item_id(entry.path), entry.path, location))
 
     def _members(self, place: Place) -> Iterator[Item]:
         with place.system.open(place.path, "rb") as file, open_archive(file, self._limits, self._stop) as archive:
-            for member in chosen_members(archive, self._choice):
+
+            def named(member: Member) -> Item:
                 path = printable(f"{place.shown}/{member.name}")
-                yield Item(item_id(path), path, place.location, member.name)
+                return Item(item_id(path), path, place.location, member.name)
+
+            # A volume is read as a file alone.
+            choice = Choice(left_out=self._choice.left_out)
+            yield from chosen_items(archive, choice, named, self._taken)
+
+
+def _content(place: Place, most: int) -> bytes:
+    with place.system.open(place.path, "rb") as file:
+        content: bytes = file.read(most)
+    return content
+
+
+def _beside(place: Place, name: str) -> Place:
+    """Returns a file that a DICOMDIR lists; some systems show the names of a CD in lower case."""
+    found = [
+        Place(place.system, f"{place.path.rpartition('/')[0]}/{one}", place.shown[: -len("DICOMDIR")] + one)
+        for one in (name, name.lower())
+    ]
+    return next((one for one in found if one.system.exists(one.path)), found[0])
 
 
 def file_head(place: Place) -> bytes:
@@ -146,16 +198,6 @@ def _kind(entry: "os.DirEntry[str]") -> str:
     # A link to nothing becomes a row that says so; a pipe would be waited for.
     is_file = entry.is_file() or not Path(entry.path).exists()
     return _FILE if is_file else SPECIAL_FILE
-
-
-def _entries(place: Place) -> Iterator[Item]:
-    folder = place.location.rpartition("/")[0]
-    with place.system.open(place.path, "rb") as file:
-        for entry in table_entries(file, place.shown):
-            location = entry.path
-            if "://" not in location and not Path(location).is_absolute():
-                location = _below(place, folder, location)
-            yield Item(entry.id or item_id(entry.path), entry.path, location)
 
 
 def _below(table: Place, folder: str, path: str) -> str:

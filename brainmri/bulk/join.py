@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from brainmri.bulk.manifest import Manifest
+from brainmri.bulk.row_tables import schema_of
 from brainmri.bulk.run_folder import Record, RunFolder
 from brainmri.errors import ScoringRefused
 
@@ -33,7 +34,7 @@ def joined(folders: Sequence[RunFolder], record: Record, manifest: Manifest) -> 
         )
     for shard, holder in enumerate(holders):
         assert holder is not None  # noqa: S101 -- none is missing
-        table = holder.part(shard)
+        table = holder.part(shard, schema_of(record.method.tags))
         _verify(table, shard, record, manifest)
         yield table
 

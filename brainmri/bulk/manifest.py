@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,17 @@ from brainmri.bulk.items import Item, item_id
 from brainmri.errors import ScoringRefused
 
 # Locations are bytes, because a file name need not be UTF-8.
-_SCHEMA = pa.schema([("id", pa.string()), ("path", pa.string()), ("location", pa.binary()), ("member", pa.string())])
+_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("location", pa.binary()),
+        ("member", pa.string()),
+        ("frame", pa.int32()),
+        ("instance", pa.string()),
+        ("series", pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,7 @@ class Frozen:
 
     Attributes:
         items: Number of images.
-        sha256: Of their ids, paths and places in order, independent of the file's encoding and of the shards.
+        sha256: Of their ids, paths, places and frames in order, independent of the file's encoding and of the shards.
         shard_size: Images of a shard.
     """
 
@@ -134,12 +144,12 @@ class _Counted:
             # Numbers take less memory than the texts that they stand for.
             number = int.from_bytes(hashlib.sha256(item.id.encode()).digest()[:10], "big")
             if number in self._seen:
-                if item.id != item_id(item.path):
+                if item.id != item_id(item.path, item.frame):
                     raise ScoringRefused(f"Two images have the id {item.id!r}. Give each an id of its own, or none.")
                 continue
             self._seen.add(number)
             self.items += 1
-            self.digest.update(json.dumps([item.id, item.path, item.location, item.member]).encode() + b"\n")
+            self.digest.update(json.dumps(list(astuple(item))).encode() + b"\n")
             yield item
 
 

@@ -5,7 +5,6 @@ many run at a time as the runtime has streams; OpenVINO's streams give the same 
 before and after the network has threads of its own, so that the network never waits for either.
 """
 
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, MutableSequence, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
@@ -13,16 +12,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.batch_run import run_batch
+from brainmri.batching.streams import run_batch
 from brainmri.blocking import Threads
 from brainmri.bulk.heat_maps import HeatMapFolder, file_stem
 from brainmri.bulk.items import Item
+from brainmri.bulk.loaded import Loaded
 from brainmri.bulk.rows import Row, answered, failed
 from brainmri.bulk.sources import Sources
 from brainmri.bulk.window import in_order
 from brainmri.dicom.folder import DicomFolder
 from brainmri.dicom.source import Source, read_source
 from brainmri.errors import BrainMRIError, ImageCrashed, InferenceFailed
+from brainmri.imaging import ReadOptions
+from brainmri.imaging.contents import elements_of
 from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction, Predictor
 from brainmri.model.runtimes.protocol import Output
@@ -80,13 +82,14 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Image:
-    """One image after decoding, uint8 `[299, 299, 3]`, or why there is none; with DICOM results, what they refer to."""
+    """One image after decoding, uint8 `[299, 299, 3]`, or why there is none; what DICOM results refer to; tags."""
 
     place: _Place
     sha256: str | None
     tensor: NDArray[np.uint8] | None
     error: BrainMRIError | None
     source: Source | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -113,6 +116,8 @@ class Pipeline:
         heat_maps: Takes the heat map of each image that is answered; none are made without.
         dicom: Takes the DICOM results of each image that is answered; none are made without, and with it an image that
             belongs to no study is a failed row.
+        force: Answers also for DICOM objects that say they are no MRI of a head.
+        tags: Keywords of the DICOM elements that rows tell.
     """
 
     def __init__(  # noqa: PLR0913 -- each has a name
@@ -127,6 +132,8 @@ class Pipeline:
         on_shard: Callable[[ShardRows], None],
         heat_maps: HeatMapFolder | None = None,
         dicom: DicomFolder | None = None,
+        force: bool = False,
+        tags: Sequence[str] = (),
     ) -> None:
         self._predictor = predictor
         self._sources = sources
@@ -142,6 +149,8 @@ class Pipeline:
         self._on_shard = on_shard
         self._heat_maps = heat_maps
         self._dicom = dicom
+        self._force = force
+        self._tags = tags
         self._rows: list[Row] = []
 
     async def run(self, shards: AsyncIterable[Shard]) -> None:
@@ -182,18 +191,20 @@ class Pipeline:
         decoded = [image for image in batch if image.tensor is not None]
         return batch, await self._network.run(run_batch, self._predictor, decoded) if decoded else []
 
-    def _decode(self, place: _Place, load: Callable[[], bytes]) -> _Image:
+    def _decode(self, place: _Place, load: Callable[[], Loaded]) -> _Image:
         self._marks[place.mark] = BEGUN
-        sha256 = None
+        sha256, tags = None, dict[str, str]()
         try:
-            data = load()
-            sha256 = hashlib.sha256(data).hexdigest()
+            image = load()
+            sha256, options = image.sha256, ReadOptions(place.item.frame, self._force)
+            if self._tags and isinstance(image.data, bytes):
+                tags = elements_of(image.data, self._tags)
             if place.position in place.shard.crashed:
                 raise ImageCrashed(place.shard.crashed[place.position])
-            source = None if self._dicom is None else read_source(data, self._predictor.limits)
-            return _Image(place, sha256, self._predictor.read(data).tensor, None, source)
+            source = None if self._dicom is None else read_source(image.data, self._predictor.limits, options)
+            return _Image(place, sha256, self._predictor.read(image.data, options).tensor, None, source, tags)
         except BrainMRIError as error:
-            return _Image(place, sha256, None, error)
+            return _Image(place, sha256, None, error, tags=tags)
 
     def _answer(self, batch: _Batch, outputs: _Outputs) -> None:
         """Makes the rows of a batch; one call after the other, in the order of the images."""
@@ -203,7 +214,7 @@ class Pipeline:
             try:
                 row = self._answered(image, image.error or next(remaining))
             except BrainMRIError as error:
-                row = failed(item.id, item.path, image.sha256, error, self._predictor.model)
+                row = failed(item, image.sha256, error, self._predictor.model, image.tags)
             self._rows.append(row)
             self._marks[image.place.mark] = DONE
         self._on_batch(last.shard.number, len(self._rows))
@@ -225,7 +236,7 @@ class Pipeline:
             self._heat_maps.write(item.id, self._predictor.heat_map(output, 0))
         if self._dicom is not None:
             self._write_dicom(self._dicom, image, output, prediction)
-        return answered(item.id, item.path, image.sha256 or "", prediction)
+        return answered(item, image.sha256 or "", prediction, image.tags)
 
     def _write_dicom(self, dicom: DicomFolder, image: _Image, output: Output, prediction: Prediction) -> None:
         assert image.source is not None  # noqa: S101 -- an image without a source is a failed row

@@ -1,7 +1,8 @@
 """A file or folder on this machine, or behind a URL of an object store."""
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
@@ -56,3 +57,17 @@ class Place:
     def below(self, path: str) -> "Place":
         """Returns a file or folder in this folder, by its full path in the file system's own form."""
         return Place(self.system, path, f"{self.shown}/{path[len(self.path.rstrip('/')) + 1 :]}")
+
+
+def open_location(location: str) -> BinaryIO:
+    """Opens a file by its absolute path or URL, for reading.
+
+    Raises:
+        Exception: Whatever the file system's library raises; `OSError` for a local path.
+    """
+    if "://" not in location:
+        # The same as through fsspec, in a third of the time.
+        return Path(location).open("rb")
+    place = Place.of(location)
+    file: BinaryIO = place.system.open(place.path, "rb")
+    return file

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from brainmri.bulk.rows import OK, PROBABILITY
 from brainmri.model.contract import LABELS
+from brainmri.model.figures import equal_mass_bins
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ECE_BINS = 15
 CURVE_POINTS = 100
 OTHER_FOLDERS = "other folders"
 _MOST_FOLDERS = 1000
@@ -148,7 +148,7 @@ def quality_of(
     wide = probabilities.astype(np.float64)
     confidence = wide.max(axis=1)
     surest = np.argsort(-confidence, kind="stable")
-    bins = _bins(confidence, right)
+    bins = equal_mass_bins(confidence, right)
     confusion = np.zeros((len(LABELS), len(LABELS)), int)
     np.add.at(confusion, (truths, answers), 1)
     classes = {
@@ -228,12 +228,6 @@ def _wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, fl
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / trials + spread / (4 * trials)))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
-    """Returns mean confidence, accuracy and number of images of bins of equal mass."""
-    parts = np.array_split(np.argsort(confidence, kind="stable"), ECE_BINS)
-    return [(float(confidence[part].mean()), float(right[part].mean()), len(part)) for part in parts if len(part)]
 
 
 def _risk_coverage(wrong: NDArray[np.bool_]) -> list[tuple[float, float]]:

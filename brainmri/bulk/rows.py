@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Final, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 import numpy as np
 
+from brainmri.bulk.items import Item
 from brainmri.errors import BrainMRIError
 from brainmri.imaging import PREPROCESSING_VERSION
 from brainmri.model.contract import LABELS
@@ -30,7 +32,10 @@ class Row:
     Attributes:
         id: Stable name of the image within its run; see `brainmri.bulk.items.Item`.
         path: Where it was, as the caller named it.
-        sha256: Of its bytes, hexadecimal; None if they could not be read as a whole.
+        frame: Which frame, page or slice of the file, from 0; None for the only one, or the one that is usually taken.
+        instance: See `brainmri.imaging.FrameOf`; as `series`, None for what is no DICOM object.
+        series: Equal for all slices of a series.
+        sha256: Of the file's bytes, hexadecimal; None if they could not be read as a whole.
         status: `ok` or `failed`; a failed row has an error and no answer.
         label: As in `Prediction`; None also when the model abstains.
         probabilities: Calibrated, in the order of `LABELS`.
@@ -42,11 +47,15 @@ class Row:
         model: `name:version`.
         runtime: Such as `openvino-int8`.
         preprocessing_version: Of the decode and resize rule.
+        tags: Elements of a DICOM object that the caller asked for, by keyword; each is a column after these.
         scored_at: When, in UTC, to the millisecond; the only column that another run of the same images changes.
     """
 
     id: str
     path: str
+    frame: int | None
+    instance: str | None
+    series: str | None
     sha256: str | None
     status: Literal["ok", "failed"]
     label: str | None
@@ -60,23 +69,33 @@ class Row:
     runtime: str
     preprocessing_version: str
     scored_at: datetime
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def _columns(name: str) -> dict[str, Literal["text", "number", "time"]]:
+Kind = Literal["text", "integer", "number", "time"]
+"""Of a column; a number is a float32."""
+
+_KINDS: Mapping[str, Kind] = {"frame": "integer", "confidence": "number", "novelty": "number", "scored_at": "time"}
+
+
+def _columns(name: str) -> dict[str, Kind]:
     if name == "probabilities":
         return dict.fromkeys(_PROBABILITIES, "number")
-    return {name: "number" if name in ("confidence", "novelty") else "time" if name == "scored_at" else "text"}
+    return {name: _KINDS.get(name, "text")}
 
 
-COLUMNS = {column: kind for field in fields(Row) for column, kind in _columns(field.name).items()}
-"""Column to what it holds, in their order; the probabilities have one each. Numbers are float32."""
+_FIELDS = tuple(one.name for one in fields(Row) if one.name != "tags")
+
+COLUMNS = {column: kind for name in _FIELDS for column, kind in _columns(name).items()}
+"""Column to what it holds, in their order; the probabilities have one each. Those of tags come after them."""
+
+_NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
-def answered(identity: str, path: str, sha256: str, prediction: Prediction) -> Row:
+def answered(item: Item, sha256: str, prediction: Prediction, tags: Mapping[str, str] = _NO_TAGS) -> Row:
     """Returns the row of an image that has an answer."""
     return Row(
-        id=identity,
-        path=path,
+        **_named(item),
         sha256=sha256,
         status=OK,
         label=prediction.label,
@@ -90,14 +109,16 @@ def answered(identity: str, path: str, sha256: str, prediction: Prediction) -> R
         runtime=prediction.model.runtime,
         preprocessing_version=PREPROCESSING_VERSION,
         scored_at=_now(),
+        tags=tags,
     )
 
 
-def failed(identity: str, path: str, sha256: str | None, error: BrainMRIError, model: ModelIdentity) -> Row:
+def failed(
+    item: Item, sha256: str | None, error: BrainMRIError, model: ModelIdentity, tags: Mapping[str, str] = _NO_TAGS
+) -> Row:
     """Returns the row of an image that has none."""
     return Row(
-        id=identity,
-        path=path,
+        **_named(item),
         sha256=sha256,
         status=FAILED,
         label=None,
@@ -111,19 +132,24 @@ def failed(identity: str, path: str, sha256: str | None, error: BrainMRIError, m
         runtime=model.runtime,
         preprocessing_version=PREPROCESSING_VERSION,
         scored_at=_now(),
+        tags=tags,
     )
 
 
+def _named(item: Item) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in ("id", "path", "frame", "instance", "series")}
+
+
 def values(row: Row) -> dict[str, object]:
-    """Returns column to value, in the order of `COLUMNS`; the time is still a `datetime`."""
+    """Returns column to value, in the order of `COLUMNS`, and then the tags; the time is still a `datetime`."""
     found: dict[str, object] = {}
-    for field in fields(row):
-        value = getattr(row, field.name)
-        if field.name == "probabilities":
+    for name in _FIELDS:
+        value = getattr(row, name)
+        if name == "probabilities":
             found |= zip(_PROBABILITIES, value or [None] * len(LABELS), strict=True)
         else:
-            found[field.name] = value
-    return found
+            found[name] = value
+    return {**found, **row.tags}
 
 
 def json_line(row: Mapping[str, object]) -> bytes:

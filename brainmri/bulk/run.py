@@ -7,6 +7,7 @@ from typing import Protocol
 
 from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.child import Part
+from brainmri.bulk.frames import Taken
 from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item
 from brainmri.bulk.manifest import Division, Frozen
@@ -75,6 +76,7 @@ class Request:
         archives: What archives to refuse.
         max_error_rate: Largest share of failed images, in [0, 1]; 1 goes on whatever happens.
         workers: Processes that score each share of it at a time.
+        taken: Which slices of a file are images of their own.
     """
 
     inputs: tuple[str, ...]
@@ -85,6 +87,7 @@ class Request:
     archives: ArchiveLimits
     max_error_rate: float = 1.0
     workers: int = 1
+    taken: Taken = Taken()  # noqa: RUF009 -- immutable
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def open_run(request: Request, method: Method) -> Record:
         asked = {"inputs": request.inputs or record.inputs, "shard_size": shard_size(request), "method": method}
         record.require(record.model_copy(update=asked))
         return record
-    inputs = Inputs(request.inputs, request.archives)
+    inputs = Inputs(request.inputs, request.archives, taken=request.taken)
 
     def make(frozen: Frozen) -> Record:
         return Record(

@@ -49,10 +49,22 @@ class Method(_Frozen):
     """Larger files are failed rows."""
     max_image_pixels: int
     """Larger images are failed rows."""
+    force: bool = False
+    """Whether DICOM objects that say they are no MRI of a head are answered too."""
+    tags: tuple[str, ...] = ()
+    """Keywords of the DICOM elements that have columns of their own."""
 
     @classmethod
     def of(
-        cls, contract: Contract, runtime: str, novelty_policy: str, batch_size: int, limits: DecodeLimits
+        cls,
+        contract: Contract,
+        runtime: str,
+        novelty_policy: str,
+        batch_size: int,
+        limits: DecodeLimits,
+        *,
+        force: bool = False,
+        tags: tuple[str, ...] = (),
     ) -> "Method":
         """Returns how this code scores with a model."""
         return cls(
@@ -64,6 +76,8 @@ class Method(_Frozen):
             batch_size=batch_size,
             max_image_bytes=limits.max_bytes,
             max_image_pixels=limits.max_pixels,
+            force=force,
+            tags=tags,
         )
 
 
@@ -222,14 +236,14 @@ class RunFolder:
         """Tells whether a shard is done."""
         return self._part(shard).is_file()
 
-    def part(self, shard: int) -> pa.Table:
-        """Returns the rows of a shard that is done.
+    def part(self, shard: int, schema: pa.Schema = SCHEMA) -> pa.Table:
+        """Returns the rows of a shard that is done; a column that an earlier release did not write is empty.
 
         Raises:
             ScoringRefused: The file cannot be read.
         """
         try:
-            return pq.read_table(self._part(shard), schema=SCHEMA)
+            return pq.read_table(self._part(shard), schema=schema)
         except pa.ArrowException as error:
             raise ScoringRefused(
                 f"{self._part(shard)} is damaged: {error}. Remove it, and --resume the run."

@@ -1,40 +1,19 @@
 """One image of bulk work: read, hashed, through the service's queue, and its row."""
 
-import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from brainmri.batching.bulk_lane import BulkLane
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.bulk.items import Item
+from brainmri.bulk.loaded import Loaded
 from brainmri.bulk.rows import Row, answered, failed
 from brainmri.errors import InferenceFailed, InvalidInput
+from brainmri.imaging import ReadOptions
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.observe.request_record import RequestRecord
 
-
-@dataclass(frozen=True)
-class Loaded:
-    """The bytes of an image.
-
-    Attributes:
-        data: As they were read.
-        sha256: Of them, hexadecimal.
-    """
-
-    data: bytes
-    sha256: str
-
-
 Read = Callable[[], Awaitable[Loaded]]
-
-
-def loaded(read: Callable[[], bytes]) -> Loaded:
-    """Returns what `read` returns, with its hash; call it in a thread."""
-    data = read()
-    return Loaded(data, hashlib.sha256(data).hexdigest())
 
 
 class Scorer:
@@ -45,15 +24,23 @@ class Scorer:
         predictor: Which model answers.
         metrics: The metrics of this process.
         record: Of the request that brought the images; None for those of a job.
+        force: Answers also for DICOM objects that say they are no MRI of a head.
     """
 
     def __init__(
-        self, lane: BulkLane, predictor: Predictor, metrics: Metrics, record: RequestRecord | None = None
+        self,
+        lane: BulkLane,
+        predictor: Predictor,
+        metrics: Metrics,
+        record: RequestRecord | None = None,
+        *,
+        force: bool = False,
     ) -> None:
         self.lane = lane
         self.predictor = predictor
         self._metrics = metrics
         self._record = record
+        self._force = force
 
     async def row(self, item: Item, read: Read, deadline: Deadline) -> Row:
         """Returns the row of one image; whatever is wrong with the image itself is a row as well.
@@ -67,7 +54,8 @@ class Scorer:
             NotReady: The service is to end.
             DeadlineExceeded: The deadline has passed.
         """
-        call, sha256 = Call(self.predictor, deadline, Priority.BULK, self._record), None
+        call = Call(self.predictor, deadline, Priority.BULK, self._record, ReadOptions(item.frame, self._force))
+        sha256 = None
         async with self.lane.place():
             try:
                 image = await read()
@@ -75,6 +63,6 @@ class Scorer:
                 prediction = await self.lane.predict(call, image.data)
             except (InvalidInput, InferenceFailed) as error:
                 self._metrics.count_error(error)
-                return failed(item.id, item.path, sha256, error, self.predictor.model)
+                return failed(item, sha256, error, self.predictor.model)
         self._metrics.observe_prediction(prediction, self._record)
-        return answered(item.id, item.path, image.sha256, prediction)
+        return answered(item, image.sha256, prediction)

@@ -4,17 +4,25 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from brainmri.blocking import Stop, Stopped
 from brainmri.bulk.archives.archive import Archive, ArchiveLimits, Member, open_archive
+from brainmri.bulk.chosen import may_hold_frames
 from brainmri.bulk.items import Item
-from brainmri.bulk.place import Place
+from brainmri.bulk.loaded import LastRead, Loaded, loaded
+from brainmri.bulk.place import open_location
+from brainmri.bulk.volumes import Volumes
 from brainmri.errors import BrainMRIError, ImageTooLarge, SourceUnreadable
+from brainmri.imaging import HEAD_BYTES, DecodeLimits
+from brainmri.imaging.nifti import is_nifti
 
 _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Trying again does not help."""
+
+_DECODE = DecodeLimits()
 
 T = TypeVar("T")
 
@@ -66,30 +74,50 @@ class Sources:
         limits: What archives to refuse; `max_member_bytes` also limits files.
         retry: For what fails for a moment.
         stop: Ends the reading of an archive; nothing does if None.
+        decode: Which slices of NIfTI volumes to refuse.
     """
 
-    def __init__(self, limits: ArchiveLimits, retry: Retry, stop: Stop | None = None) -> None:
+    def __init__(
+        self, limits: ArchiveLimits, retry: Retry, stop: Stop | None = None, decode: DecodeLimits = _DECODE
+    ) -> None:
         self._limits = limits
         self._retry = retry
         self._stop = stop or Stop()
+        self._last = LastRead()
+        self._volumes = Volumes(decode)
         self._open = ExitStack()
         self._location = ""
         self._archive: Archive | None = None
         self._members: dict[str, Member] = {}
 
-    def prepare(self, item: Item) -> Callable[[], bytes]:
-        """Returns what gives the bytes of an item, to be called in any thread.
+    def prepare(self, item: Item) -> Callable[[], Loaded]:
+        """Returns what gives an item, to be called in any thread.
 
         A member of an archive is read at once, because a compressed tar is fast in its order only. Call it from one
         thread.
         """
         if item.member is None:
-            return lambda: self._retry.call(lambda: self._read_file(item), item.path)
+            return lambda: self._retry.call(lambda: self._load(item), item.path)
         try:
-            data = self._retry.call(lambda: self._read_member(item), item.path)
+            data = self._retry.call(lambda: self._load(item), item.path)
         except BrainMRIError as error:
             return _raising(error)
         return lambda: data
+
+    def _load(self, item: Item) -> Loaded:
+        if item.member is not None:
+            read = partial(self._read_member, item)
+        elif self._is_volume(item):
+            return self._volumes.load(Path(item.location), item.frame)
+        else:
+            read = partial(self._read_file, item)
+        return loaded(read) if item.frame is None else self._last.get((item.location, item.member), read)
+
+    def _is_volume(self, item: Item) -> bool:
+        if "://" in item.location or not may_hold_frames(item.location):
+            return False
+        with open_location(item.location) as file:
+            return is_nifti(file.read(HEAD_BYTES))
 
     def close(self) -> None:
         """Closes the archive that is open."""
@@ -98,7 +126,7 @@ class Sources:
 
     def _read_file(self, item: Item) -> bytes:
         most = self._limits.max_member_bytes
-        with _open(item.location) as file:
+        with open_location(item.location) as file:
             data = file.read(most + 1)
         if len(data) > most:
             raise ImageTooLarge(
@@ -111,7 +139,7 @@ class Sources:
     def _read_member(self, item: Item) -> bytes:
         if self._location != item.location or self._archive is None:
             self.close()
-            file = self._open.enter_context(_open(item.location))
+            file = self._open.enter_context(open_location(item.location))
             self._archive = self._open.enter_context(open_archive(file, self._limits, self._stop))
             self._members = {member.name: member for member in self._archive.members}
             self._location = item.location
@@ -121,17 +149,8 @@ class Sources:
         return self._archive.read(member)
 
 
-def _open(location: str) -> BinaryIO:
-    if "://" not in location:
-        # The same as through fsspec, in a third of the time.
-        return Path(location).open("rb")
-    place = Place.of(location)
-    file: BinaryIO = place.system.open(place.path, "rb")
-    return file
-
-
-def _raising(error: BrainMRIError) -> Callable[[], bytes]:
-    def load() -> bytes:
+def _raising(error: BrainMRIError) -> Callable[[], Loaded]:
+    def load() -> Loaded:
         raise error
 
     return load

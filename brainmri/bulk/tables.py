@@ -11,9 +11,6 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from brainmri.errors import ScoringRefused
 from brainmri.text import printable
 
@@ -76,7 +73,7 @@ def table_entries(file: BinaryIO, name: str) -> Iterator[Entry]:
         raise ScoringRefused(
             f"{name} is neither UTF-8 nor UTF-16 text. Save it as UTF-8 (spreadsheets call it 'CSV UTF-8')."
         ) from error
-    except (ValueError, AttributeError, csv.Error, pa.ArrowException) as error:
+    except (ValueError, AttributeError, csv.Error) as error:
         raise ScoringRefused(f"{name} cannot be read after its image {number}: {error}. Write it again.") from error
 
 
@@ -125,15 +122,22 @@ def _json_lines(file: BinaryIO, _: str) -> _Rows:
 
 
 def _parquet(file: BinaryIO, name: str) -> _Rows:
-    table = pq.ParquetFile(file)
-    columns = [column for column in table.schema_arrow.names if column.strip().lower() in ("path", "id")]
-    if not any(column.strip().lower() == "path" for column in columns):
-        raise ScoringRefused(
-            f"{name} has no column named 'path'. It has the columns {_shown(table.schema_arrow.names)}. Name the column"
-            " of paths 'path'."
-        )
-    for batch in table.iter_batches(columns=columns):
-        yield from batch.to_pylist()
+    # 60 MB of memory, for those alone who name such a table.
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        table = pq.ParquetFile(file)
+        columns = [column for column in table.schema_arrow.names if column.strip().lower() in ("path", "id")]
+        if not any(column.strip().lower() == "path" for column in columns):
+            raise ScoringRefused(
+                f"{name} has no column named 'path'. It has the columns {_shown(table.schema_arrow.names)}. Name the"
+                " column of paths 'path'."
+            )
+        for batch in table.iter_batches(columns=columns):
+            yield from batch.to_pylist()
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from error
 
 
 _READERS = {".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet}

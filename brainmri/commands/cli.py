@@ -17,7 +17,7 @@ from brainmri.commands.models import models
 from brainmri.commands.page import page
 from brainmri.commands.predict import predict
 from brainmri.errors import BrainMRIError
-from brainmri.lifecycle.ports import require_free
+from brainmri.lifecycle.listener import require_free
 from brainmri.model import store
 from brainmri.observe import logs
 from brainmri.settings import load_settings

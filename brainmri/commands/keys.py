@@ -7,7 +7,7 @@ import typer
 
 from brainmri.errors import InvalidSettings
 from brainmri.settings import load_settings
-from brainmri.web.keys import edit_keys, new_key, read_keys
+from brainmri.web.auth import edit_keys, new_key, read_keys
 
 keys = typer.Typer(help="The API keys that the service accepts.", no_args_is_help=True)
 

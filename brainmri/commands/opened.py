@@ -7,6 +7,9 @@ from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from brainmri.settings import Settings
 
+MOST_MEMBERS = 10_000_000
+"""Of an archive on the command line: it is the caller's own, and its list has to fit into memory."""
+
 
 def open_predictor(settings: Settings) -> Predictor:
     """Returns the default model, for one image at a time: streams and full batches would cost memory for nothing."""

@@ -2,26 +2,32 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from brainmri.bulk.series import SeriesVerdict, by_series
-from brainmri.commands.named_slices import Wanted, named_slices
-from brainmri.commands.opened import open_predictor
-from brainmri.errors import BrainMRIError, MalformedRequest
-from brainmri.imaging import FrameOf, ReadOptions
-from brainmri.imaging.contents import require_keywords
+from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.chosen import left_out_lines
+from brainmri.bulk.frames import Taken
+from brainmri.bulk.inputs import Inputs
+from brainmri.bulk.items import Item, item_id
+from brainmri.bulk.series import SeriesVerdict, SeriesVotes, series_line
+from brainmri.bulk.sources import Retry, Sources
+from brainmri.commands.opened import MOST_MEMBERS, open_predictor
+from brainmri.commands.reading import ForceOption, StepOption, TagsOption, keywords_of
+from brainmri.errors import BrainMRIError, MalformedRequest, ScoringRefused
+from brainmri.imaging import ReadOptions
+from brainmri.imaging.contents import elements_of
 from brainmri.imaging.nifti import STEP_MM
 from brainmri.model.contract import LABELS, NOTICE
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import PALETTES, Style, overlay_png
-from brainmri.model.options import ModelOptions
-from brainmri.model.predictor import Prediction
+from brainmri.model.predictor import Prediction, Predictor
 from brainmri.settings import load_settings
 from brainmri.web.schemas import error_body, explanation_body, prediction_body
 
@@ -32,8 +38,7 @@ _LEAST_ROOM = 16
 
 @dataclass(frozen=True)
 class _Row:
-    file: Path
-    frame: FrameOf
+    item: Item
     answer: Prediction | BrainMRIError
     told: Mapping[str, str] = field(default_factory=dict)
 
@@ -42,10 +47,23 @@ class _Row:
         return None if isinstance(self.answer, BrainMRIError) else self.answer.verdict
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of every image."""
+
+    explain: Explain | None
+    taken: Taken
+    force: bool
+    keywords: Sequence[str]
+
+
 def predict(  # noqa: PLR0913 -- the options of a command
     files: Annotated[
-        list[Path],
-        typer.Argument(help="Images, DICOM objects, NIfTI volumes, DICOMDIR, or folders of these.", show_default=False),
+        list[str],
+        typer.Argument(
+            help="Images, DICOM objects, NIfTI volumes, DICOMDIR, folders of these, or what brainmri score takes.",
+            show_default=False,
+        ),
     ],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
@@ -54,14 +72,9 @@ def predict(  # noqa: PLR0913 -- the options of a command
     opacity: Annotated[str | None, typer.Option(help="Of the strongest evidence, 0 to 1; 0.6 if not given.")] = None,
     palette: Annotated[str | None, typer.Option(help=f"Colours of the heat map: {', '.join(PALETTES)}.")] = None,
     frame: Annotated[int | None, typer.Option(help="This frame or page alone, from 0.", min=0)] = None,
-    force: Annotated[bool, typer.Option("--force", help="Answer for DICOM that is no MRI of a head too.")] = False,
-    step_mm: Annotated[
-        float, typer.Option(help="Distance of the axial slices taken of a NIfTI volume.", min=0.1, max=100)
-    ] = STEP_MM,
-    tags: Annotated[
-        str,
-        typer.Option(help="DICOM elements to tell with --json, such as StudyDate,SliceLocation; else none."),
-    ] = "",
+    force: ForceOption = False,
+    step_mm: StepOption = STEP_MM,
+    tags: TagsOption = "",
 ) -> None:
     """Classify images in this process, each frame for itself; exit status 1 if one cannot be answered.
 
@@ -70,14 +83,19 @@ def predict(  # noqa: PLR0913 -- the options of a command
     style, explain = Style.of(opacity, palette), None if heatmap is None else Explain(label)
     if heatmap is not None and len(files) != 1:
         raise MalformedRequest(f"--heatmap takes one image file, and {len(files)} are named.", limit="1 file")
-    keywords = _keywords(tags, as_json)
-    rows = list(_rows(files, explain, Wanted(ReadOptions(frame, force), step_mm, keywords)))
+    keywords = keywords_of(tags)
+    if keywords and not as_json:
+        raise MalformedRequest("--tags tells elements in JSON. Name --json as well.")
+    rows = list(_rows(files, _Asked(explain, Taken(frame, step_mm), force, keywords)))
     if heatmap is not None and len(rows) != 1:
         raise MalformedRequest(
             f"--heatmap takes one slice, and {files[0]} holds {len(rows)}. Choose one with --frame.",
             limit="1 slice",
         )
-    series = by_series((row.frame.series, row.verdict) for row in rows)
+    votes = SeriesVotes()
+    for row in rows:
+        votes.add(row.item.series, row.verdict)
+    series = votes.verdicts()
     if as_json:
         _print_json(rows, series)
     else:
@@ -88,29 +106,45 @@ def predict(  # noqa: PLR0913 -- the options of a command
         raise typer.Exit(1)
 
 
-def _keywords(tags: str, as_json: bool) -> list[str]:
-    keywords = [keyword.strip() for keyword in tags.split(",") if keyword.strip()]
-    if keywords and not as_json:
-        raise MalformedRequest("--tags tells elements in JSON. Name --json as well.")
-    require_keywords(keywords)
-    return keywords
-
-
-def _rows(files: list[Path], explain: Explain | None, wanted: Wanted) -> Iterator[_Row]:
+def _rows(files: list[str], asked: _Asked) -> Iterator[_Row]:
     settings = load_settings()
     predictor = open_predictor(settings)
-    if explain is not None:
-        predictor.require_heat_maps(explain.label)
+    if asked.explain is not None:
+        predictor.require_heat_maps(asked.explain.label)
     predictor.warm_up()
-    for named in named_slices(files, wanted, ModelOptions.of(settings).limits):
-        if isinstance(named, tuple):
-            yield _Row(named[0], FrameOf(), named[1])
-            continue
-        try:
-            answer = predictor.predict(named.load(), explain, named.options)
-            yield _Row(named.file, named.frame, answer, named.told)
-        except BrainMRIError as error:
-            yield _Row(named.file, named.frame, error, named.told)
+    limits = ArchiveLimits(max_members=MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
+    with closing(Sources(limits, Retry(), decode=predictor.limits)) as sources:
+        for file in files:
+            try:
+                for item in _items(file, limits, asked.taken):
+                    yield _row(item, predictor, sources, asked)
+            except BrainMRIError as error:
+                yield _Row(Item(item_id(file), file, file), error)
+
+
+def _items(file: str, limits: ArchiveLimits, taken: Taken) -> Iterator[Item]:
+    inputs, count = Inputs([file], limits, taken=taken), 0
+    for item in inputs:
+        count += 1
+        yield item
+    left_out = left_out_lines(inputs.left_out)
+    if not count:
+        beside = "".join(f" Left out, {line}." for line in left_out)
+        raise ScoringRefused(
+            f"{file} holds no image.{beside} Name images, DICOM objects, NIfTI volumes, or folders of these."
+        )
+    for line in left_out:
+        typer.echo(f"{file}: left out, {line}.", err=True)
+
+
+def _row(item: Item, predictor: Predictor, sources: Sources, asked: _Asked) -> _Row:
+    told: Mapping[str, str] = {}
+    try:
+        data = sources.prepare(item)().data
+        told = elements_of(data, asked.keywords) if isinstance(data, bytes) else {}
+        return _Row(item, predictor.predict(data, asked.explain, ReadOptions(item.frame, asked.force)), told)
+    except BrainMRIError as error:
+        return _Row(item, error, told)
 
 
 def _write_overlay(path: Path, answer: Prediction | BrainMRIError, style: Style) -> None:
@@ -125,23 +159,25 @@ def _write_overlay(path: Path, answer: Prediction | BrainMRIError, style: Style)
 
 def _print_json(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> None:
     for number, row in enumerate(rows):
-        identity, answer = f"{row.file.name}-{number}", row.answer
+        item, answer = row.item, row.answer
+        identity = f"{PurePath(item.path).name}-{number}"
         if isinstance(answer, BrainMRIError):
             body = error_body(answer, identity).model_dump()
         else:
             body = prediction_body(answer, identity).model_dump()
             if answer.explanation is not None:
                 body |= explanation_body(answer.explanation).model_dump()
-        belongs = {name: value for name, value in asdict(row.frame).items() if value is not None}
+        place = {"frame": item.frame, "instance": item.instance, "series": item.series}
+        belongs = {name: value for name, value in place.items() if value is not None}
         told = {"tags": dict(row.told)} if row.told else {}
-        typer.echo(json.dumps({"file": str(row.file), **belongs, **told, **body}))
+        typer.echo(json.dumps({"file": item.path, **belongs, **told, **body}))
     for name, verdict in series.items():
         typer.echo(json.dumps({"series": name, **asdict(verdict)}))
 
 
 def _print_table(rows: Sequence[_Row], series: Mapping[str, SeriesVerdict]) -> None:
     console = Console()
-    names = [str(row.file) if row.frame.frame is None else f"{row.file}, frame {row.frame.frame}" for row in rows]
+    names = [row.item.path if row.item.frame is None else f"{row.item.path}, frame {row.item.frame}" for row in rows]
     # What a pipe or a file receives is as wide as it has to be.
     room = console.width - _ROOM_OF_ANSWERS if console.is_terminal else max(map(len, names), default=0)
     if not console.is_terminal:
@@ -152,15 +188,14 @@ def _print_table(rows: Sequence[_Row], series: Mapping[str, SeriesVerdict]) -> N
         answer = row.answer
         if isinstance(answer, BrainMRIError):
             table.add_row(_end_of(name, room), answer.code)
-            problems.append(f"{row.file}: {answer.message}")
+            problems.append(f"{row.item.path}: {answer.message}")
             continue
         values = [f"{answer.probabilities[label]:.3f}" for label in LABELS]
         label = answer.label or answer.verdict
         table.add_row(_end_of(name, room), label, *values, f"{answer.timings_ms['total']:.0f}")
     console.print(table)
     for name, found in series.items():
-        votes = ", ".join(f"{label} {count}" for label, count in found.votes.items())
-        typer.echo(f"Series {name}: {found.verdict}. Of {found.slices} slices {found.answered} have a class: {votes}.")
+        typer.echo(series_line(name, found))
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(NOTICE)

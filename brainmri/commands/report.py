@@ -16,21 +16,18 @@ from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item
 from brainmri.bulk.quality import folder_label
 from brainmri.bulk.sources import Retry, Sources
-from brainmri.commands.opened import open_predictor
+from brainmri.commands.opened import MOST_MEMBERS, open_predictor
 from brainmri.errors import BrainMRIError, MalformedRequest, ScoringRefused
 from brainmri.imaging import ReadOptions
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import PALETTES, Style
-from brainmri.model.predictor import Predictor
+from brainmri.model.predictor import Prediction, Predictor
 from brainmri.report.document import MOST_IMAGES, Entry, Report, entry_of, picture_side, report_of, too_many, wanted
 from brainmri.report.html import html
 from brainmri.report.pdf import pdf
 from brainmri.settings import load_settings
 
 app = typer.Typer(name="report", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-
-_MOST_MEMBERS = 10_000_000
-"""Of an archive: it is the caller's own, and its list has to fit into memory."""
 
 _FORMS: dict[str, Callable[[Report], bytes]] = {".html": lambda report: html(report).encode(), ".pdf": pdf}
 """Ending of a file's name to what writes it."""
@@ -50,13 +47,13 @@ class _Reading:
     def entry(self, item: Item, sources: Sources) -> Entry:
         """Returns one image of the report; what is wrong with it is its answer."""
         truth = folder_label(item.path) if self.labelled else None
+        answer: Prediction | BrainMRIError
         try:
-            data = sources.prepare(item)()
-            answer = self.predictor.predict(data, self.explain, self.options)
-            picture = self.predictor.preview(data, self.options, self.side)
+            data = sources.prepare(item)().data
+            answer = self.predictor.predict(data, self.explain, self.options, self.side)
         except BrainMRIError as error:
-            return Entry(item.path, error, None, truth=truth)
-        return entry_of(item.path, answer, picture.png, self.style, self.side, truth)
+            answer = error
+        return entry_of(item.path, answer, self.style, self.side, truth)
 
 
 @app.command()
@@ -83,7 +80,7 @@ def report(  # noqa: PLR0913 -- the options of a command
     """Write a report about images, with pictures, as one HTML or PDF file; exit status 1 if one has no answer."""
     form, style, options = _form(out), Style.of(opacity, palette), ReadOptions(frame, force)
     settings, labelled = load_settings(), labels_from is not None
-    limits = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
+    limits = ArchiveLimits(max_members=MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
     items = _items(inputs, limits)
     predictor = open_predictor(settings)
     reading = _Reading(predictor, options, wanted(predictor, label), style, picture_side(len(items)), labelled=labelled)

@@ -13,6 +13,7 @@ from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.child import Work
 from brainmri.bulk.console import print_outcome
 from brainmri.bulk.finish import finish
+from brainmri.bulk.frames import Taken
 from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.join import require_same_run
 from brainmri.bulk.model import OpenBundle
@@ -23,9 +24,12 @@ from brainmri.bulk.run import shard_size as shard_size_of
 from brainmri.bulk.run_folder import Format, Method, Record, RunFolder
 from brainmri.bulk.sources import Retry
 from brainmri.bulk.supervisor import Supervisor
+from brainmri.commands.opened import MOST_MEMBERS
+from brainmri.commands.reading import ForceOption, StepOption, TagsOption, keywords_of
 from brainmri.dicom.folder import DicomFolder
 from brainmri.dicom.source import require_writer
 from brainmri.errors import ScoringHopeless
+from brainmri.imaging.nifti import STEP_MM
 from brainmri.model import store
 from brainmri.model.bundle import Bundle, load_bundle
 from brainmri.model.explanation import require_explanation
@@ -34,9 +38,6 @@ from brainmri.settings import Settings, load_settings
 
 SOME_FAILED, HOPELESS, INPUT_OUTPUT, INTERRUPTED = 1, 42, 74, 130
 """Exit statuses besides 0 and, for a wrong call, 2; docs/scoring.md explains them."""
-
-_MOST_MEMBERS = 10_000_000
-"""Of an archive: it is the caller's own, and its list has to fit into memory."""
 
 
 class _RunByDefault(TyperGroup):
@@ -88,8 +89,8 @@ def run(  # noqa: PLR0913 -- the options of a command
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Image files, folders, quoted patterns, zip or tar archives, tables (CSV, JSONL, Parquet) with a"
-            " column 'path', or URLs of these.",
+            help="Image files, DICOM objects, NIfTI volumes, DICOMDIR, folders, quoted patterns, zip or tar archives,"
+            " tables (CSV, JSONL, Parquet) with a column 'path', or URLs of these.",
             show_default=False,
         ),
     ] = None,
@@ -108,6 +109,9 @@ def run(  # noqa: PLR0913 -- the options of a command
             " study; takes DICOM objects only."
         ),
     ] = None,
+    step_mm: StepOption = STEP_MM,
+    force: ForceOption = False,
+    tags: TagsOption = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, if there is one.")] = False,
     strict: StrictOption = False,
     max_error_rate: Annotated[
@@ -130,7 +134,8 @@ def run(  # noqa: PLR0913 -- the options of a command
     engine: Annotated[Literal["local", "ray"], typer.Option(help="What runs the work.")] = "local",
     actors: Annotated[int, typer.Option(help="Actors of the engine ray.", min=1)] = 1,
 ) -> None:
-    """Score images; one row for each, a failed image is a row as well."""
+    """Score images; one row for each and for each frame of a DICOM object, a failed image is a row as well."""
+    keywords = keywords_of(tags)
     settings = load_settings()
     bundle = _bundle(settings)
     if heatmaps is not None:
@@ -139,20 +144,29 @@ def run(  # noqa: PLR0913 -- the options of a command
         require_writer()
     share = Share(shard_index, num_shards)
     size = batch_size or settings.max_batch_size
-    archives = ArchiveLimits(max_members=_MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
+    archives = ArchiveLimits(max_members=MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
+    taken = Taken(step_mm=step_mm)
     workers = actors if engine == "ray" else 1
-    request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate, workers)
+    request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate, workers, taken)
     check(request)
     opener = OpenBundle.of(bundle, settings, size)
     heat_maps = None if heatmaps is None else HeatMapFolder(heatmaps.absolute())
     dicom = None if dicom_out is None else DicomFolder(dicom_out.absolute())
-    work = Work(opener, size, settings.decode_threads(), archives, Retry(), heat_maps, dicom)
+    work = Work(opener, size, settings.decode_threads(), archives, Retry(), heat_maps, dicom, force, keywords)
     with (
         RunFolder(out).held(shard_index),
         RunProgress(Console(stderr=True)) as progress,
         _engine(engine, work, shard_size_of(request), actors, settings, progress) as scoring,
     ):
-        method = Method.of(bundle.contract, scoring.model.runtime, settings.novelty_policy, size, opener.options.limits)
+        method = Method.of(
+            bundle.contract,
+            scoring.model.runtime,
+            settings.novelty_policy,
+            size,
+            opener.options.limits,
+            force=force,
+            tags=keywords,
+        )
         record = open_run(request, method)
         scored = score_share(request, record, scoring, progress)
     if num_shards > 1:

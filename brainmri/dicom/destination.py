@@ -16,12 +16,12 @@ from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket
 
 from brainmri import durable
+from brainmri.dicom.ae_title import require_ae_title
 from brainmri.errors import InvalidSettings
 
 _logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 30
-_MOST_AET = 16
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 _WARNINGS = range(0xB000, 0xC000)
 _SYNTAX = "1.2.840.10008.1.2.1"
@@ -89,14 +89,15 @@ class NodeDestination:
         """Reads `AET@HOST:PORT`.
 
         Raises:
-            InvalidSettings: Something else.
+            InvalidSettings: Something else, or a title that no application entity may have.
         """
         called, _, place = text.partition("@")
         host, _, port = place.rpartition(":")
-        if not (0 < len(called) <= _MOST_AET and host and port.isdecimal() and 0 < int(port) < 65536):
+        if not (called and host and port.isdecimal() and 0 < int(port) < 65536):
             raise InvalidSettings(
                 f"The destination is {text[:80]!r}. Write it as AET@HOST:PORT, such as ORTHANC@pacs:4242."
             )
+        require_ae_title(called)
         return cls(called, host, int(port), calling)
 
     def deliver(self, files: Sequence[Path]) -> Generator[Outcome, None, None]:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
+from brainmri.dicom.ae_title import require_ae_title
 from brainmri.dicom.destination import Destination, cut
 from brainmri.dicom.source import read_source
 from brainmri.dicom.spool import Spool
@@ -94,10 +95,7 @@ class Node:
         if not self.allowed:
             raise InvalidSettings("Nobody may call. Name the AE titles that may with --allow.")
         for title in (self.aet, *self.allowed):
-            if not (len(title.strip()) > 0 and len(title) <= 16 and title.isascii() and title.isprintable()):
-                raise InvalidSettings(
-                    f"The AE title is {title[:80]!r}. Use 1 to 16 characters of ASCII.", limit="16 characters"
-                )
+            require_ae_title(title)
 
 
 class Listener:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from brainmri.errors import DicomUnavailable, ImageUnreadable, InvalidInput, NoStudy
-from brainmri.imaging import DEFAULT_OPTIONS, DecodeLimits, ReadOptions
-from brainmri.imaging.dicom_header import is_dicom, read_header
+from brainmri.imaging import DEFAULT_OPTIONS, DecodeLimits, Picture, ReadOptions
+from brainmri.imaging.dicom_header import is_dicom, read_elements
+from brainmri.imaging.hostile import MAX_DICOM_READS, CountedReads
 
 _NAMESPACE = uuid.UUID("7b1e8a52-1c0b-4c55-9d9a-6a1d6a0f3f0e")
 """Of the UIDs that this project derives."""
@@ -63,11 +64,11 @@ def require_writer() -> None:
         )
 
 
-def read_source(data: bytes, limits: DecodeLimits, options: ReadOptions = DEFAULT_OPTIONS) -> Source:
+def read_source(data: bytes | Picture, limits: DecodeLimits, options: ReadOptions = DEFAULT_OPTIONS) -> Source:
     """Reads what results need of the object that they are about.
 
     Args:
-        data: A whole image file.
+        data: A whole image file, or a slice of a volume, which belongs to no study.
         limits: What to refuse.
         options: Which frame the answer is about.
 
@@ -75,14 +76,16 @@ def read_source(data: bytes, limits: DecodeLimits, options: ReadOptions = DEFAUL
         NoStudy: No DICOM object, or one without the UIDs of its study, series and instance.
         ImageUnreadable: Damaged.
     """
-    limits.check_bytes(data)
-    if not is_dicom(data):
+    if isinstance(data, bytes):
+        limits.check_bytes(data)
+    if isinstance(data, Picture) or not is_dicom(data):
         raise NoStudy(
             "The image is no DICOM object, so there is no study to write a report into. Send the DICOM object that it"
             " was made from, or ask for JSON or a PNG."
         )
     try:
-        return _source(read_header(data, limits, _WANTED), options.frame)
+        # Of a deflated object its beginning: whole, it would take memory that nothing counts.
+        return _source(read_elements(CountedReads(data, MAX_DICOM_READS), _WANTED), options.frame)
     except (InvalidInput, MemoryError):
         raise
     except Exception:  # noqa: BLE001 -- pydicom documents no list of what it raises, and quotes the elements

@@ -1,10 +1,12 @@
 """The JSON of bulk scoring that is no row of results: the summary at its end, and jobs."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Literal
 
 from pydantic import Field
 
+from brainmri.bulk.series import SeriesVerdict
 from brainmri.bulk.totals import Totals
 from brainmri.errors import BrainMRIError
 from brainmri.model.predictor import ModelIdentity
@@ -23,6 +25,21 @@ class BulkErrorBody(Body):
     """Stable and machine-readable, such as `not_ready`."""
     message: str
     """For people: what was wrong and what to do."""
+
+
+class SeriesBody(Body):
+    """What the slices of a series say together; `docs/dicom.md` has the rule."""
+
+    series: str
+    """As in its rows."""
+    verdict: str
+    """A class, or `unsure`."""
+    slices: int = Field(ge=0)
+    """How many rows of this answer are of it."""
+    answered: int = Field(ge=0)
+    """How many of those are answered with a class."""
+    votes: dict[str, int]
+    """Class to number of rows."""
 
 
 class ScoreSummary(Body):
@@ -44,6 +61,8 @@ class ScoreSummary(Body):
     """Files of the archive that are not scored."""
     left_out_reasons: dict[str, int]
     """Why not to number of files, such as `other_kind`: the name ends like that of another kind of file."""
+    series: list[SeriesBody]
+    """The series of which several rows are above; DICOM alone tells of which series a slice is."""
     complete: bool
     """Whether every image has a row."""
     error: BulkErrorBody | None
@@ -69,6 +88,7 @@ def summary_line(  # noqa: PLR0913 -- the fields of the line
     *,
     images: int,
     left_out: Mapping[str, int],
+    series: Mapping[str, SeriesVerdict],
     error: BrainMRIError | None,
     resume: str | None,
     model: ModelIdentity,
@@ -86,6 +106,7 @@ def summary_line(  # noqa: PLR0913 -- the fields of the line
         errors=dict(sorted(totals.failures.items())),
         left_out=sum(left_out.values()),
         left_out_reasons=dict(left_out),
+        series=[SeriesBody(series=name, **asdict(found)) for name, found in series.items()],
         complete=totals.images == images,
         error=None if error is None else BulkErrorBody(code=error.code, message=error.message),
         resume=resume,

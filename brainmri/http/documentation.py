@@ -1,19 +1,24 @@
-"""The interface's own documentation: the OpenAPI document, the page that shows it, and the answer to unknown paths."""
+"""What the interface tells about itself: OpenAPI and its page, BentoML's client schema, models, unknown paths."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from brainmri.batching.engine import Engine
 from brainmri.http.openapi import openapi_document
-from brainmri.web.content_policy import CONTENT_POLICY
-from brainmri.web.middleware import UNMATCHED
+from brainmri.http.predict import json_response
+from brainmri.web.middleware import CONTENT_POLICY, UNMATCHED
+from brainmri.web.schemas import ModelDescription, ModelsBody, served_bodies
+from brainmri.web.upload import FIELD, FIELD_OF_MANY
 
 _DOCS = """<!doctype html>
 <html lang="en">
@@ -35,6 +40,12 @@ _DOCS_POLICY = CONTENT_POLICY.replace("style-src 'self'", f"style-src 'self' {_L
 _ELSEWHERE = {"/ui": "./", "/health": "./livez"}
 """Paths that other servers have, and what answers here."""
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+_FILE = {"type": "file", "format": "binary"}
+_CLIENT_METHODS = (
+    ("predict", FIELD, _FILE, "Classifies one slice; `image` is a path or a file that is open for reading bytes."),
+    ("predict_batch", FIELD_OF_MANY, {"type": "array", "items": _FILE}, "Classifies several slices."),
+)
 
 
 def document_route() -> Route:
@@ -95,3 +106,62 @@ async def _docs_json(_: Request) -> Response:
 
 async def _docs_page(_: Request) -> HTMLResponse:
     return HTMLResponse(_DOCS, headers={"Content-Security-Policy": _DOCS_POLICY})
+
+
+class ClientSchemaMiddleware:
+    """Adds our uploads to `/schema.json`, so that `bentoml.SyncHTTPClient(url).predict(image=path)` works.
+
+    BentoML lists only methods of its own there, whose file parameters would fetch URLs.
+
+    Args:
+        app: What answers everything else.
+        schema: Returns BentoML's own schema of the service.
+    """
+
+    def __init__(self, app: ASGIApp, schema: Callable[[], Mapping[str, Any]]) -> None:
+        self._app = app
+        self._schema = schema
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("GET", "/schema.json"):
+            await self._app(scope, receive, send)
+            return
+        schema = self._schema()
+        await JSONResponse({**schema, "routes": [*schema["routes"], *_routes()]})(scope, receive, send)
+
+
+def _routes() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "route": f"/{name}",
+            "doc": doc,
+            "batchable": False,
+            "input": {"type": "object", "required": [field], "properties": {field: schema}},
+            "output": {"type": "object"},
+        }
+        for name, field, schema, doc in _CLIENT_METHODS
+    ]
+
+
+def model_routes(engine: Engine) -> list[BaseRoute]:
+    """Returns the routes that describe the models."""
+
+    async def model(request: Request) -> Response:
+        query = request.query_params
+        predictor = engine.models.get(query.get("name", ""), query.get("version", ""))
+        return json_response(
+            ModelDescription(
+                **predictor.contract.model_dump(),
+                card=predictor.documents.card,
+                figures=predictor.documents.figures,
+                runtime=predictor.model.runtime,
+                served=served_bodies(engine.models.all()),
+            )
+        )
+
+    async def models(_: Request) -> Response:
+        return json_response(ModelsBody(models=served_bodies(engine.models.all())))
+
+    return [Route("/model", model, methods=["GET"]), Route("/models", models, methods=["GET"])]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Deadline
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop, Threads
 from brainmri.bulk.archives.archive import open_archive

@@ -3,7 +3,6 @@
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,9 +22,9 @@ from brainmri.http.predict import json_response
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.answers import all_or_error
 from brainmri.web.body import BodyLimits, read_body
 from brainmri.web.call import call_of, cancel_on_disconnect
+from brainmri.web.failures import all_or_error
 from brainmri.web.schemas import (
     ExplanationBody,
     PredictionBody,
@@ -48,7 +47,7 @@ _ONE_VERSION = _ONE + "/versions/{version}"
 
 def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[BaseRoute]:
     """Returns the routes of the protocol; its names are those of the bundles and their serving names."""
-    threads = Threads("json", _THREADS)
+    threads, drawing = Threads("json", _THREADS), Threads("explain-json", 1)
 
     async def predict(request: Request) -> Response:
         call = called(request)
@@ -60,7 +59,9 @@ def v1_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[Base
         call = replace(called(request), explain=wanted)
         call.predictor.require_heat_maps(wanted.label)
         predictions = await answered(request, call)
-        explanations = await cancel_on_disconnect(request, call.deadline, asyncio.to_thread(_explanations, predictions))
+        stop = Stop()
+        work = drawing.run(_explanations, predictions, stop, stop=stop)
+        explanations = await cancel_on_disconnect(request, call.deadline, work)
         bodies = _bodies(request, call, predictions)
         return json_response(V1Explanation(predictions=bodies, explanations=explanations))
 
@@ -106,8 +107,12 @@ def _bodies(request: Request, call: Call, predictions: Sequence[Prediction]) -> 
     return [prediction_body(prediction, request_id, notice) for prediction in predictions]
 
 
-def _explanations(predictions: Sequence[Prediction]) -> list[ExplanationBody]:
-    return [explanation_body(prediction.explained) for prediction in predictions]
+def _explanations(predictions: Sequence[Prediction], stop: Stop) -> list[ExplanationBody]:
+    bodies = []
+    for prediction in predictions:
+        stop.check()
+        bodies.append(explanation_body(prediction.explained))
+    return bodies
 
 
 async def _predict(engine: Engine, call: Call, body: bytes, settings: Settings, threads: Threads) -> list[Prediction]:

@@ -1,4 +1,4 @@
-"""POST /predict for one image, POST /predict_batch for several."""
+"""POST /predict for one image, /predict_batch for several, /preview for what the model sees of a file."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
+from brainmri.batching.previews import Previews
 from brainmri.errors import BrainMRIError, InvalidInput
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
@@ -16,6 +17,12 @@ from brainmri.settings import Settings
 from brainmri.web.call import call_of, cancel_on_disconnect
 from brainmri.web.schemas import batch_body, prediction_body
 from brainmri.web.upload import read_image, read_images
+
+IMAGE_FRAME = "X-Image-Frame"
+"""Header that tells which frame of the file was drawn, from 0."""
+
+IMAGE_FRAMES = "X-Image-Frames"
+"""Header that tells how many frames the file has; absent where they cannot be counted."""
 
 
 def predict_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[BaseRoute]:
@@ -73,3 +80,18 @@ def call_by_query(request: Request, engine: Engine, settings: Settings) -> Call:
     query = request.query_params
     predictor = engine.models.get(query.get("model", ""), query.get("version", ""))
     return call_of(request, engine, settings, predictor)
+
+
+def preview_routes(engine: Engine, settings: Settings, previews: Previews) -> list[BaseRoute]:
+    """Returns the route."""
+
+    async def preview(request: Request) -> Response:
+        call = call_by_query(request, engine, settings)
+        data = await read_image(request, settings, call.deadline)
+        drawn = await cancel_on_disconnect(request, call.deadline, previews.draw(data, call))
+        headers = {IMAGE_FRAME: str(drawn.source.frame)}
+        if drawn.source.frames is not None:
+            headers[IMAGE_FRAMES] = str(drawn.source.frames)
+        return Response(drawn.png, media_type="image/png", headers=headers)
+
+    return [Route("/preview", preview, methods=["POST"])]

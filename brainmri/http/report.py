@@ -10,10 +10,9 @@ from starlette.routing import BaseRoute, Route
 
 from brainmri.batching.call import Call
 from brainmri.batching.engine import Engine
-from brainmri.batching.previews import Previews
 from brainmri.blocking import Threads
 from brainmri.bulk.quality import folder_label
-from brainmri.errors import BrainMRIError, InvalidInput, MalformedRequest
+from brainmri.errors import BrainMRIError, MalformedRequest
 from brainmri.http.predict import call_by_query, require_an_answer
 from brainmri.model.heat_picture import Style
 from brainmri.model.predictor import Prediction
@@ -52,22 +51,22 @@ class _Asked:
         return cls(form, Style.of(query.get("opacity"), query.get("palette")), labelled, query.get("label"))
 
 
-def report_routes(engine: Engine, metrics: Metrics, settings: Settings, previews: Previews) -> list[BaseRoute]:
+def report_routes(engine: Engine, metrics: Metrics, settings: Settings) -> list[BaseRoute]:
     """Returns the route.
 
     Args:
-        engine: Answers for the images.
+        engine: Answers for the images, and draws them as it decodes them.
         metrics: What counts.
         settings: Limits.
-        previews: Draws the images.
     """
     threads = Threads("report", 1)
 
     async def report(request: Request) -> Response:
         asked, call = _Asked.of(request), call_by_query(request, engine, settings)
-        call = replace(call, explain=wanted(call.predictor, asked.label))
+        explain = wanted(call.predictor, asked.label)
         uploads = await read_named_images(request, settings, call.deadline)
-        work = _Work(engine, metrics, previews, threads, call, asked)
+        side = picture_side(len(uploads))
+        work = _Work(engine, metrics, threads, replace(call, explain=explain, preview_side=side), asked, side)
         content = await cancel_on_disconnect(request, call.deadline, work.document(uploads, settings.novelty_policy))
         disposition = f'attachment; filename="report.{asked.form}"'
         return Response(content, media_type=FORMS[asked.form], headers={"Content-Disposition": disposition})
@@ -81,20 +80,17 @@ class _Work:
 
     engine: Engine
     metrics: Metrics
-    previews: Previews
     threads: Threads
     call: Call
     asked: _Asked
+    side: int
 
     async def document(self, uploads: list[Upload], policy: str) -> bytes:
         """Returns the document."""
         answers = await self._answers(uploads)
-        side = picture_side(len(uploads))
-        entries = []
-        # One after the other: a report takes one thread at a time from the previews of others.
-        for (name, content), answer in zip(uploads, answers, strict=True):
-            picture = await self._picture(content, side)
-            entries.append(await self.threads.run(self._entry, name, answer, picture, side))
+        # One after the other: a caller that goes waits for one image at most.
+        named = zip(uploads, answers, strict=True)
+        entries = [await self.threads.run(self._entry, name, answer) for (name, _), answer in named]
         return await self.threads.run(self._written, entries, policy)
 
     async def _answers(self, uploads: list[Upload]) -> list[Prediction | BrainMRIError]:
@@ -110,20 +106,9 @@ class _Work:
                 self.metrics.count_error(answer)
         return answers
 
-    async def _picture(self, content: bytes | BrainMRIError, side: int) -> bytes | None:
-        if isinstance(content, BrainMRIError):
-            return None
-        try:
-            return (await self.previews.draw(content, self.call, side)).png
-        except InvalidInput:
-            # Why there is no picture is why there is no answer, which the report tells.
-            return None
-
-    def _entry(self, name: str, answer: Prediction | BrainMRIError, picture: bytes | None, side: int) -> Entry:
+    def _entry(self, name: str, answer: Prediction | BrainMRIError) -> Entry:
         truth = folder_label(name) if self.asked.labelled else None
-        if isinstance(answer, BrainMRIError):
-            return Entry(name, answer, picture, truth=truth)
-        return entry_of(name, answer, picture, self.asked.style, side, truth)
+        return entry_of(name, answer, self.asked.style, self.side, truth)
 
     def _written(self, entries: list[Entry], policy: str) -> bytes:
         asked, made = self.asked, datetime.now(UTC)

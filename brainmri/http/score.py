@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, aclosing
 from functools import partial
 
@@ -12,26 +12,26 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop
 from brainmri.bulk.archive_rows import ArchiveRows
-from brainmri.bulk.archives.archive import Archive, Member, open_archive
+from brainmri.bulk.archives.archive import Archive, open_archive
 from brainmri.bulk.chosen import Choice
 from brainmri.bulk.continuation import done_before, require_token, token
+from brainmri.bulk.items import Item
 from brainmri.bulk.rows import row_line
 from brainmri.bulk.scorer import Scorer
+from brainmri.bulk.series import SeriesVotes
 from brainmri.bulk.serving import Bulk
 from brainmri.bulk.totals import Totals
-from brainmri.bulk.uploads import chosen_members
+from brainmri.bulk.uploads import uploaded_items
 from brainmri.errors import BrainMRIError, DeadlineExceeded, NotReady
 from brainmri.http.bulk_schemas import NDJSON, summary_line
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.call import cancel_on_disconnect, record_of
-from brainmri.web.spool import receive_archive
-from brainmri.web.storage import spool_file, spool_folder, told_disk_errors
+from brainmri.web.call import cancel_on_disconnect, force_of, record_of
+from brainmri.web.spool import receive_archive, spool_file, spool_folder, told_disk_errors
 
 _SEND_PATIENCE_S = 30.0
 """After the deadline, for a client that reads slowly to get the summary."""
@@ -52,6 +52,7 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
     async def score(request: Request) -> Response:
         query = request.query_params
         require_token(query.get("resume"))
+        force = force_of(request)
         predictor = engine.models.get(query.get("model", ""), query.get("version", ""))
         deadline = Deadline.after(settings.bulk_timeout_s)
         engine.require_room(Call(predictor, deadline, Priority.BULK))
@@ -66,22 +67,29 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
                 archive = await cancel_on_disconnect(request, deadline, bulk.threads.run(opening.__enter__, stop=stop))
             held.push(opening.__exit__)
             choice = Choice()
-            choosing = partial(_chosen, archive, choice, is_form=is_form)
-            with told_disk_errors():
-                members = await cancel_on_disconnect(request, deadline, bulk.threads.run(choosing, stop=stop))
-            scorer = Scorer(bulk.lane, predictor, metrics, record_of(request))
-            before = done_before(members, query.get("resume"))
-            rows = ArchiveRows(archive, members[before:], scorer, deadline, bulk.threads, stop)
-            answer = _Answer(
-                rows, choice.left_out, request.state.request_id, lambda done: token(members, before + done)
+            choosing = partial(
+                _chosen, archive, choice, bulk.archives.max_members, query.get("resume"), is_form=is_form
             )
+            with told_disk_errors():
+                items, before = await cancel_on_disconnect(request, deadline, bulk.threads.run(choosing, stop=stop))
+            scorer = Scorer(bulk.lane, predictor, metrics, record_of(request), force=force)
+            rows = ArchiveRows(archive, items[before:], scorer, deadline, bulk.threads, stop)
+
+            def resume(done: int) -> Awaitable[str]:
+                return bulk.threads.run(token, archive.members, len(items), before + done)
+
+            answer = _Answer(rows, choice.left_out, request.state.request_id, resume)
             return _RowsResponse(answer, deadline, held.pop_all())
 
     return [Route("/score", score, methods=["POST"])]
 
 
-def _chosen(archive: Archive, choice: Choice, *, is_form: bool) -> list[Member]:
-    return list(chosen_members(archive, choice, is_form=is_form))
+def _chosen(
+    archive: Archive, choice: Choice, most: int, resume: str | None, *, is_form: bool
+) -> tuple[list[Item], int]:
+    """Returns the images of an archive, and how many of them have had their rows; takes long for many."""
+    items = list(uploaded_items(archive, choice, most, is_form=is_form))
+    return items, done_before(archive.members, len(items), resume)
 
 
 class _Answer:
@@ -95,7 +103,7 @@ class _Answer:
     """
 
     def __init__(
-        self, rows: ArchiveRows, left_out: Counter[str], request_id: str, resume: Callable[[int], str]
+        self, rows: ArchiveRows, left_out: Counter[str], request_id: str, resume: Callable[[int], Awaitable[str]]
     ) -> None:
         self._rows = rows
         self._left_out = left_out
@@ -104,25 +112,31 @@ class _Answer:
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yields a line for each row, and the summary, also when something ends the rows early."""
-        begun, totals = time.perf_counter(), Totals()
+        begun, totals, votes = time.perf_counter(), Totals(), SeriesVotes()
         ending: BrainMRIError | None = None
         try:
             async with aclosing(self._rows.scored()) as rows:
                 async for row in rows:
                     totals.add(row.status, row.label, row.verdict, row.confidence, row.error_code)
+                    votes.add(row.series, row.verdict)
                     yield row_line(row)
         except (NotReady, DeadlineExceeded) as error:
             ending = error
-        yield self._summary(totals, ending, time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        resume = None if totals.images == len(self._rows.items) else await self._resume(totals.images)
+        yield self._summary(totals, votes, ending, resume, seconds)
 
-    def _summary(self, totals: Totals, ending: BrainMRIError | None, seconds: float) -> bytes:
+    def _summary(
+        self, totals: Totals, votes: SeriesVotes, ending: BrainMRIError | None, resume: str | None, seconds: float
+    ) -> bytes:
         predictor = self._rows.predictor
         return summary_line(
             totals,
-            images=len(self._rows.members),
+            images=len(self._rows.items),
             left_out=self._left_out,
+            series=votes.verdicts(),
             error=ending,
-            resume=None if totals.images == len(self._rows.members) else self._resume(totals.images),
+            resume=resume,
             model=predictor.model,
             seconds=seconds,
             request_id=self._request_id,

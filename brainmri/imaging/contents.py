@@ -4,15 +4,26 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from brainmri.errors import ImageUnreadable, MalformedRequest
-from brainmri.imaging.dicom_header import is_dicom, quiet_pydicom, read_beginning, read_directory, read_elements
+from brainmri.imaging.dicom_header import (
+    inflation,
+    is_dicom,
+    quiet_pydicom,
+    read_beginning,
+    read_directory,
+    read_elements,
+)
+from brainmri.imaging.nifti import slice_numbers
 from brainmri.imaging.picture import MAX_FRAME
 from brainmri.imaging.signatures import DICOM, HEAD_BYTES, format_of
 
 _ID_CHARACTERS = 20
+_LEAST_FRAME_BYTES = 32
+"""16 x 16 pixels of one bit; no codestream is smaller."""
+
 _NOT_TOLD = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _MOST_CHARACTERS = 1024
 _DAMAGED = "The DICOM object is damaged before its pixels. Send the whole, intact file."
@@ -33,11 +44,14 @@ class FrameOf:
     series: str | None = None
 
 
-def frames_of(file: BinaryIO) -> list[FrameOf]:
+def frames_of(file: BinaryIO, size: int | None = None) -> list[FrameOf]:
     """Returns every frame of a DICOM object, and the first page alone of any other file; no pixel is read.
+
+    An object that is too small for the frames that it declares counts as one.
 
     Args:
         file: Of a format that `format_of` names, at its beginning; it may be moved.
+        size: Bytes of the whole file, where `file` is its beginning alone.
 
     Raises:
         ImageUnreadable: A DICOM object whose beginning is damaged.
@@ -45,8 +59,11 @@ def frames_of(file: BinaryIO) -> list[FrameOf]:
     head = file.read(HEAD_BYTES)
     if format_of(head) != DICOM:
         return [FrameOf()]
-    file.seek(0)
+    whole = file.seek(0, io.SEEK_END) if size is None else size
     try:
+        file.seek(0)
+        most = whole * inflation(file) // _LEAST_FRAME_BYTES
+        file.seek(0)
         dataset = read_beginning(file)
         count = int(dataset.get("NumberOfFrames") or 1)
     except ImageUnreadable:
@@ -54,9 +71,20 @@ def frames_of(file: BinaryIO) -> list[FrameOf]:
     except Exception:  # noqa: BLE001 -- pydicom documents no list of what it raises, and quotes elements
         raise ImageUnreadable(_DAMAGED) from None
     instance, series = digest(dataset.get("SOPInstanceUID")), digest(dataset.get("SeriesInstanceUID"))
-    if not 1 < count <= MAX_FRAME:
+    if not 1 < count <= min(MAX_FRAME, most):
         return [FrameOf(None, instance, series)]
     return [FrameOf(frame, instance, series) for frame in range(count)]
+
+
+def frames_of_volume(path: Path, step_mm: float) -> list[FrameOf]:
+    """Returns the axial slices that are taken of a NIfTI volume, of one series; no voxel is read.
+
+    Raises:
+        ImageTooLarge, ImageUnreadable: See `brainmri.imaging.nifti.Volume`.
+    """
+    # Told apart by what it is called: a volume has no identifier of its own.
+    series = digest(path.absolute())
+    return [FrameOf(number, None, series) for number in slice_numbers(path, step_mm)]
 
 
 def files_of_directory(data: bytes) -> list[str] | None:
@@ -99,13 +127,13 @@ def elements_of(data: bytes, keywords: Sequence[str]) -> dict[str, str]:
     """Returns the elements of a DICOM object that a user asked for, as text; absent ones are left out.
 
     Args:
-        data: The whole object.
+        data: The whole file; one that is no DICOM object has none.
         keywords: As `require_keywords` allows them.
 
     Raises:
         ImageUnreadable: Its beginning is damaged.
     """
-    if not keywords:
+    if not keywords or not is_dicom(data):
         return {}
     try:
         dataset = read_elements(io.BytesIO(data), keywords)

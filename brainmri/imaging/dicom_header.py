@@ -32,6 +32,9 @@ _MOST_RATIO = 1032
 """A byte of deflate stands for at most so many."""
 
 _CUT = "The DICOM file ends within its file meta information. Send the whole, intact file."
+_MOST_META_ELEMENTS = 256
+"""Of the file meta information; PS3.10 knows 17. Two million empty ones in 16 MiB would take seconds."""
+
 _MOST_META_BYTES = 2**20
 """Of the file meta information and of a deflated object's beginning, where only that is read."""
 
@@ -63,13 +66,12 @@ def is_dicom(data: bytes) -> bool:
     return element in _FIRST_ELEMENTS and (has_vr or (order == "<" and data[6:8] == b"\0\0"))
 
 
-def read_header(data: bytes, limits: DecodeLimits, wanted: Sequence[str] = WANTED) -> Any:
-    """Returns the wanted elements as a pydicom `Dataset` whose file meta information holds the transfer syntax alone.
+def read_header(data: bytes, limits: DecodeLimits) -> Any:
+    """Returns the elements in `WANTED`; the file meta information of the `Dataset` holds the transfer syntax alone.
 
     Args:
         data: The whole object; its size has been checked.
         limits: What to refuse.
-        wanted: Keywords of the elements; no other one is parsed.
 
     Raises:
         ImageTooLarge: A deflated object that is too large.
@@ -82,7 +84,7 @@ def read_header(data: bytes, limits: DecodeLimits, wanted: Sequence[str] = WANTE
     file = CountedReads(data, MAX_DICOM_READS)
     file.seek(start)
     dataset = pydicom.filereader.read_dataset(
-        file, syntax == _IMPLICIT, syntax != _BIG_ENDIAN, specific_tags=[pydicom.tag.Tag(name) for name in wanted]
+        file, syntax == _IMPLICIT, syntax != _BIG_ENDIAN, specific_tags=[pydicom.tag.Tag(name) for name in WANTED]
     )
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
@@ -108,7 +110,7 @@ def read_directory(file: BinaryIO) -> Any:
 
 
 def read_elements(file: BinaryIO, keywords: Sequence[str]) -> Any:
-    """Returns the elements that a user asked for by their keywords; errors as in `read_beginning`."""
+    """Returns the elements with these keywords, all of them before the pixels; errors as in `read_beginning`."""
     return _read_some(file, keywords)
 
 
@@ -156,12 +158,18 @@ def _transfer_syntax(data: bytes) -> tuple[str, int]:
     """Returns the transfer syntax, and where the data set begins."""
     at = _PREAMBLE + 4 if data[_PREAMBLE : _PREAMBLE + 4] == _PREFIX else 0
     syntax = ""
-    while data[at : at + 2] == b"\x02\0":
+    for _ in range(_MOST_META_ELEMENTS):
+        if data[at : at + 2] != b"\x02\0":
+            return syntax or _guessed(data, at), at
         element = _meta_element(data, at)
         if element.tag == (2, 0x10):
             syntax = element.value.decode("ascii", "replace").strip("\0 ")
         at = element.end
-    return syntax or _guessed(data, at), at
+    raise ImageUnreadable(
+        f"The DICOM file meta information has more than {_MOST_META_ELEMENTS} elements. Send the file as its scanner or"
+        " archive has it.",
+        limit=f"{_MOST_META_ELEMENTS} elements",
+    )
 
 
 def _meta_element(data: bytes, at: int) -> _Element:
@@ -184,6 +192,11 @@ def _guessed(data: bytes, at: int) -> str:
     if not data[at + 4 : at + 6].isupper():
         return _IMPLICIT
     return _BIG_ENDIAN if data[at : at + 1] == b"\0" else _EXPLICIT
+
+
+def inflation(file: BinaryIO) -> int:
+    """Returns how many bytes one byte of an object, at its beginning, may stand for; errors as in `read_beginning`."""
+    return _MOST_RATIO if _transfer_syntax(file.read(_MOST_META_BYTES))[0] == _DEFLATED else 1
 
 
 def inflated_peak(data: bytes, limits: DecodeLimits) -> int:

@@ -5,6 +5,8 @@ A volume is scaled as a whole, or else its empty slices would be stretched to no
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,24 @@ def is_nifti(head: bytes) -> bool:
     return False
 
 
+def slice_numbers(path: Path, step_mm: float = STEP_MM) -> range:
+    """Returns which axial slices are taken of a volume, from the feet to the head, evenly around the middle one.
+
+    Args:
+        path: Of a `.nii` or `.nii.gz` file; its header alone is read.
+        step_mm: Distance of the slices, at least that of the volume's own.
+
+    Raises:
+        ImageTooLarge, ImageUnreadable: As in `Volume`.
+    """
+    with _refusing_damage():
+        image = _opened(path)
+        _, order, sizes = _axes(image)
+        depth = int(image.shape[order[2]])
+    step = max(1, round(step_mm / sizes[2]))
+    return range((depth // 2) % step, depth, step)
+
+
 class Volume:
     """One NIfTI file, its voxels in memory.
 
@@ -57,7 +77,6 @@ class Volume:
 
     Attributes:
         depth: How many axial slices it has.
-        spacing_mm: Their distance.
 
     Raises:
         ImageTooLarge: More than `MAX_VOXELS`.
@@ -65,25 +84,10 @@ class Volume:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        with _refusing_damage():
             self._values, self._zooms = _axial(path)
-        except (InvalidInput, MemoryError):
-            raise
-        except Exception as error:
-            # nibabel documents no list of what it raises.
-            raise ImageUnreadable(_DAMAGED) from error
         self.depth = self._values.shape[2]
-        self.spacing_mm = self._zooms[2]
         self._scaling = scaling_of(self._values)
-
-    def numbers(self, step_mm: float = STEP_MM) -> range:
-        """Returns the slices that are taken, from the feet to the head, evenly around the middle one.
-
-        Args:
-            step_mm: Their distance, at least that of the volume's own.
-        """
-        step = max(1, round(step_mm / self.spacing_mm))
-        return range((self.depth // 2) % step, self.depth, step)
 
     def picture(self, number: int, limits: DecodeLimits) -> Picture:
         """Returns one axial slice as radiologists show it: the forehead up, the patient's right side on the left.
@@ -119,8 +123,19 @@ class Volume:
         return round(height * along / least), round(width * across / least)
 
 
-def _axial(path: Path) -> tuple[NDArray[np.generic], tuple[float, float, float]]:
-    """Returns the voxels with axes to the patient's right, front and head, and their sizes in millimetres."""
+@contextmanager
+def _refusing_damage() -> Iterator[None]:
+    try:
+        yield
+    except (InvalidInput, MemoryError):
+        raise
+    except Exception as error:
+        # nibabel documents no list of what it raises.
+        raise ImageUnreadable(_DAMAGED) from error
+
+
+def _opened(path: Path) -> Any:
+    """Returns a volume whose header has been read, and no voxel."""
     import nibabel  # noqa: PLC0415 -- most users never see NIfTI
 
     image: Any = nibabel.load(path)
@@ -132,12 +147,29 @@ def _axial(path: Path) -> tuple[NDArray[np.generic], tuple[float, float, float]]
             f"The NIfTI volume has {'x'.join(map(str, shape))} voxels; at most {MAX_VOXELS} are read. Crop it first.",
             limit=f"{MAX_VOXELS} voxels",
         )
-    # Of several volumes over time, the first.
-    values = finite(np.asarray(image.dataobj[..., 0] if len(shape) == 4 else image.dataobj))
-    orientations: Any = nibabel.orientations
-    orientation = orientations.io_orientation(image.affine)
+    return image
+
+
+def _axes(image: Any) -> tuple[NDArray[np.float64], list[int], tuple[float, float, float]]:
+    """Returns nibabel's orientation, and the axes to the patient's right, front and head with their voxels' sizes."""
+    orientations = _orientations()
+    orientation: NDArray[np.float64] = orientations.io_orientation(image.affine)[:3]
+    order = [int(axis) for axis in np.argsort(orientation[:, 0])]
     zooms = np.abs(np.asarray(image.header.get_zooms()[:3], float))
-    order = np.argsort(orientation[:3, 0])
-    turned = orientations.apply_orientation(values, orientation[:3])
     sizes = [float(zooms[axis]) if np.isfinite(zooms[axis]) and zooms[axis] > 0 else 1.0 for axis in order]
-    return np.asarray(turned), (sizes[0], sizes[1], sizes[2])
+    return orientation, order, (sizes[0], sizes[1], sizes[2])
+
+
+def _orientations() -> Any:
+    from nibabel import orientations  # noqa: PLC0415 -- without types
+
+    return orientations
+
+
+def _axial(path: Path) -> tuple[NDArray[np.generic], tuple[float, float, float]]:
+    """Returns the voxels with axes to the patient's right, front and head, and their sizes in millimetres."""
+    image = _opened(path)
+    # Of several volumes over time, the first.
+    values = finite(np.asarray(image.dataobj[..., 0] if len(image.shape) == 4 else image.dataobj))
+    orientation, _, sizes = _axes(image)
+    return np.asarray(_orientations().apply_orientation(values, orientation)), sizes

@@ -38,8 +38,3 @@ def format_of(head: bytes) -> str | None:
     if is_dicom(head):
         return DICOM
     return NIFTI if is_nifti(head) else None
-
-
-def has_image_signature(head: bytes) -> bool:
-    """Tells whether a file begins like an image of one of the formats that are decoded; `head` as in `format_of`."""
-    return format_of(head) not in (None, NIFTI)

@@ -6,15 +6,22 @@ to connect, then answers everybody who is connected already. Those who are ignor
 second on Linux, and find the port closed.
 """
 
+import asyncio
+import contextlib
 import ctypes
+import ipaddress
 import logging
 import os
+import resource
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
+
+from brainmri.errors import InvalidSettings
+from brainmri.web.connections import Connections
 
 _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
@@ -27,6 +34,12 @@ _WITHOUT_NEW_CONNECTIONS = (
 )
 
 _logger = logging.getLogger(__name__)
+
+IDLE_CLOSE_S = 1.0
+"""How long idle connections stay open once new requests are refused, in seconds."""
+
+_OTHER_FILES = 512
+"""For the runtime, the jobs, spooled uploads and gRPC."""
 
 
 class Listener:
@@ -80,3 +93,77 @@ class Listener:
                 # The event loop's own objects do not pass options on.
                 with socket.socket(fileno=os.dup(listening.fileno())) as one:
                     yield one
+
+
+async def end_http(
+    connections: Connections, listener: Listener | None, leave: Callable[[], bool], limit_s: float
+) -> None:
+    """Answers what was accepted, and refuses the rest, until the server can close.
+
+    New requests get 503 with Retry-After, on old connections and on new ones, for as long as there is something to
+    wait for.
+
+    Args:
+        connections: All of this process.
+        listener: What accepts new ones; None where no server runs.
+        leave: Called when all is answered; tells whether this worker is the last of its server.
+        limit_s: Longest time for all of it, in seconds.
+    """
+    end = asyncio.get_running_loop().time() + limit_s
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(end):
+            await connections.finish(min(IDLE_CLOSE_S, limit_s / 2))
+    last = leave()
+    if listener is None:
+        return
+    if last:
+        listener.ignore_new()
+    else:
+        # The sibling workers go on answering.
+        listener.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(end):
+            await connections.settle()
+
+
+def require_free(host: str, port: int, variable: str) -> None:
+    """Listens for a moment.
+
+    Args:
+        host: Address or name.
+        port: TCP port.
+        variable: The environment variable that chooses the port.
+
+    Raises:
+        InvalidSettings: Another process listens there, or the address is not of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: connections that an earlier server has closed do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise InvalidSettings(
+            f"{host}:{port} cannot be listened on: {error.strerror}. Set {variable} to a free port of this machine."
+        ) from error
+
+
+def page_url(host: str, port: int) -> str:
+    """Returns what to open in a browser on this machine for a server that listens at `host` and `port`."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return f"http://{address}:{port}" if address.version == 4 else f"http://[{address}]:{port}"
+
+
+def allow_open_files(connections: int) -> None:
+    """Raises this process's limit as far as it may, if so many connections would not fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

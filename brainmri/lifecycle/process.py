@@ -5,7 +5,7 @@ from brainmri.lifecycle.worker import Worker, prepare_parent
 from brainmri.observe import logs, tracing
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
-from brainmri.web.storage import require_spool
+from brainmri.web.spool import require_spool
 
 
 class ServerProcess:

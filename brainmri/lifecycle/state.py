@@ -5,7 +5,9 @@ and their metrics. Its parent process holds a lock there for as long as it runs,
 containers, whose process ids mean nothing here.
 """
 
+import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import time
@@ -13,7 +15,15 @@ from pathlib import Path
 
 from brainmri.errors import InvalidSettings
 from brainmri.lifecycle.desired_state import DesiredStateFile
-from brainmri.lifecycle.heartbeats import Heartbeats, runs
+from brainmri.observe import shared_files
+
+BEAT_S = 1.0
+STALE_S = 10.0
+"""A worker that has been silent for this long is dead, or its event loop hangs."""
+
+_READY = "ready"
+_FAILED = "failed\n"
+_GONE = "gone"
 
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers of a server write their metrics; `prometheus_client` reads it, and BentoML sets it."""
@@ -21,6 +31,112 @@ _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _CLAIM_S = 1.0
 """How long a server tries to lock its state: whoever asks if it runs locks it too, for an instant."""
 _RETRY_S = 0.02
+
+_logger = logging.getLogger(__name__)
+
+
+class Heartbeats:
+    """Signs of life of the workers of one server, so that the probe that reaches one of them tells about all.
+
+    Each worker has one file, touched every second; it says whether the worker is ready, or why it never will be. The
+    workers share the HTTP port, so a caller that is told "ready" by one of them may be answered by any other.
+
+    Args:
+        folder: Of the server's state.
+        parent: Process id of the server, the workers' parent.
+    """
+
+    def __init__(self, folder: Path, parent: int) -> None:
+        self._folder = folder / "workers" / str(parent)
+        self._own = self._folder / str(os.getpid())
+        self._said = ""
+        self._left = False
+
+    def join(self) -> None:
+        """Announces this worker, and forgets those that it replaces: files of processes that are gone."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.iterdir():
+            if not runs(int(path.name)):
+                path.unlink(missing_ok=True)
+        self._own.write_text("")
+        self._said = ""
+
+    def beat(self, ready: bool, problem: str | None = None) -> None:
+        """Says that this worker's event loop runs.
+
+        Args:
+            ready: Whether it answers requests.
+            problem: Why it will never be ready, if it has failed for good.
+        """
+        if self._left:
+            return
+        says = _READY if ready else "" if problem is None else _FAILED + problem
+        if says == self._said:
+            self._own.touch()
+        else:
+            self._own.write_text(says)
+            self._said = says
+
+    def leave(self) -> bool:
+        """Ends this worker in good order; returns whether it is the last one."""
+        self._left = True
+        self._own.unlink(missing_ok=True)
+        try:
+            return not any(runs(int(path.name)) for path in self._folder.iterdir())
+        except FileNotFoundError:
+            return True
+
+    def all_alive(self) -> bool:
+        """Tells whether every worker that has joined and not left has been heard of lately, and none has failed."""
+        now = time.time()
+        lately = all(now - beat_ns / 1e9 < STALE_S for beat_ns in self.beats().values())
+        return lately and self.problem() is None
+
+    def problem(self) -> str | None:
+        """Returns why one of the workers has failed for good; None if none has."""
+        texts = map(_read, self._folder.glob("*"))
+        return next((text.removeprefix(_FAILED) for text in texts if text.startswith(_FAILED)), None)
+
+    def beats(self) -> dict[int, int]:
+        """Returns when each worker that has joined and not left was heard of last, in ns of the wall clock, by pid."""
+        found = {}
+        for path in self._folder.glob("*"):
+            # One may leave between the two calls.
+            with contextlib.suppress(FileNotFoundError):
+                found[int(path.name)] = path.stat().st_mtime_ns
+        return found
+
+    def forget(self, process_id: int) -> None:
+        """Removes what a worker that has died left."""
+        (self._folder / str(process_id)).unlink(missing_ok=True)
+
+    def all_ready(self, workers: int) -> bool:
+        """Tells whether every worker has joined and has said that it is ready, at its last beat.
+
+        Args:
+            workers: How many there are to be; the first can be ready before the last has joined.
+        """
+        # One that cannot be read has left meanwhile.
+        ready = [_read(path) in (_READY, _GONE) for path in self._folder.glob("*")]
+        return len(ready) >= workers and all(ready)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return _GONE
+
+
+def runs(process_id: int) -> bool:
+    """Tells whether there is such a process."""
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class ServerState:
@@ -91,10 +207,19 @@ class ServerState:
     def share_metrics(self) -> None:
         """Has the workers' metrics written into the state; call it in a worker before there are any metrics.
 
-        BentoML's own folder for them is one for all servers of a home, which each of them empties as it starts.
+        BentoML's own folder for them is one for all servers of a home, which each of them empties as it starts. Where
+        they cannot be written, a worker keeps its own in memory, and shows those alone.
         """
-        if _SHARED_METRICS in os.environ:
-            os.environ[_SHARED_METRICS] = str(self.folder / "metrics")
+        if _SHARED_METRICS not in os.environ:
+            return
+        folder = self.folder / "metrics"
+        try:
+            shared_files.allocate(folder)
+        except OSError as error:
+            _logger.error("%s cannot be written: %s. This worker shows its own metrics only.", folder, error.strerror)
+            del os.environ[_SHARED_METRICS]
+        else:
+            os.environ[_SHARED_METRICS] = str(folder)
 
     def __str__(self) -> str:
         """Returns how people tell the server from others."""

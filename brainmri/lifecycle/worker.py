@@ -14,7 +14,6 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import FrameType
 
@@ -23,22 +22,15 @@ from brainmri.batching.engine import Engine, Siblings
 from brainmri.errors import BrainMRIError
 from brainmri.lifecycle.desired_state import DesiredState
 from brainmri.lifecycle.follower import Follower, configure
-from brainmri.lifecycle.heartbeats import BEAT_S
-from brainmri.lifecycle.http_end import end_http
-from brainmri.lifecycle.listener import Listener
-from brainmri.lifecycle.open_files import allow_open_files
-from brainmri.lifecycle.ports import require_free
-from brainmri.lifecycle.state import ServerState
+from brainmri.lifecycle.listener import Listener, allow_open_files, end_http, require_free
+from brainmri.lifecycle.state import BEAT_S, ServerState
 from brainmri.model import store
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
-from brainmri.open_inference.server import GrpcServer
+from brainmri.open_inference.grpc_server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.connections import Connections
 
-_BACKGROUND_THREADS = 32
-"""For what waits for disks: listing archives, storing jobs, rendering metrics. Python's own number, six on two CPUs, is
-taken up by a few slow uploads of archives, and large tensors would wait for them."""
 _LAST_STEPS_S = 0.5
 """Kept back from the grace for closing files and threads."""
 _CLOSING_S = 1.5
@@ -113,8 +105,6 @@ class Worker:
 
     async def start(self) -> None:
         """Starts gRPC and begins to load; both interfaces answer not ready until that is done."""
-        threads = ThreadPoolExecutor(_BACKGROUND_THREADS, thread_name_prefix="background")
-        asyncio.get_running_loop().set_default_executor(threads)
         allow_open_files(self._settings.max_connections)
         self._listen_to_signals()
         self._heartbeats.join()

@@ -39,6 +39,7 @@ from brainmri.model.explanation import (
     require_explanation,
     require_label,
 )
+from brainmri.model.figures import Documents
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE, NoveltyDetector, Policy, open_detector
 from brainmri.model.options import ModelOptions
 from brainmri.model.runtimes.open import open_runtime
@@ -72,6 +73,7 @@ class Prediction:
         timings_ms: Stage to milliseconds: `decode`, `queue`, `inference`, `total`.
         explanation: Where the network looked; None unless it was asked for.
         image: What the file held; None for an image that came as a tensor.
+        preview: PNG of the image for people; None unless it was asked for.
     """
 
     label: str | None
@@ -84,6 +86,7 @@ class Prediction:
     timings_ms: Mapping[str, float]
     explanation: Explanation | None = None
     image: SourceImage | None = None
+    preview: bytes | None = None
 
     @property
     def explained(self) -> Explanation:
@@ -100,10 +103,12 @@ class Slice:
     Attributes:
         tensor: The model's input, uint8 `[299, 299, 3]`.
         source: What the file held, and how its values became these.
+        preview: PNG of the image for people; None unless it was asked for.
     """
 
     tensor: NDArray[np.uint8]
     source: SourceImage
+    preview: bytes | None = None
 
 
 class Predictor:
@@ -115,7 +120,7 @@ class Predictor:
         contract: What the model promises.
         runtime: The loaded network.
         limits: What images to refuse.
-        card: The model card, Markdown.
+        documents: What people read about the model.
         detector: Tells what is no brain-MRI slice; None answers for everything.
         head: Turns feature maps into heat maps; None explains nothing.
         policy: The label of a novel image.
@@ -129,7 +134,7 @@ class Predictor:
         contract: Contract,
         runtime: Runtime,
         limits: DecodeLimits,
-        card: str = "",
+        documents: Documents = Documents(),  # noqa: B008 -- immutable
         *,
         detector: NoveltyDetector | None = None,
         head: Head | None = None,
@@ -141,7 +146,7 @@ class Predictor:
         self._head = head
         self._policy = policy
         self.contract = contract
-        self.card = card
+        self.documents = documents
         self.model = ModelIdentity(contract.name, contract.version, runtime.info.name)
         self._runtime = runtime
         self._limits = limits
@@ -162,8 +167,8 @@ class Predictor:
         """Loads a verified bundle with the detector of its runtime; see `open_runtime` for errors."""
         runtime = open_runtime(bundle, options)
         detector, head = open_detector(bundle, runtime.info.name), open_head(bundle)
-        card, policy = bundle.card(), options.policy
-        return cls(bundle.contract, runtime, options.limits, card, detector=detector, head=head, policy=policy)
+        documents, policy = Documents.of(bundle), options.policy
+        return cls(bundle.contract, runtime, options.limits, documents, detector=detector, head=head, policy=policy)
 
     @property
     def runtime_info(self) -> RuntimeInfo:
@@ -190,13 +195,20 @@ class Predictor:
         """Whether the model carries what heat maps are made of."""
         return self.contract.explanation is not None
 
-    def read(self, data: bytes | Picture, options: ReadOptions = DEFAULT_OPTIONS, stop: Stop = NEVER) -> Slice:
+    def read(
+        self,
+        data: bytes | Picture,
+        options: ReadOptions = DEFAULT_OPTIONS,
+        stop: Stop = NEVER,
+        preview_side: int | None = None,
+    ) -> Slice:
         """Decodes an encoded image into the model's tensor.
 
         Args:
             data: The file's bytes, or its picture where they have been decoded.
             options: Which frame, and whether another part of the body is answered for.
             stop: Ends the work when nobody waits for it.
+            preview_side: Asks for a preview whose longer side has at most so many pixels.
 
         Raises:
             InvalidInput: The image is refused; see `brainmri.imaging.read_picture`.
@@ -204,26 +216,30 @@ class Predictor:
         """
         picture = data if isinstance(data, Picture) else read_picture(data, self._limits, options, stop)
         stop.check()
-        return Slice(to_tensor(picture.pixels), picture.source)
+        preview = None if preview_side is None else preview_of(picture, preview_side).png
+        return Slice(to_tensor(picture.pixels), picture.source, preview)
 
-    def preview(self, data: bytes, options: ReadOptions = DEFAULT_OPTIONS, most_side: int = PREVIEW_SIDE) -> Preview:
+    def preview(
+        self, data: bytes | Picture, options: ReadOptions = DEFAULT_OPTIONS, most_side: int = PREVIEW_SIDE
+    ) -> Preview:
         """Draws what `read` scales to the tensor, for people; arguments and errors as there.
 
         Args:
-            data: The bytes of an image file.
+            data: The file's bytes, or its picture where they have been decoded.
             options: Which frame of it.
             most_side: Most pixels of the longer side.
         """
-        return preview_of(read_picture(data, self._limits, options), most_side)
+        picture = data if isinstance(data, Picture) else read_picture(data, self._limits, options)
+        return preview_of(picture, most_side)
 
     def infer(self, images: NDArray[np.uint8]) -> Output:
         """Runs the network on uint8 `[B, 299, 299, 3]`."""
         return self._runtime.infer(images)
 
     def answer(
-        self, output: Output, row_number: int, timings_ms: Mapping[str, float], image: SourceImage | None = None
+        self, output: Output, row_number: int, timings_ms: Mapping[str, float], image: Slice | None = None
     ) -> Prediction:
-        """Turns image `row_number` of the network's output into a calibrated answer."""
+        """Turns image `row_number` of the network's output into a calibrated answer; `image` is None for a tensor."""
         only = slice(row_number, row_number + 1)
         row = probabilities(output.logits[only], self._calibration.temperature)[0]
         best = int(row.argmax())
@@ -243,7 +259,8 @@ class Predictor:
             in_distribution=in_distribution,
             model=self.model,
             timings_ms=timings_ms,
-            image=image,
+            image=None if image is None else image.source,
+            preview=None if image is None else image.preview,
         )
 
     def require_heat_maps(self, label: str | None = None) -> None:
@@ -297,7 +314,11 @@ class Predictor:
         return replace(prediction, explanation=Explanation(self.heat_map(output, row_number, wanted.label), pixels))
 
     def predict(
-        self, data: bytes | Picture, explain: Explain | None = None, options: ReadOptions = DEFAULT_OPTIONS
+        self,
+        data: bytes | Picture,
+        explain: Explain | None = None,
+        options: ReadOptions = DEFAULT_OPTIONS,
+        preview_side: int | None = None,
     ) -> Prediction:
         """Answers for one encoded image, in the calling thread.
 
@@ -305,6 +326,7 @@ class Predictor:
             data: As in `read`.
             explain: Asks for a heat map.
             options: Which frame of the file, and whether another part of the body is answered for.
+            preview_side: As in `read`.
 
         Raises:
             InvalidInput: The image is refused.
@@ -313,11 +335,11 @@ class Predictor:
         if explain is not None:
             self.require_heat_maps(explain.label)
         start = time.perf_counter()
-        image = self.read(data, options)
+        image = self.read(data, options, preview_side=preview_side)
         decoded = time.perf_counter()
         output = self.infer(image.tensor[np.newaxis])
         done = time.perf_counter()
-        prediction = self.answer(output, 0, stage_timings(start, decoded, decoded, done), image.source)
+        prediction = self.answer(output, 0, stage_timings(start, decoded, decoded, done), image)
         return prediction if explain is None else self.explain(prediction, output, 0, image.tensor, explain)
 
     def warm_up(self) -> None:

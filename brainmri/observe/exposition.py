@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import math
 import os
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainmri.observe.exemplars import Exemplars
 from brainmri.observe.metric_specs import (
     CPU,
     MEMORY_LIMIT,
@@ -20,12 +20,18 @@ from brainmri.observe.metric_specs import (
     RESIDENT,
     STAGES,
     THREADS,
+    Spec,
 )
 
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
     from prometheus_client.registry import Collector
     from prometheus_client.samples import Sample
+
+
+_TRACE_LABEL = "trace_id"
 
 WITH_EXEMPLARS = (REQUEST_SECONDS, STAGES)
 """The histograms whose buckets show exemplars."""
@@ -36,6 +42,45 @@ _UNLIMITED_BYTES = 1 << 60
 """Control groups of version 1 without a limit hold a number beyond this."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Exemplars:
+    """The trace of one request for each bucket of each histogram: a chart of latencies leads to a slow request by it.
+
+    `prometheus_client` keeps none where several processes share their metrics, so each worker keeps its own, and a
+    scrape shows those of the worker that answers it.
+    """
+
+    def __init__(self) -> None:
+        self._last = dict[tuple[str, tuple[str, ...], float], tuple[str, float, float]]()
+
+    def note(self, spec: Spec, labels: tuple[str, ...], value: float, trace_id: str | None) -> None:
+        """Keeps one observation, in place of the one before it in the same bucket.
+
+        Args:
+            spec: The histogram.
+            labels: Values of its labels, in its order.
+            value: What was observed.
+            trace_id: Of the request; 32 hexadecimal digits, nothing is kept if None.
+        """
+        if trace_id is None:
+            return
+        place = bisect.bisect_left(spec.buckets, value)
+        bound = spec.buckets[place] if place < len(spec.buckets) else math.inf
+        self._last[spec.name, labels, bound] = (trace_id, value, time.time())
+
+    def add_to(self, family: Metric, spec: Spec) -> None:
+        """Adds what is kept to the buckets of a histogram."""
+        from prometheus_client.samples import Exemplar  # noqa: PLC0415 -- see brainmri/observe/metrics.py
+
+        for place, sample in enumerate(family.samples):
+            if "le" not in sample.labels:
+                continue
+            labels = tuple(sample.labels[name] for name in spec.labels)
+            kept = self._last.get((spec.name, labels, float(sample.labels["le"])))
+            if kept is not None:
+                trace_id, value, at = kept
+                family.samples[place] = sample._replace(exemplar=Exemplar({_TRACE_LABEL: trace_id}, value, at))
 
 
 def content_type(accept: str) -> str:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from brainmri.errors import BrainMRIError, InvalidInput, ModelNotFound, NotReady, Overloaded, Unauthenticated
 from brainmri.observe import metric_specs as specs
-from brainmri.observe.exemplars import Exemplars
-from brainmri.observe.exposition import exposition
+from brainmri.observe.exposition import Exemplars, exposition
 from brainmri.observe.request_record import RequestRecord, is_rpc_probe
 from brainmri.observe.subjects import AnsweredImage, LoadedModel
 

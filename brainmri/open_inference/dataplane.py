@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from brainmri.batching.admission import Admission, AdmissionLimits
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Threads
 from brainmri.errors import BrainMRIError, MalformedRequest
 from brainmri.imaging.picture import DEFAULT_OPTIONS, ReadOptions
 from brainmri.model.predictor import Prediction
 from brainmri.observe.metrics import Metrics
-from brainmri.open_inference.models import Kind, ServedModel, TensorSpec
+from brainmri.open_inference.models import Kind, ServedModel, Statistics, TensorSpec
 from brainmri.open_inference.outputs import (
     OutputTensor,
     WantedOutput,
@@ -23,10 +22,9 @@ from brainmri.open_inference.outputs import (
     explain_of,
     make_output,
 )
-from brainmri.open_inference.statistics import Statistics
 from brainmri.open_inference.tensors import Tensor, check_tensor, files, pixels
 from brainmri.settings import Settings
-from brainmri.web.answers import all_or_error
+from brainmri.web.failures import all_or_error
 
 MAX_ID_CHARACTERS = 256
 """Longest id of a request; the answer repeats it."""

@@ -1,21 +1,31 @@
-"""What every RPC goes through around its method: id, trace, key, deadline, memory, status, count, line in the log."""
+"""One gRPC call: its key and admission before the message is read, its Call, and its errors as gRPC statuses."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
 
 from brainmri.batching.admission import Admission, Admitted, Work
-from brainmri.batching.deadline import Deadline
-from brainmri.errors import BrainMRIError, MalformedRequest
+from brainmri.batching.call import Deadline
+from brainmri.errors import BrainMRIError, MalformedRequest, retry_after, status_of
 from brainmri.observe.metrics import Metrics
 from brainmri.observe.request_record import RequestRecord
-from brainmri.open_inference.grpc_status import code_of, details_of
+from brainmri.open_inference.grpc_messages import receive
 from brainmri.web.auth import KeyRing, presented_key
 from brainmri.web.middleware import sane_request_id
+
+DOMAIN = "brainmri"
+
+_DETAILS = "grpc-status-details-bin"
 
 REQUEST_ID = "x-request-id"
 
@@ -23,6 +33,49 @@ _SERVERS_FAULT = ("INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 _UNEXPECTED = "The server failed unexpectedly. Try again; if it stays, report the request id."
 
 _logger = logging.getLogger(__name__)
+
+
+def code_of(error: BrainMRIError) -> Any:
+    """Returns the `grpc.StatusCode` of an error."""
+    return grpc.StatusCode[status_of(error).grpc]
+
+
+def details_of(error: BrainMRIError) -> list[tuple[str, str | bytes]]:
+    """Returns the trailing metadata of an error.
+
+    `grpc-status-details-bin` carries a `google.rpc.Status` with an `ErrorInfo` that names the error's code and limit,
+    and a `RetryInfo` where trying again has a chance; then `retry-after` says it in whole seconds, too.
+
+    Source: https://google.aip.dev/193; https://grpc.github.io/grpc/core/md_doc_statuscodes.html.
+    """
+    info = error_details_pb2.ErrorInfo(reason=error.code.upper(), domain=DOMAIN)
+    if error.limit is not None:
+        info.metadata["limit"] = error.limit
+    status = status_pb2.Status(code=code_of(error).value[0], message=error.message, details=[_packed(info)])
+    trailing: list[tuple[str, str | bytes]] = []
+    if error.retry_after_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(math.ceil(error.retry_after_s * 1e3))
+        status.details.append(_packed(retry))
+        trailing.append(("retry-after", str(retry_after(error))))
+    return [*trailing, (_DETAILS, status.SerializeToString())]
+
+
+async def abort(context: Any, error: BrainMRIError, *more: tuple[str, str]) -> None:
+    """Ends a call with an error: raises what makes gRPC answer with its status.
+
+    Args:
+        context: gRPC's view of the call.
+        error: Why.
+        *more: Trailing metadata besides the error's.
+    """
+    await context.abort(code_of(error), error.message, (*more, *details_of(error)))
+
+
+def _packed(message: Any) -> Any:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed
 
 
 class Rpc:
@@ -131,13 +184,13 @@ class RpcHandler:
         given = dict(metadata or ())
         return self._shared.keys.check(presented_key(given.get("authorization"), given.get("x-api-key")))
 
-    async def handle(self, admitted: Admitted, key_name: str | None, data: bytes, context: Any) -> bytes:
+    async def handle(self, admitted: Admitted, key_name: str | None, _messages: Any, context: Any) -> bytes:
         """Answers one call that was let in, or aborts it with the status of its error."""
         rpc = Rpc(context, self._shared.max_time_s, admitted)
         with rpc.recorded() as record:
             rpc.record = record
-            record.route, record.key_name, record.received_bytes = self._method.name, key_name, len(data)
-            return await self._answer(rpc, record, self._run(data, rpc))
+            record.route, record.key_name = self._method.name, key_name
+            return await self._answer(rpc, record, self._run(rpc, record))
 
     async def refuse(self, error: BrainMRIError, _messages: Any, context: Any) -> None:
         """Aborts a call that was not let in."""
@@ -146,15 +199,23 @@ class RpcHandler:
             record.route = self._method.name
             await self._answer(rpc, record, _raise(error))
 
-    async def _run(self, data: bytes, rpc: Rpc) -> Any:
-        assert rpc.admitted is not None  # noqa: S101 -- set by `handle`
-        rpc.admitted.hold(len(data))
+    async def _run(self, rpc: Rpc, record: RequestRecord) -> Any:
+        message = await self._message(rpc, record)
         if self.work is not Work.PREDICTION:
-            return await self._method.answer(self._parsed(data), rpc)
+            return await self._method.answer(message, rpc)
         with self._shared.admission.tensors():
-            return await self._method.answer(self._parsed(data), rpc)
+            return await self._method.answer(message, rpc)
 
-    def _parsed(self, data: bytes) -> Any:
+    async def _message(self, rpc: Rpc, record: RequestRecord) -> Any:
+        assert rpc.admitted is not None  # noqa: S101 -- set by `handle`
+        admission = self._shared.admission
+        turns = admission.messages if self.work is Work.PREDICTION else admission.other_messages
+        client = None if record.key_name is None else f"key {record.key_name}"
+        data = await receive(rpc.context, turns, rpc.deadline, client)
+        if data is None:
+            raise MalformedRequest("The call has no message. Send one.")
+        record.received_bytes = len(data)
+        rpc.admitted.hold(len(data))
         try:
             return self._method.message_class.FromString(data)
         except DecodeError as error:
@@ -186,4 +247,43 @@ async def _raise(error: BrainMRIError) -> Any:
 
 async def _abort(rpc: Rpc, error: BrainMRIError) -> None:
     """Raises what makes gRPC answer with the error's status."""
-    await rpc.context.abort(code_of(error), error.message, ((REQUEST_ID, rpc.request_id), *details_of(error)))
+    await abort(rpc.context, error, (REQUEST_ID, rpc.request_id))
+
+
+class AdmittedHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Looks for the handler of a method; a call that is not let in gets one that refuses it.
+
+    gRPC's own `maximum_concurrent_rpcs` refuses without details, so clients would not know when to try again.
+
+    Args:
+        methods: Full name, such as `/inference.GRPCInferenceService/ModelInfer`, to what answers.
+        others: gRPC's tables of all other methods, which are streams for the most part.
+        admission: What lets calls in.
+    """
+
+    def __init__(self, methods: Mapping[str, RpcHandler], others: Sequence[Any], admission: Admission) -> None:
+        self._methods = methods
+        self._others = others
+        self._admission = admission
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Returns the handler of one call, asked for in the task that will run it; None for an unknown method."""
+        method = self._methods.get(handler_call_details.method)
+        try:
+            key_name = None if method is None else method.check_key(handler_call_details.invocation_metadata)
+            admitted = self._admission.admit_rpc(Work.STREAM if method is None else method.work)
+        except BrainMRIError as error:
+            refuse = partial(_refuse, error) if method is None else partial(method.refuse, error)
+            return grpc.stream_unary_rpc_method_handler(refuse)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- gRPC runs each call in a task of its own
+        task.add_done_callback(lambda _: admitted.close())
+        if method is not None:
+            # As a stream, like all that are answered here: its message is read only when it is asked for.
+            return grpc.stream_unary_rpc_method_handler(partial(method.handle, admitted, key_name))
+        found = (handler.service(handler_call_details) for handler in self._others)
+        return next((one for one in found if one is not None), None)
+
+
+async def _refuse(error: BrainMRIError, _messages: Any, context: Any) -> None:
+    await abort(context, error)

@@ -9,10 +9,25 @@ from numpy.typing import NDArray
 from brainmri.errors import MalformedRequest
 from brainmri.model.explanation import Explain
 from brainmri.model.predictor import Prediction
-from brainmri.open_inference.binary import pack_elements
-from brainmri.open_inference.classification import classify
 from brainmri.open_inference.models import HEAT_MAP, LABEL, NOVELTY, PROBABILITIES, SOURCE, Kind, ServedModel
+from brainmri.open_inference.tensors import pack_elements
 from brainmri.web.schemas import image_body
+
+
+def classify(probabilities: NDArray[np.float32], labels: tuple[str, ...], count: int) -> list[list[bytes]]:
+    """Returns the best classes of each row as `value:index:label`, best first.
+
+    Args:
+        probabilities: `[B, C]`.
+        labels: The C classes.
+        count: How many to return, at least 1; more than C gives C.
+    """
+    # Stable, so that equal probabilities come in the order of the labels.
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    return [
+        [f"{row[index]:f}:{index}:{labels[index]}".encode() for index in order]
+        for row, order in zip(probabilities, best, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from brainmri.errors import BrainMRIError, InvalidSettings
 from brainmri.page.routes import SITE
-from brainmri.web.content_policy import CONTENT_POLICY
+from brainmri.web.middleware import CONTENT_POLICY
 
 _API = '<meta name="brainmri-api" content="./">'
 _HEADER_ONLY = re.compile(r" frame-ancestors [^;]*;?$")

@@ -14,7 +14,7 @@ from brainmri import __version__
 from brainmri.errors import InvalidSettings
 from brainmri.model.contract import NOTICE
 from brainmri.settings import Settings
-from brainmri.web.content_policy import CONTENT_POLICY
+from brainmri.web.middleware import CONTENT_POLICY
 
 SITE = Path(__file__).parent / "site"
 """`index.html`, and below `page/` everything that it loads."""
@@ -63,7 +63,11 @@ def page_routes(settings: Settings) -> list[BaseRoute]:
     def config(request: Request) -> Response:
         body = {
             "version": __version__,
-            "limits": {"image_bytes": settings.max_image_bytes},
+            "limits": {
+                "image_bytes": settings.max_image_bytes,
+                "report_images": settings.max_request_images,
+                "report_bytes": settings.max_request_bytes,
+            },
             "formats": _FORMATS,
             "features": _features(request.app.routes),
             "samples": _sample_entries(samples),

@@ -155,24 +155,23 @@ def wanted(predictor: Predictor, label: str | None) -> Explain | None:
     return Explain(label)
 
 
-def entry_of(
-    name: str, answer: Prediction, picture: bytes | None, style: Style, side: int, truth: str | None = None
-) -> Entry:
-    """Returns one answered image of a report; takes some milliseconds with a heat map.
+def entry_of(name: str, answer: Prediction | BrainMRIError, style: Style, side: int, truth: str | None = None) -> Entry:
+    """Returns one image of a report; takes some milliseconds with a heat map.
 
     Args:
         name: As the caller named it.
-        answer: The prediction, with its explanation if there is one.
-        picture: PNG of the image.
+        answer: The prediction with its preview, and its explanation if there is one; or why there is none.
         style: How the heat map is drawn.
         side: Longest side of the pictures, see `picture_side`.
         truth: Its true label.
     """
+    if isinstance(answer, BrainMRIError):
+        return Entry(name, answer, None, truth=truth)
     explanation = answer.explanation
     heat = None
     if explanation is not None:
         heat = overlay_png(explanation.pixels, explanation.heat_map, style, min(side, SIDE))
-    return Entry(name, answer, picture, heat, truth)
+    return Entry(name, answer, answer.preview, heat, truth)
 
 
 def picture_side(images: int) -> int:

@@ -23,6 +23,8 @@ from brainmri.report.words import exact, in_words, name_of
 _MARGIN = 18 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
 _THUMBNAIL = 15 * mm
+_MOST_NAME = 400
+"""Characters of a file's name; a cell that is higher than a page cannot be laid out."""
 _LINE = colors.HexColor("#c9d1dc")
 _SOFT = colors.HexColor("#4c5a6d")
 _BAR = colors.HexColor("#2a6f97")
@@ -81,7 +83,7 @@ def pdf(report: Report) -> bytes:
 
 
 def _alone(entry: Entry) -> list[Flowable]:
-    parts: list[Flowable] = [_paragraph(entry.name, _QUIET)]
+    parts: list[Flowable] = [_paragraph(_short(entry.name), _QUIET)]
     if isinstance(entry.answer, BrainMRIError):
         return [*parts, _heading("No answer"), _paragraph(entry.answer.message), *_pictures(entry)]
     words = in_words(entry.answer)
@@ -131,7 +133,7 @@ def _images(heading: str, entries: Sequence[Entry], labelled: bool) -> list[Flow
     for number, entry in enumerate(entries, start=1):
         pictures = [entry.picture, *([entry.heat] if mapped else [])]
         row: list[Any] = [_image(png, _THUMBNAIL) if png else "" for png in pictures]
-        row.append(_cell(entry.name))
+        row.append(_cell(_short(entry.name)))
         if isinstance(entry.answer, BrainMRIError):
             style.append(("SPAN", (len(row), number), (-1, number)))
             row += [_cell(f"{entry.verdict}: {entry.answer.message}"), *[""] * (len(head) - len(row) - 1)]
@@ -176,6 +178,12 @@ def _cell(text: str) -> Flowable:
 
 def _paragraph(text: str, style: ParagraphStyle = _TEXT) -> Flowable:
     return Paragraph(escape(_written(text)), style)
+
+
+def _short(name: str) -> str:
+    """Returns a name without its middle if it is very long; its end tells files of one folder apart."""
+    written = _written(name)
+    return written if len(written) <= _MOST_NAME else f"{written[: _MOST_NAME // 2]} ... {written[-_MOST_NAME // 2 :]}"
 
 
 def _written(text: str) -> str:

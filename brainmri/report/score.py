@@ -1,5 +1,7 @@
 """The result of a bulk run as one page that can be sent by itself."""
 
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from brainmri import durable
@@ -8,8 +10,9 @@ from brainmri.bulk.figures import unlabelled_line
 from brainmri.bulk.finish import Outcome
 from brainmri.bulk.rows import NO_LABEL
 from brainmri.bulk.run_folder import Record
+from brainmri.bulk.series import SeriesVerdict
 from brainmri.bulk.summary import CONFIDENCE_EDGES, NOVELTY_EDGES, Summary
-from brainmri.model.contract import NOTICE
+from brainmri.model.contract import LABELS, NOTICE
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE
 from brainmri.report.charts import bars, histogram
 from brainmri.report.html import render
@@ -17,6 +20,9 @@ from brainmri.report.quality import Figure, Table, quality_charts, quality_table
 
 Section = tuple[str, str, list[Table], list[Figure]]
 """Heading, a sentence or nothing, tables and charts."""
+
+
+_MOST_SERIES = 1000
 
 
 def write_report(path: Path, outcome: Outcome) -> None:
@@ -31,6 +37,8 @@ def page(outcome: Outcome) -> str:
         quality = outcome.quality
         tables, charts = quality_tables(quality), quality_charts(quality)
         sections.append(("Against the names of the folders", "", tables, charts))
+    if outcome.series:
+        sections.append(_series(outcome.series))
     if outcome.unlabelled:
         sections.append(("Without a true label", unlabelled_line(outcome.unlabelled), [], []))
     title = f"{outcome.summary.images} images scored by {outcome.record.method.model}"
@@ -77,8 +85,19 @@ def _failures(summary: Summary) -> Section:
     return "Failures", "", [Table("Images without an answer", ("reason", "images"), rows)], []
 
 
+def _series(series: Mapping[str, SeriesVerdict]) -> Section:
+    rows = [
+        (name, found.verdict, str(found.slices), str(found.answered), *(str(found.votes.get(one, 0)) for one in LABELS))
+        for name, found in islice(series.items(), _MOST_SERIES)
+    ]
+    more = len(series) - len(rows)
+    table = Table("Series", ("series", "verdict", "slices", "with a class", *LABELS), rows)
+    return "Series", f"{more} more are in summary.json." if more else "", [table], []
+
+
 def _facts(record: Record) -> list[tuple[str, object]]:
     facts = {**record.model_dump(exclude={"method"}), **record.method.model_dump()}
     facts["inputs"] = ", ".join(record.inputs)
+    facts["tags"] = ", ".join(record.method.tags) or "no tag is told"
     facts["left_out_reasons"] = "; ".join(left_out_lines(record.left_out_reasons)) or "no file was left out"
     return list(facts.items())

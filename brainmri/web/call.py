@@ -1,4 +1,4 @@
-"""What a request asks for besides its images: which model, by when, how urgent; and whether its caller still waits."""
+"""A request of HTTP on its way in: admission before its body is read, then the Call that its headers make."""
 
 import asyncio
 import contextlib
@@ -7,17 +7,26 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.admission import Admission, Admitted, Work
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
-from brainmri.errors import MalformedRequest
+from brainmri.errors import BrainMRIError, MalformedRequest
 from brainmri.imaging.picture import MAX_FRAME, ReadOptions
 from brainmri.model.predictor import Predictor
 from brainmri.observe.request_record import RequestRecord
 from brainmri.settings import Settings
-from brainmri.web.admission import admitted_of
+from brainmri.web.failures import failure
+
+_ADMITTED = "admitted"
+"""Under this name a request's state holds its `Admitted`."""
+
+_PREDICTION = re.compile(
+    r"/predict|/predict_batch|/explain|/probabilities"
+    r"|/v1/models/[^/]+(/versions/[^/]+)?:(predict|explain)|/v2/models/.+/infer"
+)
+_WORK = {"/score": Work.BULK, "/jobs": Work.BULK, "/report": Work.REPORT}
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 PRIORITY_HEADER = "X-Request-Priority"
@@ -26,6 +35,68 @@ WARM_UP = "warm_up"
 """Under this name the state of a request that the server sends itself while it starts holds True."""
 
 T = TypeVar("T")
+
+
+class AdmissionMiddleware:
+    """Answers requests that are not let in with the error that says why; hands on all others.
+
+    Under overload most requests end here, and what each of them costs is taken from those that are answered. So it
+    stands in front of routing and of the body. Refusals that depend on a request's own deadline or priority come later.
+
+    A piece of a body counts when it has come, not when it is announced: or else a few clients that announce much and
+    send little would shut out all others.
+
+    Args:
+        app: What answers; it must answer `BrainMRIError` that `receive` raises.
+        admission: What lets requests in.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app = app
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        work = _work(scope)
+        try:
+            admitted = self._admission.admit(work, client_of(Request(scope)) if work.takes_slot else "")
+        except BrainMRIError as error:
+            await failure(Request(scope), error)(scope, receive, send)
+            return
+
+        async def counted_receive() -> Message:
+            message = await receive()
+            admitted.hold(len(message.get("body", b"")))
+            return message
+
+        with admitted:
+            scope["state"] = {**scope.get("state", {}), _ADMITTED: admitted}
+            await self._app(scope, counted_receive, send)
+
+
+def admitted_of(request: Request) -> Admitted | None:
+    """Returns what a request holds; None without the middleware."""
+    admitted: Admitted | None = getattr(request.state, _ADMITTED, None)
+    return admitted
+
+
+def client_of(request: Request) -> str:
+    """Returns who a client is: the name of its API key, or else its address."""
+    key: str | None = getattr(request.state, "key_name", None)
+    if key is not None:
+        return f"key {key}"
+    return "" if request.client is None else f"address {request.client.host}"
+
+
+def _work(scope: Scope) -> Work:
+    if scope["method"] != "POST":
+        return Work.OTHER
+    if _PREDICTION.fullmatch(scope["path"]):
+        return Work.PREDICTION
+    return _WORK.get(scope["path"], Work.OTHER)
 
 
 def call_of(request: Request, engine: Engine, settings: Settings, predictor: Predictor) -> Call:
@@ -114,15 +185,25 @@ def _timeout_s(request: Request, most_s: float) -> float:
 
 
 def _options(request: Request) -> ReadOptions:
-    frame, force = request.query_params.get("frame"), request.query_params.get("force")
+    frame = request.query_params.get("frame")
     if frame is not None and not re.fullmatch(r"[0-9]{1,6}", frame):
         raise MalformedRequest(
             f"The parameter frame is {frame[:40]!r}. Send the number of a frame, counted from 0.",
             limit=f"0 to {MAX_FRAME}",
         )
-    if force is not None and force not in ("true", "false"):
+    return ReadOptions(None if frame is None else int(frame), force_of(request))
+
+
+def force_of(request: Request) -> bool:
+    """Returns whether DICOM objects that say they are no MRI of a head are answered too.
+
+    Raises:
+        MalformedRequest: The parameter `force` is neither true nor false.
+    """
+    force = request.query_params.get("force", "false")
+    if force not in ("true", "false"):
         raise MalformedRequest(f"The parameter force is {force[:40]!r}. Send true or false.", limit="true, false")
-    return ReadOptions(None if frame is None else int(frame), force == "true")
+    return force == "true"
 
 
 def _priority(request: Request) -> Priority:

@@ -5,8 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from brainmri.errors import Overloaded
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from brainmri.errors import NotReady, Overloaded
 from brainmri.settings import Settings
+from brainmri.web.failures import failure
+from brainmri.web.middleware import is_probe
 
 FIRST_REQUEST_S = 5.0
 """How long a connection made at the very end is given to send its request, in seconds; clients may be slow as well."""
@@ -133,3 +138,24 @@ def _too_many(limit: str, what: str) -> Overloaded:
 
 def _waits(connection: OpenConnection) -> bool:
     return connection.busy or connection.silent_s() < FIRST_REQUEST_S
+
+
+class EndingMiddleware:
+    """Answers 503 with Retry-After once requests are refused; probes are answered to the end.
+
+    Args:
+        app: What answers before.
+        connections: Says when.
+    """
+
+    def __init__(self, app: ASGIApp, connections: Connections) -> None:
+        self._app = app
+        self._connections = connections
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        if scope["type"] != "http" or not self._connections.refusing or is_probe(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        error = NotReady("This server is about to end. Send the request again; another one answers.")
+        await failure(Request(scope), error)(scope, receive, send)

@@ -1,10 +1,12 @@
 """The middleware around every request: its id, its count, its line in the log, and what a client sees of a fault."""
 
+import ipaddress
 import logging
 import re
 import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brainmri.observe.metrics import Metrics
 from brainmri.observe.request_record import Protocol, RequestRecord
+from brainmri.settings import Settings
 from brainmri.web.schemas import error_content, plain_error_body
 
 REQUEST_ID = "X-Request-Id"
@@ -31,6 +34,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROBE = re.compile(r"/(livez|readyz|healthz|metrics|v2/health/(live|ready)|v2/models/[^/]+(/versions/[^/]+)?/ready)")
 _logger = logging.getLogger(__name__)
+
+_ANY = "*"
+
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The value of `Content-Security-Policy`: everything comes from this server, and no script or style is inline."""
+
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": CONTENT_POLICY,
+    "Referrer-Policy": "no-referrer",
+}
 
 
 class RequestMiddleware:
@@ -174,3 +192,103 @@ def _route(scope: Scope, routes: Sequence[BaseRoute]) -> BaseRoute | None:
             inner = route.app.routes if isinstance(route, Mount) and isinstance(route.app, Starlette) else None
             return route if inner is None else _route({**scope, **inside}, inner)
     return None
+
+
+class HostMiddleware:
+    """Refuses requests for other hosts with 421, and those of foreign pages with 403.
+
+    A web page may make its visitor's browser call a server on the visitor's own machine: with a form, or after its name
+    has been resolved to 127.0.0.1 (DNS rebinding). The headers Host and Origin, which pages cannot choose, tell.
+
+    Args:
+        app: What answers the others.
+        settings: The address listened on, the names that are allowed, and whose pages may call.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._names = frozenset(name.lower() for name in settings.allowed_hosts)
+        self._loopback_only = not self._names and is_loopback(settings.http_host)
+        self._any = _ANY in self._names
+        self._origins = frozenset(settings.cors_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        if scope["type"] != "http" or not self._checks(scope) or (answer := self._refusal(scope)) is None:
+            await self._app(scope, receive, send)
+        else:
+            await answer(scope, receive, send)
+
+    def _checks(self, scope: Scope) -> bool:
+        if self._names:
+            return not self._any
+        # BentoML's command line may have chosen another address than the settings.
+        address = (scope.get("server") or ("", None))[0]
+        return self._loopback_only and is_loopback(address)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._known(host):
+            message = (
+                f"This server does not go by the name {host[:80]!r}. Use the address that it listens on, or name the"
+                " host in BRAINMRI_ALLOWED_HOSTS."
+            )
+            return _error(scope, HTTPStatus.MISDIRECTED_REQUEST, "misdirected_request", message)
+        origin = headers.get("origin")
+        if origin is None or origin in self._origins or _ANY in self._origins or urlsplit(origin).netloc == host:
+            return None
+        message = (
+            f"Pages of {origin[:80]!r} may not call this server. Name that origin in BRAINMRI_CORS_ORIGINS, or, behind"
+            " a proxy, pass the header Host on as it came."
+        )
+        return _error(scope, HTTPStatus.FORBIDDEN, "foreign_origin", message)
+
+    def _known(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return is_loopback(name) if self._loopback_only else name in self._names
+
+
+def is_loopback(name: str) -> bool:
+    """Tells whether a host name or an address means this machine and no other can call it."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _error(scope: Scope, status: HTTPStatus, code: str, message: str) -> JSONResponse:
+    request_id = scope.get("state", {}).get("request_id") or uuid.uuid4().hex
+    return JSONResponse(error_content(scope["path"], plain_error_body(code, message, request_id)), status)
+
+
+class SecurityHeadersMiddleware:
+    """Adds the headers that an answer lacks.
+
+    Files, which carry an ETag, may be kept and are asked about again; what else does not say how long it may be kept is
+    not to be stored, because it tells of a patient.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+
+        async def completed_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _ALWAYS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-cache" if "etag" in headers else "no-store")
+            await send(message)
+
+        await self._app(scope, receive, completed_send)

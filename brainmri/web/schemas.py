@@ -10,6 +10,7 @@ from brainmri.errors import BrainMRIError
 from brainmri.imaging.picture import Rule, SourceImage
 from brainmri.model.contract import NOTICE, Contract
 from brainmri.model.explanation import Explanation
+from brainmri.model.figures import Figures
 from brainmri.model.heat_picture import grey_map
 from brainmri.model.predictor import Prediction, Predictor
 
@@ -179,6 +180,8 @@ class ModelDescription(Contract):
 
     card: str
     """The model card, Markdown."""
+    figures: Figures | None
+    """What its evaluation found; null for a release whose evaluation had other figures."""
     runtime: str
     """Runtime and precision that this server chose, such as `openvino-int8`."""
     served: list[ServedModelBody]

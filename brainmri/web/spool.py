@@ -1,29 +1,102 @@
-"""Large bodies on disk: an archive as it is, or the files of a form packed as one."""
+"""Uploads that go to the server's disk, and what is told when the disk is full, read-only, failing or gone."""
 
+import contextlib
+import errno
 import shutil
+import sqlite3
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from starlette.requests import Request
 
+from brainmri import durable
 from brainmri.batching.admission import Admitted
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Deadline
 from brainmri.blocking import Threads
 from brainmri.bulk.archives.archive import is_archive_name
-from brainmri.errors import MalformedRequest, StorageFull
+from brainmri.errors import InvalidSettings, MalformedRequest, StorageFull, StorageUnavailable
 from brainmri.settings import Settings
-from brainmri.web.admission import admitted_of
 from brainmri.web.body import BodyLimits, declared_length, receive_body, request_too_large
+from brainmri.web.call import admitted_of
 from brainmri.web.form import FileSink, FormLimits, Write, hand_on_files
-from brainmri.web.storage import told_disk_errors
 from brainmri.web.upload import FIELD_OF_MANY, content_type
 
 _SPARE_BYTES = 256 * 2**20
 """Left free on the disk for others."""
 
 _MOST_NAME_CHARACTERS = 1024
+
+
+@contextmanager
+def told_disk_errors() -> Iterator[None]:
+    """Turns what the system says of a disk into an error for the caller; no path of the server is in it.
+
+    Raises:
+        StorageFull: There is no room.
+        StorageUnavailable: Anything else.
+    """
+    try:
+        yield
+    except ConnectionError:
+        raise
+    except OSError as error:
+        raise storage_error(error) from error
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise storage_error(OSError(errno.ENOSPC, "full")) from error
+        raise storage_error(OSError(errno.EIO, str(error))) from error
+
+
+def storage_error(error: OSError) -> StorageUnavailable:
+    """Returns the error for what the system says of a disk."""
+    if durable.is_full(error) or error.errno == errno.EFBIG:
+        return StorageFull("The server's disk is full. Send a smaller archive, or try again later.")
+    reason = error.strerror or type(error).__name__
+    return StorageUnavailable(
+        f"The server's disk cannot be used: {reason}. Try again later; if it stays, tell whoever runs the server."
+    )
+
+
+def spool_folder(chosen: Path | None) -> Path:
+    """Returns where uploads lie until they are answered, by default the system's folder for temporary files."""
+    return chosen or Path(tempfile.gettempdir())
+
+
+@contextmanager
+def spool_file(folder: Path) -> Iterator[BinaryIO]:
+    """Opens a file without a name: it is gone with the process, however that ends.
+
+    Raises:
+        StorageUnavailable: The folder cannot be written to.
+    """
+    with told_disk_errors():
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- its errors are told apart
+    try:
+        yield file
+    finally:
+        # On a full disk closing fails as well, which nobody needs to know.
+        with contextlib.suppress(OSError):
+            file.close()
+
+
+def require_spool(chosen: Path | None) -> None:
+    """Looks whether uploads can be written, so that a server that could not take any says so at its start.
+
+    Raises:
+        InvalidSettings: They cannot.
+    """
+    folder = spool_folder(chosen)
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise InvalidSettings(
+            f"BRAINMRI_SPOOL_DIR={folder} cannot be used: {error.strerror}. Name a folder that can be written to."
+        ) from error
 
 
 async def receive_archive(request: Request, file: BinaryIO, folder: Path, settings: Settings, threads: Threads) -> bool:

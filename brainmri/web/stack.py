@@ -13,9 +13,8 @@ from brainmri.blocking import Threads
 from brainmri.observe.exposition import content_type
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.admission import AdmissionMiddleware
 from brainmri.web.auth import KeyMiddleware, KeyRing
-from brainmri.web.call import PRIORITY_HEADER, TIMEOUT_HEADER
+from brainmri.web.call import PRIORITY_HEADER, TIMEOUT_HEADER, AdmissionMiddleware
 from brainmri.web.middleware import REQUEST_ID, RequestMiddleware
 
 

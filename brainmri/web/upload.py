@@ -2,7 +2,7 @@
 
 from starlette.requests import Request
 
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Deadline
 from brainmri.errors import BrainMRIError, EmptyImage, MalformedRequest
 from brainmri.settings import Settings
 from brainmri.text import printable

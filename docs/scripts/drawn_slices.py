@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 SIDE = 320
+VIEWS = ("axial", "sagittal")
+KINDS = ("ring", "ball", "knot", "nothing")
+"""Of lesions; see `with_lesion`."""
 Plane = NDArray[np.float32]
 _ROWS, _COLUMNS = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
 
@@ -119,20 +122,31 @@ def with_lesion(head: Head, rng: np.random.Generator, kind: str) -> Plane:
     return over(greys, head.brain * core, rng.uniform(25, 70) + 25 * noise(rng, 40))
 
 
-def draw_slice(view: str, kind: str, seed: int) -> Image.Image:
-    """Draws a slice.
+@dataclass(frozen=True)
+class Drawing:
+    """A slice that can be drawn, again and again the same.
 
-    Args:
-        view: `axial` or `sagittal`.
-        kind: A lesion; see `with_lesion`.
-        seed: Another one gives another head and lesion.
+    Attributes:
+        view: One of `VIEWS`.
+        kind: Of the lesion; one of `KINDS`.
+        head: Another number gives another head.
+        lesion: Another number gives another place and shape of the lesion in the same head.
     """
-    rng = np.random.default_rng([("axial", "sagittal").index(view), seed])
-    greys = with_lesion((axial_head if view == "axial" else sagittal_head)(rng), rng, kind)
-    grain = rng.normal(0, rng.uniform(0, 5), greys.shape) * (greys > 8)
-    uneven = greys * (1 + 0.25 * noise(rng, 4)) + grain
-    image = Image.fromarray(np.clip(uneven, 0, 255).astype(np.uint8))
-    return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 1.3))))
+
+    view: str
+    kind: str
+    head: int
+    lesion: int
+
+    def draw(self) -> Image.Image:
+        """Draws it, 320 x 320 greys."""
+        rng = np.random.default_rng([VIEWS.index(self.view), self.head])
+        head = (axial_head if self.view == "axial" else sagittal_head)(rng)
+        greys = with_lesion(head, np.random.default_rng([len(VIEWS), self.lesion]), self.kind)
+        grain = rng.normal(0, rng.uniform(0, 5), greys.shape) * (greys > 8)
+        uneven = greys * (1 + 0.25 * noise(rng, 4)) + grain
+        image = Image.fromarray(np.clip(uneven, 0, 255).astype(np.uint8))
+        return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 1.3))))
 
 
 def draw_chart() -> Image.Image:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Call, Deadline
 from brainmri.batching.engine import Engine
 from brainmri.imaging import DecodeLimits
 from brainmri.model.contract import Contract

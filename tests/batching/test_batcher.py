@@ -13,11 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from brainmri.batching.batcher import Batcher
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.queue import BULK_TURN
-from brainmri.batching.schedule import Batching
-from brainmri.batching.service_times import ServiceTimes
+from brainmri.batching.schedule import Batching, ServiceTimes
 from brainmri.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 from brainmri.model.predictor import Predictor
 from brainmri.model.runtimes.protocol import Output

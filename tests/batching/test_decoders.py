@@ -5,7 +5,7 @@ from concurrent.futures import CancelledError, wait
 
 import pytest
 
-from brainmri.batching.decoders import Decoders
+from brainmri.batching.reservation import Decoders
 from brainmri.imaging.memory import ORDINARY_BYTES, holding
 
 SOON_S = 20

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from brainmri.batching.admission import Admission, AdmissionLimits, Work
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.batcher import Unobserved
+from brainmri.batching.call import Deadline, Priority
 from brainmri.batching.engine import Engine
-from brainmri.batching.observer import Unobserved
 from brainmri.batching.schedule import Batching
 from brainmri.errors import (
     BrainMRIError,

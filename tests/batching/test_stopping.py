@@ -4,14 +4,13 @@ import asyncio
 import io
 import threading
 import zlib
+from typing import Any
 
 import psutil
 import pytest
 from PIL import Image
 
 from brainmri.batching.engine import Engine
-from brainmri.blocking import Stop
-from brainmri.imaging.picture import DEFAULT_OPTIONS, ReadOptions
 from brainmri.model.bundle import Bundle
 from brainmri.model.predictor import Predictor, Slice
 from tests.batching.stand_in import asked, until
@@ -36,10 +35,10 @@ class Watched:
         self._lock = threading.Lock()
         read = predictor.read
 
-        def counted(data: bytes, options: ReadOptions = DEFAULT_OPTIONS, stop: Stop = Stop()) -> Slice:  # noqa: B008
+        def counted(data: bytes, *more: Any) -> Slice:
             self._add(1)
             try:
-                return read(data, options, stop)
+                return read(data, *more)
             finally:
                 self._add(-1)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from brainmri.bulk.series import SeriesVerdict, by_series, series_verdict
+from brainmri.bulk.series import SeriesVerdict, SeriesVotes, series_line, series_verdict
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,9 @@ def test_it_says_how_many_slices_it_rests_on() -> None:
 
 def test_slices_are_grouped_by_series_and_single_ones_have_no_verdict() -> None:
     slices = [("a", "notumor"), ("b", "glioma"), (None, "glioma"), ("a", "notumor"), ("a", "unsure")]
-    assert by_series(slices) == {"a": SeriesVerdict("unsure", 3, 2, {"notumor": 2})}
+    votes = SeriesVotes()
+    for series, verdict in slices:
+        votes.add(series, verdict)
+    found = SeriesVerdict("unsure", 3, 2, {"notumor": 2})
+    assert votes.verdicts() == {"a": found}
+    assert series_line("a", found) == "Series a: unsure. Of 3 slices 2 have a class: notumor 2."

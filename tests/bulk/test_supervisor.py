@@ -71,6 +71,7 @@ def test_an_image_on_which_the_network_raises_is_a_row(tmp_path: Path) -> None:
     assert [row["label"] for row in found] == ["pituitary", "pituitary", None, "pituitary", "pituitary", None]
 
 
+@pytest.mark.slow
 def test_an_image_that_never_ends_is_a_row(tmp_path: Path) -> None:
     found = scored(tmp_path, [RED, HANGS, RED], stall_s=8)
     assert [row["error_code"] for row in found] == [None, "image_crashed", None]

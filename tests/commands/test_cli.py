@@ -185,7 +185,7 @@ def test_predict_answers_for_what_a_dicomdir_lists(run: Run, tmp_path: Path) -> 
     assert (status, found["file"], missing["error"]["message"]) == (
         1,
         str(tmp_path / "IMAGES" / "IM1"),
-        "The file cannot be read: No such file or directory.",
+        f"{tmp_path}/IMAGES/IM2 cannot be read: No such file or directory.",
     )
 
 
@@ -202,7 +202,10 @@ def test_predict_answers_for_slices_of_a_volume(run: Run, tmp_path: Path) -> Non
 def test_a_folder_without_images_is_a_row_that_says_so(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     status, out, _ = run("predict", "--json", tmp_path / "empty")
-    assert (status, json.loads(out)["error"]["message"][:28]) == (1, "The folder holds no image. N")
+    assert (status, json.loads(out)["error"]["message"]) == (
+        1,
+        f"{tmp_path}/empty holds no image. Name images, DICOM objects, NIfTI volumes, or folders of these.",
+    )
 
 
 def test_models_are_imported_listed_and_exported(run: Run, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from highdicom.sr import ComprehensiveSR
 from brainmri.bulk.heat_maps import HeatMapFolder
 from brainmri.bulk.items import item_id
 from brainmri.bulk.run_folder import RunFolder
-from brainmri.commands.cli import main
 from brainmri.model.contract import NOTICE
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import grey_map
@@ -27,28 +25,6 @@ from tests.tiny import write_tiny_bundle
 Run = Callable[..., tuple[int, str, str]]
 
 LABEL_OF = {"glioma": RED, "meningioma": GREEN, "notumor": BLACK, "pituitary": BLUE}
-
-
-@pytest.fixture
-def score(
-    tmp_path: Path, bentoml_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
-    """Runs `brainmri score` in a folder with a bundle; gives exit status, stdout and stderr."""
-    write_tiny_bundle(tmp_path / "models" / "brain_mri_xception", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BRAINMRI_BUNDLES", str(tmp_path / "models"))
-    monkeypatch.setenv("BRAINMRI_THREADS", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["brainmri", "score", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_info:
-            main()
-        out, err = capsys.readouterr()
-        return int(exit_info.value.code or 0), out, err
-
-    yield call
-    shutil.rmtree(bentoml_home / "models" / "brain_mri_xception", ignore_errors=True)
 
 
 @pytest.fixture

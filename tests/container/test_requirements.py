@@ -37,6 +37,11 @@ def test_every_one_is_pinned_with_hashes(name: str) -> None:
     assert [line for line in requirements if not pinned.fullmatch(line)] == []
 
 
+def test_the_image_writes_dicom_results() -> None:
+    text = (ROOT / "container" / "requirements.txt").read_text()
+    assert {"highdicom", "pynetdicom"} <= {line.partition("==")[0] for line in text.splitlines()}
+
+
 def test_serving_brings_no_training() -> None:
     text = (ROOT / "container" / "requirements.txt").read_text()
     names = {line.partition("==")[0] for line in text.splitlines() if "==" in line}

@@ -12,7 +12,7 @@ import grpc
 import httpx
 import pytest
 
-from brainmri.open_inference.grpc_health import HEALTH_SERVICE_NAME
+from brainmri.open_inference.grpc_server import HEALTH_SERVICE_NAME
 from tests.e2e.servers import ROOT, Server, free_port, serving
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")

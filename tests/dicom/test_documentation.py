@@ -10,6 +10,8 @@ from tests.dicom.nodes import until
 from tests.dicom.programs import environment, free_port, listens, path_of, running
 from tests.dicom.samples import slice_of_study
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "dicom.md"
 
 

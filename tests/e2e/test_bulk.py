@@ -130,6 +130,7 @@ def test_a_job_of_a_folder_is_run_by_one_of_two_workers(server: Server) -> None:
         assert alone.status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_a_job_survives_the_end_of_its_server(tmp_path: Path, png: Png, number: signal.Signals) -> None:
     settings: dict[str, str | int] = {"jobs_dir": str(tmp_path / "jobs"), "bulk_images": 1}

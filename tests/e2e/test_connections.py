@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.web.auth import edit_keys, new_key
 from tests.e2e.servers import Server, serving
 from tests.web.raw import (
     GOAWAY,

@@ -13,8 +13,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from brainmri.open_inference.binary import pack_elements, unpack_elements
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.open_inference.tensors import pack_elements, unpack_elements
+from brainmri.web.auth import edit_keys, new_key
 from tests.e2e.servers import Server, serving
 from tests.open_inference.served import COLOURS, SIDE, tensor_of, tiny_probabilities
 

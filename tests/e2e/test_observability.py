@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.web.auth import edit_keys, new_key
 from tests.collector import Collector, collecting
 from tests.e2e.servers import Server, serving
 

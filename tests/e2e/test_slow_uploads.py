@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from brainmri.web.auth import edit_keys, new_key
 from brainmri.web.body import PACE_WINDOW_S
-from brainmri.web.keys import edit_keys, new_key
 from tests.e2e.servers import Server, serving
 
 pytestmark = pytest.mark.slow

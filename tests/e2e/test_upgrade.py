@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.web.auth import edit_keys, new_key
 from tests.bulk.test_archives import packed_zip
 from tests.e2e.servers import Server, serving
 from tests.tiny import write_tiny_bundle

@@ -17,6 +17,7 @@ SECOND = {**FIRST, "version": "0.0.2", "default": False}
 def test_the_contract_the_card_and_the_served_models_are_shown(ask: Ask, tiny_bundle: Bundle) -> None:
     body = ask("GET", "/model").json()
     assert (body.pop("card"), body.pop("runtime"), body.pop("served")) == ("# Tiny\n", "openvino-f32", [FIRST])
+    assert body.pop("figures") is None
     assert Contract.from_parts(**body) == tiny_bundle.contract
 
 

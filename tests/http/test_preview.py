@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Call, Deadline
 from brainmri.batching.previews import Previews
 from brainmri.errors import DeadlineExceeded, Overloaded
 from brainmri.imaging import PREVIEW_SIDE, Preview, ReadOptions, SourceImage

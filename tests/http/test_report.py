@@ -1,11 +1,12 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from brainmri.imaging import DecodeLimits
+from brainmri.imaging import DecodeLimits, Picture, read_picture
 from brainmri.model.contract import NOTICE
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
@@ -64,6 +65,20 @@ def test_one_image_of_a_model_with_heat_maps_has_both_pictures_also_as_pdf(ask: 
     done = subprocess.run(["pdftotext", "-", "-"], input=response.content, capture_output=True, check=True)  # noqa: S607
     assert b"Most like a glioma" in done.stdout
     assert b"Where the network looked for Glioma" in done.stdout
+
+
+def test_each_image_is_decoded_once(ask: Ask, png: Png, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+
+    def count(data: bytes, *options: Any) -> Picture:
+        decoded.append(data)
+        return read_picture(data, *options)
+
+    monkeypatch.setattr("brainmri.model.predictor.read_picture", count)
+    sent = files(png)
+    tags = read(ask("POST", "/report", files=sent).text)
+    assert tags.tags.count("img") == 2
+    assert [decoded.count(content) for _, (_, content) in sent] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

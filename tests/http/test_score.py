@@ -16,11 +16,10 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
 from brainmri.batching.admission import Work
+from brainmri.batching.batcher import Unobserved
 from brainmri.batching.bulk_lane import BulkLane
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
-from brainmri.batching.observer import Unobserved
 from brainmri.batching.schedule import Batching
 from brainmri.bulk.archives.archive import open_archive
 from brainmri.bulk.continuation import token
@@ -395,7 +394,7 @@ def test_a_token_of_another_archive_or_of_none_is_refused(ask: Ask, png: Png) ->
 
     data = packed_zip({"a.png": png(), "b.png": png()})
     with open_archive(io.BytesIO(data)) as archive:
-        valid = token(archive.members, 1)
+        valid = token(archive.members, len(archive.members), 1)
     rows, summary = lines_of(ask("POST", f"/score?resume={valid}", content=data, settings=LIMITS))
     assert ([row["path"] for row in rows], summary["images"], summary["complete"]) == (["b.png"], 1, True)
     refused(valid, packed_zip({"a.png": png(), "c.png": png()}))

@@ -232,3 +232,14 @@ def test_pixels_are_those_that_pydicom_gives() -> None:
     picture = read_picture(Path(path).read_bytes(), options=ReadOptions(force=True))
     shown = np.clip((ds.pixel_array - low) / (high - low) * 255, 0, 255)
     assert np.abs(picture.pixels - shown).max() <= 1
+
+
+def test_file_meta_information_of_very_many_elements_is_not_walked() -> None:
+    whole, empty = file(dataset(twelve_bits())), b"\x02\0\x02\0UI\0\0"
+    few, many = (whole[:132] + number * empty + whole[132:] for number in (200, 2_000_000))
+    assert np.array_equal(read_picture(few).pixels, expected())
+    begun = time.process_time()
+    with pytest.raises(ImageUnreadable, match="more than 256 elements") as caught:
+        read_picture(many)
+    assert caught.value.limit == "256 elements"
+    assert time.process_time() - begun < 0.5

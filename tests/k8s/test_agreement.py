@@ -17,7 +17,7 @@ from brainmri.http.documentation import swagger_routes
 from brainmri.observe.metric_specs import SPECS
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.open_inference.grpc_health import HEALTH_SERVICE_NAME
+from brainmri.open_inference.grpc_server import HEALTH_SERVICE_NAME
 from brainmri.open_inference.grpc_service import SERVICE_NAME
 from brainmri.page.routes import page_routes
 from brainmri.settings import Settings

@@ -16,13 +16,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from brainmri.lifecycle.http_end import end_http
-from brainmri.lifecycle.listener import Listener
+from brainmri.lifecycle.listener import Listener, end_http
 from brainmri.observe.metrics import process_metrics
 from brainmri.settings import Settings
 from brainmri.web.connection import serve_connections
-from brainmri.web.connections import Connections
-from brainmri.web.ending import EndingMiddleware
+from brainmri.web.connections import Connections, EndingMiddleware
 from brainmri.web.middleware import RequestMiddleware
 
 DELAY_S = 0.3

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from brainmri.lifecycle.garbage import freeze
+from brainmri.lifecycle.follower import freeze
 
 
 class Node:

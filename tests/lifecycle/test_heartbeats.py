@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from brainmri.lifecycle.heartbeats import STALE_S, Heartbeats
+from brainmri.lifecycle.state import STALE_S, Heartbeats
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 
-from brainmri.lifecycle.ports import page_url
+from brainmri.lifecycle.listener import page_url
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from brainmri.lifecycle.stand_in import StandIn
+from brainmri.lifecycle.supervisor import StandIn
 from brainmri.settings import Settings
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -92,8 +93,27 @@ def test_only_a_worker_s_metrics_are_shared(tmp_path: Path, monkeypatch: pytest.
     state.share_metrics()
     assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/bentoml's")
+    state.claim()
     state.share_metrics()
     assert os.environ["PROMETHEUS_MULTIPROC_DIR"] == str(state.folder / "metrics")
+
+
+def test_a_worker_whose_metrics_have_no_room_keeps_them_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/bentoml's")
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    state = ServerState(tmp_path, 3000)
+    state.claim()
+    state.share_metrics()
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+    assert list((state.folder / "metrics").iterdir()) == []
+    assert caplog.messages == [
+        f"{state.folder}/metrics cannot be written: No space left on device. This worker shows its own metrics only."
+    ]
 
 
 def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from brainmri.lifecycle.heartbeats import Heartbeats
+from brainmri.lifecycle.state import Heartbeats
 from brainmri.lifecycle.supervisor import Silence, Supervisor
 from brainmri.settings import Settings
 

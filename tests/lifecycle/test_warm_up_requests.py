@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from brainmri.batching.engine import Engine
 from brainmri.http.app import create_app
-from brainmri.lifecycle.warm_up_requests import send_warm_up_requests
+from brainmri.lifecycle.follower import send_warm_up_requests
 from brainmri.model.bundle import Bundle
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics

@@ -14,13 +14,12 @@ from prometheus_client import CollectorRegistry
 
 from brainmri.batching.engine import Engine
 from brainmri.lifecycle import worker as lifecycle
-from brainmri.lifecycle.heartbeats import Heartbeats
-from brainmri.lifecycle.state import ServerState
+from brainmri.lifecycle.state import Heartbeats, ServerState
 from brainmri.lifecycle.worker import Worker
 from brainmri.model import store
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.open_inference.server import GrpcServer
+from brainmri.open_inference.grpc_server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.connections import Connections
 from tests.batching.stand_in import until

@@ -96,6 +96,7 @@ def test_a_closed_loop_has_as_many_requests_under_way_as_clients(tmp_path: Path)
     assert record.faults == {}
 
 
+@pytest.mark.slow
 def test_after_a_spike_the_load_is_small_again(tmp_path: Path) -> None:
     spike = ("--shape", "spike", "--levels", "2,60", "--stage-seconds", "6", "--image-count", str(IMAGES))
     with stub_service([None], good_first=IMAGES) as service:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.web.auth import edit_keys, new_key
 from loadtests.record import read_record
 from tests.e2e.servers import Server, free_port, serving
 from tests.loadtests.locust_runs import MOST_S, ROOT, locust, recorded, run_module

@@ -25,7 +25,7 @@ from brainmri.model.runtimes.open import open_runtime
 from brainmri.model.runtimes.protocol import Output, Runtime, RuntimeInfo
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.open_inference.server import GrpcServer
+from brainmri.open_inference.grpc_server import GrpcServer
 from brainmri.settings import Settings
 from brainmri.web.auth import KeyRing
 from loadtests.server import free_ports

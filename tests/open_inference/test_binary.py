@@ -1,7 +1,7 @@
 import pytest
 
 from brainmri.errors import MalformedRequest
-from brainmri.open_inference.binary import pack_elements, split_tail, unpack_elements
+from brainmri.open_inference.tensors import pack_elements, split_tail, unpack_elements
 
 
 def test_elements_are_written_as_the_protocol_says() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brainmri.open_inference.classification import classify
+from brainmri.open_inference.outputs import classify
 
 ROWS = np.array([[0.1, 0.2, 0.4, 0.3], [0.25, 0.25, 0.25, 0.25]], np.float32)
 

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import MalformedRequest, Overloaded
-from brainmri.imaging import DecodeLimits, SourceImage
+from brainmri.imaging import DecodeLimits
 from brainmri.model.bundle import Bundle
-from brainmri.model.predictor import Prediction, Predictor
+from brainmri.model.predictor import Prediction, Predictor, Slice
 from brainmri.model.runtimes.open import open_runtime
 from brainmri.model.runtimes.protocol import Output
 from brainmri.observe.metrics import Metrics
@@ -29,7 +28,7 @@ class Abstaining(Predictor):
     """A model that has seen nothing like this image."""
 
     def answer(
-        self, output: Output, row_number: int, timings_ms: Mapping[str, float], image: SourceImage | None = None
+        self, output: Output, row_number: int, timings_ms: Mapping[str, float], image: Slice | None = None
     ) -> Prediction:
         answer = super().answer(output, row_number, timings_ms, image)
         return replace(answer, label=None, verdict="not_a_brain_mri", novelty=7.5, in_distribution=False)

@@ -14,7 +14,7 @@ from brainmri.errors import (
     RequestTooLarge,
     Unauthenticated,
 )
-from brainmri.open_inference.grpc_status import code_of, details_of
+from brainmri.open_inference.grpc_call import code_of, details_of
 
 
 @pytest.mark.parametrize(

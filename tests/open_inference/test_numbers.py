@@ -7,7 +7,7 @@ import pytest
 
 from brainmri.blocking import Stop, Stopped
 from brainmri.errors import MalformedRequest
-from brainmri.open_inference.numbers import Numbers, take_numbers
+from brainmri.open_inference.rest_body import Numbers, take_numbers
 
 
 def taken(document: object) -> tuple[Any, dict[str, Numbers]]:

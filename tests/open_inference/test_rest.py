@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from brainmri import __version__
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Deadline
 from brainmri.model.bundle import Bundle
 from brainmri.model.contract import NOTICE
-from brainmri.open_inference.binary import pack_elements, unpack_elements
+from brainmri.open_inference.tensors import pack_elements, unpack_elements
 from tests.batching.stand_in import asked
 from tests.open_inference.served import COLOURS, SIDE, Served, eventually, serve, tensor_of, tiny_probabilities
 from tests.tiny import write_tiny_bundle

@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from brainmri.batching.admission import Admission, AdmissionLimits, Work
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Deadline
 from brainmri.blocking import Threads
 from brainmri.errors import Overloaded
 from brainmri.open_inference.rest_body import ENCODINGS, choose_encoding, compress, read_decompressed

@@ -17,19 +17,18 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.admission import UnderWay
+from brainmri.batching.call import Deadline
 from brainmri.batching.engine import Engine
-from brainmri.batching.under_way import UnderWay
 from brainmri.errors import InvalidSettings
 from brainmri.model.bundle import Bundle
 from brainmri.model.contract import NOTICE
 from brainmri.observe.metrics import Metrics
-from brainmri.open_inference.binary import pack_elements, unpack_elements
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.open_inference.server import GrpcServer
+from brainmri.open_inference.grpc_server import GrpcServer
+from brainmri.open_inference.tensors import pack_elements, unpack_elements
 from brainmri.settings import Settings
-from brainmri.web.auth import KeyRing
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.web.auth import KeyRing, edit_keys, new_key
 from tests.batching.stand_in import asked
 from tests.imaging.dicom_samples import dataset, twelve_bits
 from tests.imaging.dicom_samples import file as dicom_file

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from brainmri.errors import InvalidInput, MalformedRequest, RequestTooLarge
-from brainmri.open_inference.binary import pack_elements
 from brainmri.open_inference.models import TensorSpec
-from brainmri.open_inference.tensors import Tensor, check_tensor, files, pixels
+from brainmri.open_inference.tensors import Tensor, check_tensor, files, pack_elements, pixels
 
 IMAGES = TensorSpec("image", "UINT8", (-1, 2, 3, 3))
 FILES = TensorSpec("image", "BYTES", (-1, 1))

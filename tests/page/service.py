@@ -5,7 +5,7 @@ takes ten. BentoML's own `/readyz` stands here in short.
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,26 @@ from tests.tiny import write_tiny_bundle
 PATIENCE_S = 120
 
 
-@contextmanager
-def service(folder: Path, port: int = 0, **changes: Any) -> Iterator[str]:
-    """Serves a tiny model that knows novelty, and is unsure below 0.8; yields the address."""
-    if not (folder / "bundle").exists():
+def tiny(folder: Path, *, min_confidence: float = 0.8, **changes: Any) -> Path:
+    """Returns the bundle of a tiny model that knows novelty; made once."""
+    bundle = folder / "bundle" / "brain_mri_xception"
+    if not bundle.exists():
         # The score is 8.85 for the colours of a class and 10.1 for white: only white is novel.
-        write_tiny_bundle(folder / "bundle" / "brain_mri_xception", folder, novelty_threshold=9.0, min_confidence=0.8)
-    settings = Settings(max_image_bytes=300_000, **changes)
+        write_tiny_bundle(bundle, folder, novelty_threshold=9.0, min_confidence=min_confidence, **changes)
+    return bundle
+
+
+@contextmanager
+def service(folder: Path, port: int = 0, bundles: Sequence[Path] = (), **changes: Any) -> Iterator[str]:
+    """Serves models, the default first, or else one tiny one that is unsure below 0.8; yields the address."""
+    served = bundles or [tiny(folder)]
+    settings = Settings(**{"max_image_bytes": 300_000, **changes})
     listener = socket.create_server(("127.0.0.1", port))
     running: list[uvicorn.Server] = []
     ready = threading.Event()
 
     async def serve() -> None:
-        engine = await _engine(folder)
+        engine = await _engine(served, settings.max_image_bytes)
         server = uvicorn.Server(uvicorn.Config(_app(engine, settings), log_level="warning", lifespan="off"))
         running.append(server)
         ready.set()
@@ -64,11 +71,11 @@ def service(folder: Path, port: int = 0, **changes: Any) -> Iterator[str]:
     assert not thread.is_alive()
 
 
-async def _engine(folder: Path) -> Engine:
-    bundle = load_bundle(folder / "bundle" / "brain_mri_xception")
-    predictor = Predictor.open(bundle, ModelOptions(limits=DecodeLimits(max_bytes=300_000)))
+async def _engine(bundles: Sequence[Path], max_bytes: int) -> Engine:
+    options = ModelOptions(limits=DecodeLimits(max_bytes=max_bytes))
+    predictors = [Predictor.open(load_bundle(bundle), options) for bundle in bundles]
     engine = Engine(decode_workers=1)
-    await engine.start(lambda: [predictor])
+    await engine.start(lambda: predictors)
     return engine
 
 

@@ -13,8 +13,7 @@ from brainmri.http.app import create_app
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
 from brainmri.page.routes import SITE, page_routes
-from brainmri.web.auth import KeyRing
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.web.auth import KeyRing, edit_keys, new_key
 from brainmri.web.stack import middleware_stack
 from tests.application import api_settings
 
@@ -89,7 +88,12 @@ def test_files_are_asked_about_again() -> None:
 
 def test_the_configuration_tells_limits_and_what_is_offered() -> None:
     body = get("/page/config.json").json()
-    assert body["limits"] == {"image_bytes": api_settings().max_image_bytes}
+    settings = api_settings()
+    assert body["limits"] == {
+        "image_bytes": settings.max_image_bytes,
+        "report_images": settings.max_request_images,
+        "report_bytes": settings.max_request_bytes,
+    }
     assert "explain" not in body["features"] or get("/explain").status_code == 405
 
 

@@ -1,14 +1,16 @@
 """What the page gets from the server besides answers: pictures of files that no browser draws, frames, PDF reports."""
 
 import io
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from brainmri.model.contract import LABELS
 from brainmri.report.words import exact, in_words, percent
@@ -27,9 +29,20 @@ LEFT = "document.querySelector('.view').getContext('2d').getImageData(40, 200, 1
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    folder = tmp_path_factory.mktemp("page")
-    with service(folder) as address, chromium() as browser, tab(browser, address) as opened:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with service(tmp_path_factory.mktemp("page"), max_request_images=4) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    with tab(browser, address) as opened:
         yield opened
 
 
@@ -64,6 +77,37 @@ def test_one_image_is_reported_as_pdf(page: Page) -> None:
         page.get_by_role("button", name="Report as PDF").click()
     assert download.value.suggested_filename == "report.pdf"
     assert download.value.path().read_bytes().startswith(b"%PDF")
+
+
+def text_of(pdf: Path) -> str:
+    done = subprocess.run(["pdftotext", "-layout", str(pdf), "-"], capture_output=True, check=True)  # noqa: S607
+    return done.stdout.decode()
+
+
+def test_many_images_are_reported_as_one_pdf_and_their_names_only_with_leave(page: Page) -> None:
+    give(page, picture((200, 20, 20), "Jane Doe.png"), picture((20, 200, 20), "second.png"))
+    told = page.locator("#many .told")
+    for named in (False, True):
+        page.get_by_label("Name the files in the PDF").set_checked(named)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="PDF", exact=True).click()
+        expect(told).to_have_text("The report is saved.")
+        text = text_of(download.value.path())
+        for expected in ("What the model said of", "Glioma", "Meningioma", "91.6 %"):
+            assert expected in text
+        assert ("Jane Doe.png" in text, "image 1" in text) == (named, not named)
+    assert accessibility_faults(page) == []
+
+
+def test_more_images_than_a_report_of_the_server_takes_are_told_without_sending_them(page: Page) -> None:
+    give(page, *(picture((200, 20, 20), f"{number}.png") for number in range(5)))
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if "/report" in request.url else None)
+    page.get_by_role("button", name="PDF", exact=True).click()
+    expect(page.locator("#many .told")).to_have_text(
+        "No report: the server writes one of at most 4 images. Select fewer, or save the report as HTML."
+    )
+    assert sent == []
 
 
 def test_page_and_report_say_the_same_in_words(page: Page) -> None:

@@ -79,3 +79,12 @@ def test_a_name_without_spaces_does_not_leave_its_column() -> None:
     (text,) = texts(pdf(report([named, Entry("b.png", ImageUnreadable("Damaged."), None)])))
     assert text.count("x") >= 300
     assert "94.0 %" in text
+
+
+@pytest.mark.parametrize("name", ["x" * 60_000, "漢" * 2_000, "a b " * 3_000])
+def test_a_name_longer_than_a_page_is_shortened_in_its_middle(name: str) -> None:
+    end = f"{name[:-9]}end.png"
+    document = pdf(report([Entry(end, prediction("glioma"), png(120, 96)) for _ in range(3)]))
+    text = " ".join(texts(document))
+    assert text.count(" ... ") == 3
+    assert text.count("end.png") == 3

@@ -6,6 +6,7 @@ from brainmri.bulk.finish import Outcome
 from brainmri.bulk.quality import Labelled
 from brainmri.bulk.row_tables import SCHEMA
 from brainmri.bulk.run_folder import Method, Record
+from brainmri.bulk.series import SeriesVerdict
 from brainmri.bulk.summary import Summary
 from brainmri.model.contract import NOTICE
 from brainmri.report.score import page
@@ -47,7 +48,8 @@ def outcome(path: str) -> Outcome:
     record = Record(
         inputs=("<script>alert(1)</script>",), items=2, items_sha256="b" * 64, left_out=0, shard_size=256, method=method
     )
-    return Outcome(record, Path("results.parquet"), summary, labelled.quality(), labelled.unlabelled)
+    series = {"5d3f": SeriesVerdict("glioma", 22, 19, {"glioma": 9, "notumor": 10})}
+    return Outcome(record, Path("results.parquet"), summary, labelled.quality(), series, labelled.unlabelled)
 
 
 def test_the_page_stands_alone_and_shows_what_a_caller_named_as_text() -> None:
@@ -58,6 +60,8 @@ def test_the_page_stands_alone_and_shows_what_a_caller_named_as_text() -> None:
     assert NOTICE in tags.text
     assert "<script>alert(1)</script>" in tags.text
     assert "image_unreadable" in tags.text
+    # Of the series: its verdict, 22 slices, 19 with a class, and its votes in the order of the labels.
+    assert "".join(("5d3f", "glioma", "22", "19", "9", "0", "10", "0")) in tags.text
 
 
 def test_a_novelty_beyond_the_scale_is_in_the_last_column() -> None:

@@ -7,7 +7,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from brainmri.batching.admission import Admission, AdmissionLimits, Work
 from brainmri.errors import Overloaded
-from brainmri.web.admission import AdmissionMiddleware, admitted_of, client_of
+from brainmri.web.call import AdmissionMiddleware, admitted_of, client_of
 
 WORK = (
     "/predict",

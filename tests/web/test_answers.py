@@ -1,7 +1,7 @@
 import pytest
 
 from brainmri.errors import BrainMRIError, ImageTooLarge, Overloaded
-from brainmri.web.answers import all_or_error
+from brainmri.web.failures import all_or_error
 
 
 def test_what_is_wrong_with_an_image_says_which_one_and_keeps_its_class_and_limit() -> None:

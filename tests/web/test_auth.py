@@ -13,8 +13,16 @@ from typer.testing import CliRunner
 
 from brainmri.commands.keys import keys as keys_app
 from brainmri.errors import BrainMRIError, InvalidSettings, Unauthenticated
-from brainmri.web.auth import KeyMiddleware, KeyRing, presented_key
-from brainmri.web.keys import MAX_KEY_CHARACTERS, HashedKey, edit_keys, new_key, read_keys
+from brainmri.web.auth import (
+    MAX_KEY_CHARACTERS,
+    HashedKey,
+    KeyMiddleware,
+    KeyRing,
+    edit_keys,
+    new_key,
+    presented_key,
+    read_keys,
+)
 
 
 class Clock:

@@ -5,7 +5,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Deadline
 from brainmri.errors import UploadStalled
 from brainmri.web import body
 from brainmri.web.body import BodyLimits, receive_body

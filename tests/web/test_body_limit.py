@@ -5,7 +5,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brainmri.batching.admission import Admission, AdmissionLimits
-from brainmri.web.body_limit import BodyLimitMiddleware
+from brainmri.web.body import BodyLimitMiddleware
 
 
 def one_at_a_time() -> Admission:

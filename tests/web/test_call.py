@@ -10,11 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
-from brainmri.batching.call import Call
-from brainmri.batching.deadline import Deadline, Priority
+from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.errors import BrainMRIError, NotReady, Overloaded
 from brainmri.http.app import create_app
+from brainmri.imaging import Picture
 from brainmri.model.predictor import Prediction, Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
@@ -39,7 +39,7 @@ class StubEngine(Engine):
     def require_room_for(self, requests: int) -> None:
         """Has room for everybody."""
 
-    async def predict(self, call: Call, data: bytes) -> Prediction:
+    async def predict(self, call: Call, data: bytes | Picture) -> Prediction:
         self.asked.append((call.predictor, call.deadline, call.priority))
         self.begun.set()
         if self._outcome is not None:

@@ -11,7 +11,7 @@ from brainmri.http.app import create_app
 from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
-from brainmri.web.admission import AdmissionMiddleware
+from brainmri.web.call import AdmissionMiddleware
 from tests.application import api_settings, code_of
 from tests.web.test_call import StubEngine
 

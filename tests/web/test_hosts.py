@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from brainmri.settings import Settings
-from brainmri.web.hosts import HostMiddleware, is_loopback
+from brainmri.web.middleware import HostMiddleware, is_loopback
 
 
 async def ask(app: Starlette, address: str, headers: dict[str, str]) -> httpx.Response:

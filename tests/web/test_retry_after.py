@@ -4,7 +4,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from brainmri.web.retry_after import RetryAfterMiddleware
+from brainmri.web.failures import RetryAfterMiddleware
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from brainmri.web.content_policy import CONTENT_POLICY
-from brainmri.web.security_headers import SecurityHeadersMiddleware
+from brainmri.web.middleware import CONTENT_POLICY, SecurityHeadersMiddleware
 
 
 async def answer(request: Request) -> Response:

@@ -14,8 +14,7 @@ from starlette.routing import Route
 from brainmri.batching.admission import Admission, AdmissionLimits
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
-from brainmri.web.auth import KeyRing
-from brainmri.web.keys import edit_keys, new_key
+from brainmri.web.auth import KeyRing, edit_keys, new_key
 from brainmri.web.stack import metrics_route, middleware_stack
 
 ORIGIN = "https://viewer.example"

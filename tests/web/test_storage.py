@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from brainmri.errors import InvalidSettings, StorageFull, StorageUnavailable, status_of
-from brainmri.web.storage import require_spool, spool_file, spool_folder, told_disk_errors
+from brainmri.web.spool import require_spool, spool_file, spool_folder, told_disk_errors
 
 
 @pytest.mark.parametrize(

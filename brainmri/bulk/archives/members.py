@@ -9,6 +9,9 @@ from brainmri.errors import ArchiveRefused, ArchiveTooLarge
 from brainmri.text import printable
 
 _NESTED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar", ".lz4")
+_VOLUME = ".nii.gz"
+"""A NIfTI volume, which is no archive."""
+
 _LEFTOVERS = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 _LEFTOVER_FOLDER = "__MACOSX"
 _UNCHECKED_BYTES = 64 * 2**20
@@ -91,7 +94,7 @@ class Listing:
         path = _checked_path(name)
         if is_folder or _is_leftover(path):
             return
-        if path.lower().endswith(_NESTED):
+        if path.lower().endswith(_NESTED) and not path.lower().endswith(_VOLUME):
             raise ArchiveRefused(
                 f"The archive holds another archive, {shown(name)}. Unpack that one, and pack the images themselves."
             )

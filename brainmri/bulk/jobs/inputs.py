@@ -13,8 +13,9 @@ from brainmri.bulk.inputs import Inputs, Listing, file_head
 from brainmri.bulk.items import Item, item_id
 from brainmri.bulk.jobs.record import Source
 from brainmri.bulk.place import Place
-from brainmri.bulk.uploads import chosen_members, member_item
+from brainmri.bulk.uploads import UPLOADED, uploaded_items
 from brainmri.errors import MalformedRequest, SourceUnreadable
+from brainmri.imaging import FrameOf
 
 
 class UploadInputs:
@@ -44,10 +45,11 @@ class UploadInputs:
 
         Raises:
             ArchiveRefused: See `open_archive`.
+            ArchiveTooLarge: More images than an archive may have entries.
         """
         with self._path.open("rb") as file, open_archive(file, self._limits, self._stop) as archive:
-            for member in chosen_members(archive, self._choice, is_form=self._is_form):
-                yield member_item(member, str(self._path))
+            most = self._limits.max_members
+            yield from uploaded_items(archive, self._choice, most, str(self._path), is_form=self._is_form)
 
 
 class RootInputs:
@@ -61,7 +63,7 @@ class RootInputs:
     """
 
     def __init__(self, root: Path, path: Path, limits: ArchiveLimits, stop: Stop) -> None:
-        self._inputs = Inputs((str(path),), limits, stop)
+        self._inputs = Inputs((str(path),), limits, stop, UPLOADED)
         self._root = root
 
     @property
@@ -75,9 +77,12 @@ class RootInputs:
         Raises:
             ArchiveRefused: See `open_archive`.
         """
-        for item in self._inputs:
+        for found in self._inputs:
+            # Nothing is told of a file to which a link leads out of the root; its row says so.
+            is_below = Path(found.location).resolve().is_relative_to(self._root)
+            item = found if is_below else found.of(FrameOf())
             path = item.path.removeprefix(f"{self._root}/")
-            yield replace(item, id=item_id(path), path=path)
+            yield replace(item, id=item_id(path, item.frame), path=path)
 
 
 def resolved_below(root: Path | None, path: str) -> tuple[Path, Path]:

@@ -6,14 +6,15 @@ from concurrent.futures import CancelledError
 from contextlib import aclosing
 from pathlib import Path
 
-from brainmri.batching.deadline import Deadline
+from brainmri.batching.call import Deadline
 from brainmri.blocking import Stop, Stopped, Threads
 from brainmri.bulk.child import Part, part_of
 from brainmri.bulk.items import Item
 from brainmri.bulk.jobs.inputs import require_below
+from brainmri.bulk.loaded import Loaded
 from brainmri.bulk.pipeline import ShardRows
 from brainmri.bulk.rows import Row
-from brainmri.bulk.scorer import Loaded, Scorer, loaded
+from brainmri.bulk.scorer import Scorer
 from brainmri.bulk.sources import Sources
 from brainmri.bulk.window import in_order
 from brainmri.errors import DeadlineExceeded
@@ -101,7 +102,7 @@ class LaneEngine:
             load = await self._threads.run(self._sources.prepare, item, stop=self._stop)
         return await self._threads.run(self._load, item, load, stop=self._stop)
 
-    def _load(self, item: Item, load: Callable[[], bytes]) -> Loaded:
+    def _load(self, item: Item, load: Callable[[], Loaded]) -> Loaded:
         if self._root is not None and item.member is None:
             require_below(self._root, Path(item.location))
-        return loaded(load)
+        return load()

@@ -11,7 +11,7 @@ from brainmri.http.bulk_schemas import (
     ScoreSummary,
     ScoreSummaryLine,
 )
-from brainmri.http.openapi.images import choice, form_of
+from brainmri.http.openapi.images import FORCE, choice, form_of
 from brainmri.http.openapi.parts import (
     EXAMPLE_ID,
     REQUEST_ID_ONLY,
@@ -35,6 +35,9 @@ _REQUIRED_TEXT = ("id", "path", "status", "model", "runtime", "preprocessing_ver
 _EXAMPLE_ROW = {
     "id": "0f4d3ba1c1c1f0b7a3d2",
     "path": "glioma/Te-gl_0010.jpg",
+    "frame": None,
+    "instance": None,
+    "series": None,
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "status": "ok",
     "label": "glioma",
@@ -62,6 +65,7 @@ _EXAMPLE_SUMMARY = ScoreSummaryLine(
         errors={"image_unreadable": 1},
         left_out=0,
         left_out_reasons={},
+        series=[],
         complete=False,
         error=BulkErrorBody(code="not_ready", message="The service is shutting down."),
         resume="2-9f86d081884c7d65",
@@ -106,10 +110,13 @@ _FINDING = (401, 404, 500, 501)
 """Errors of a request that names a job."""
 
 
+_TYPES = {"text": "string", "time": "string", "integer": "integer", "number": "number"}
+
+
 def _column(name: str) -> dict[str, Any]:
     if name in _REQUIRED_TEXT:
         return {"type": "string"}
-    return {"anyOf": [{"type": "string" if COLUMNS[name] == "text" else "number"}, {"type": "null"}]}
+    return {"anyOf": [{"type": _TYPES[COLUMNS[name]]}, {"type": "null"}]}
 
 
 BULK_SCHEMAS: Node = {
@@ -151,13 +158,13 @@ def bulk_paths() -> Node:
             **errors(UPLOADING),
         },
         description="The body is a zip file, a tar file (also with gzip), or a form with files in the field `images`,"
-        " of which each needs a name of its own. An archive may have any other content type, such as"
-        " `application/zip`. The body is received as a whole, on disk, before the answer begins. An image"
-        " that cannot be answered is a row with an error. Files of an archive that are no images by their names, or by"
-        " their first bytes where a name has no ending, are left out and counted by reason. Links, absolute paths,"
-        " `..`, archives in archives, encrypted archives, and those that would unpack to too much are refused as a"
-        " whole. An answer without a summary was cut off.",
-        parameters=[*choice("model"), _RESUME, *REQUEST_ID_ONLY],
+        " of which each needs a name of its own. Each frame of a DICOM object is an image of its own. An archive may"
+        " have any other content type, such as `application/zip`. The body is received as a whole, on disk, before the"
+        " answer begins. An image that cannot be answered is a row with an error. Files of an archive that are no"
+        " images by their names, or by their first bytes where a name has no ending, are left out and counted by"
+        " reason. Links, absolute paths, `..`, archives in archives, encrypted archives, and those that would unpack to"
+        " too much are refused as a whole. An answer without a summary was cut off.",
+        parameters=[*choice("model"), FORCE, _RESUME, *REQUEST_ID_ONLY],
         body=upload_body(),
     )
     return {"/score": {"post": score}, **_job_paths()}

@@ -16,7 +16,7 @@ from brainmri.http.openapi.parts import (
     parameter,
     reference,
 )
-from brainmri.http.preview import IMAGE_FRAME, IMAGE_FRAMES
+from brainmri.http.predict import IMAGE_FRAME, IMAGE_FRAMES
 from brainmri.http.report import FORMS, LABELS_FROM
 from brainmri.imaging.formats import FORMATS
 from brainmri.imaging.picture import MAX_FRAME
@@ -128,6 +128,15 @@ def choice(name: str) -> list[Node]:
     ]
 
 
+FORCE = parameter(
+    "force",
+    "query",
+    "Answer also for a DICOM object that says it is no MRI of a head.",
+    {"type": "boolean", "default": False},
+    False,
+)
+
+
 def frame_choice() -> list[Node]:
     """Returns the parameters that say how a file of several frames, or of another part of the body, is taken."""
     return [
@@ -138,13 +147,7 @@ def frame_choice() -> list[Node]:
             {"type": "integer", "minimum": 0, "maximum": MAX_FRAME},
             0,
         ),
-        parameter(
-            "force",
-            "query",
-            "Answer also for a DICOM object that says it is no MRI of a head.",
-            {"type": "boolean", "default": False},
-            False,
-        ),
+        FORCE,
     ]
 
 

@@ -7,7 +7,7 @@ const base = new URL(document.querySelector('meta[name="brainmri-api"]')?.getAtt
 
 /** What the server takes and offers, until it has said so itself. */
 export const config = {
-  limits: { image_bytes: 16 * 2 ** 20 },
+  limits: { image_bytes: 16 * 2 ** 20, report_images: 64, report_bytes: 64 * 2 ** 20 },
   features: /** @type {string[]} */ ([]),
   formats: ["JPEG", "PNG", "BMP", "TIFF", "WebP", "GIF"],
   samples: /** @type {{name: string, url: string}[]} */ ([]),

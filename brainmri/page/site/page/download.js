@@ -1,9 +1,9 @@
 /** Answers as files: CSV with the columns of `brainmri score`, and JSON as the server said it. */
 
 import { save } from "./dom.js";
-import { LABELS } from "./words.js";
+import { LABELS, UNANSWERED } from "./words.js";
 
-const COLUMNS = ["id", "path", "sha256", "status", "label", ...LABELS.map((label) => `probability_${label}`), "confidence", "novelty",
+const COLUMNS = ["id", "path", "frame", "instance", "series", "sha256", "status", "label", ...LABELS.map((label) => `probability_${label}`), "confidence", "novelty",
   "verdict", "error_code", "error_message", "model", "runtime", "preprocessing_version", "scored_at"];
 
 /** @param {import("./uploads.js").Item[]} items @param {string} preprocessing Version of the resize rule, from `/model`. */
@@ -17,8 +17,13 @@ export async function saveCsv(items, preprocessing) {
 export function saveJson(items, notice) {
   const results = items.map((item) => (item.state === "done"
     ? { file: item.name, ...item.answer, ...(item.answers.length > 1 ? { models: item.answers.map(({ answer }) => answer) } : {}) }
-    : { file: item.name, error: { code: item.failure?.code ?? "unanswered", message: item.failure?.message ?? "There is no answer yet." } }));
+    : { file: item.name, error: why(item) }));
   save("answers.json", "application/json", JSON.stringify({ notice, results }, null, 2) + "\n");
+}
+
+function why(item) {
+  const { code, message } = item.failure ?? UNANSWERED;
+  return { code, message };
 }
 
 async function rowsOf(items, preprocessing) {
@@ -31,10 +36,10 @@ async function rowsOf(items, preprocessing) {
 
 async function rowOf(item, answer, preprocessing) {
   const row = { id: String(item.id), path: item.name, sha256: await sha256(item.file), scored_at: item.askedAt };
-  if (!answer) return { ...row, status: "failed", error_code: item.failure?.code ?? "unanswered", error_message: item.failure?.message ?? "There is no answer yet." };
-  const { label, confidence, novelty, verdict, model } = answer;
+  if (!answer) return { ...row, status: item.failure ? "failed" : UNANSWERED.code, error_code: why(item).code, error_message: why(item).message };
+  const { label, confidence, novelty, verdict, model, image } = answer;
   const shares = Object.fromEntries(LABELS.map((one) => [`probability_${one}`, answer.probabilities[one]]));
-  return { ...row, ...shares, status: "ok", label, confidence, novelty, verdict, model: `${model.name}:${model.version}`, runtime: model.runtime, preprocessing_version: preprocessing };
+  return { ...row, frame: image?.frames > 1 ? image.frame : null, ...shares, status: "ok", label, confidence, novelty, verdict, model: `${model.name}:${model.version}`, runtime: model.runtime, preprocessing_version: preprocessing };
 }
 
 async function sha256(file) {

@@ -7,6 +7,7 @@ import { describe, listen } from "./intake.js";
 import { offerModels, showModel } from "./models.js";
 import { saveReport } from "./report.js";
 import { Result } from "./result.js";
+import { savePdf } from "./server_report.js";
 import { ServerState } from "./server_state.js";
 import { Table } from "./table.js";
 import { MOST_IMAGES, Uploads } from "./uploads.js";
@@ -22,6 +23,7 @@ const table = new Table(byId("many"), uploads, {
   csv: async (items) => saveCsv(items, (await json("model").catch(() => null))?.input?.preprocessing_version ?? ""),
   json: (items) => saveJson(items, byId("notice").textContent),
   report: (items) => saveReport(items, byId("notice").textContent),
+  pdf: (items, told, named) => savePdf(items, uploads.models[0] ?? null, told, named),
 });
 
 function show(item) {

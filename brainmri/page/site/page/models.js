@@ -2,6 +2,7 @@
 
 import { Failure, json } from "./api.js";
 import { byId, h } from "./dom.js";
+import { figureCards } from "./figures.js";
 import { markdown } from "./markdown.js";
 import { exact, nameOf } from "./words.js";
 
@@ -53,6 +54,7 @@ function about(model) {
   return [
     h("section", { class: "card" }, h("h2", {}, `${model.name} ${model.version}`),
       h("dl", { class: "facts" }, ...facts.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]))),
+    ...figureCards(model.figures),
     ...(model.measurements.length ? [runtimes(model)] : []),
     h("section", { class: "card prose" }, h("h2", {}, `Card of ${model.name} ${model.version}`), markdown(model.card.replace(/^# .*\n/, ""), 2)),
   ];

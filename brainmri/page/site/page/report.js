@@ -4,7 +4,7 @@ import { config, host } from "./api.js";
 import { h, save } from "./dom.js";
 import { pictureOf } from "./pictures.js";
 import { bars } from "./result.js";
-import { LABELS, counted, errorWords, exact, inWords, nameOf, shortVerdict } from "./words.js";
+import { LABELS, UNANSWERED, counted, errorWords, exact, inWords, nameOf, shortVerdict } from "./words.js";
 
 const SIDE = 420;
 
@@ -61,7 +61,7 @@ async function chapter(item) {
   const image = picture ? h("img", { src: small(picture), alt: `The image ${item.name}` }) : h("p", { class: "quiet" }, "No preview");
   const name = h("p", { class: "quiet" }, item.name);
   if (item.state !== "done") {
-    const { title, message } = errorWords(item.failure ?? { message: "There is no answer yet." });
+    const { title, message } = errorWords(item.failure ?? UNANSWERED);
     return h("article", {}, h("div", {}, image), h("div", {}, name, h("h2", {}, `${title}.`), h("p", {}, message)));
   }
   const words = inWords(item.answer);

@@ -67,7 +67,7 @@ export class Result {
     if (as === this.#toldAs) return;
     this.#toldAs = as;
     const inside = this.#text.contains(document.activeElement);
-    this.#text.replaceChildren(...this.#content(item));
+    this.#text.replaceChildren(...this.#content(item).filter(Boolean));
     if (inside) this.#text.focus({ preventScroll: true });
     if (item.state === "done") announce(`${item.name}: ${inWords(item.answer).sentence}`);
     if (item.state === "failed") announce(`${item.name}: ${errorWords(item.failure).title}.`);
@@ -93,23 +93,20 @@ export class Result {
     }
     if (item.state !== "done") {
       const busy = this.#uploads.pause ? "Waiting for the server; it goes on by itself." : "Looking at the slice …";
-      return [name, h("p", { class: "sentence pending" }, h("span", { class: "spinner", "aria-hidden": "true" }), busy)];
+      // Beside the table of several images stands one for all of them.
+      const stop = this.#uploads.items.length === 1 && h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => this.#uploads.cancel() }, "Stop"));
+      return [name, h("p", { class: "sentence pending" }, h("span", { class: "spinner", "aria-hidden": "true" }), busy), stop];
     }
     const words = inWords(item.answer);
     return [name, sentence(words.tone, words.sentence), h("p", { class: "more" }, words.more), bars(item.answer),
       ...(item.answers.length > 1 ? [comparison(item.answers)] : []), details(item),
-      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => this.#report(item) }, "Save a report"),
-        offers("report") && h("button", { type: "button", onclick: () => this.#savePdf(item) }, "Report as PDF"))];
+      ...this.#saving(item)];
   }
 
-  async #savePdf(item) {
-    announce("The server writes the report …");
-    try {
-      await savePdf(item, this.#uploads.models[0] ?? null);
-      announce("The report is saved.");
-    } catch (error) {
-      announce(`No report: ${error.message}`);
-    }
+  #saving(item) {
+    const told = h("p", { class: "hint told", role: "status" });
+    const pdf = h("button", { type: "button", onclick: () => savePdf([item], this.#uploads.models[0] ?? null, told) }, "Report as PDF");
+    return [h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => this.#report(item) }, "Save a report"), offers("report") && pdf), told];
   }
 
   #buildFrames(item) {

@@ -1,5 +1,6 @@
 /** Many images: a row each with thumbnail, verdict and probabilities; sorted, filtered, selected, downloaded. */
 
+import { offers } from "./api.js";
 import { byId, h } from "./dom.js";
 import { thumbnail } from "./pictures.js";
 import { LABELS, counted, errorWords, exact, nameOf, shortVerdict } from "./words.js";
@@ -21,7 +22,8 @@ export class Table {
   /**
    * @param {HTMLElement} host
    * @param {import("./uploads.js").Uploads} uploads
-   * @param {{open: (item: any) => void, csv: (items: any[]) => void, json: (items: any[]) => void, report: (items: any[]) => void}} actions
+   * @param {{open: (item: any) => void, csv: (items: any[]) => void, json: (items: any[]) => void, report: (items: any[]) => void,
+   *   pdf: (items: any[], told: HTMLElement, named: boolean) => void}} actions
    */
   constructor(host, uploads, actions) {
     this.#host = host;
@@ -29,7 +31,8 @@ export class Table {
     this.#actions = actions;
     this.#parts = this.#build();
     uploads.addEventListener("change", (event) => { this.#fill(event.detail); this.#later(); });
-    uploads.addEventListener("list", () => this.#later());
+    // At once: from its first moment the table tells which images have no answer yet.
+    uploads.addEventListener("list", () => this.#arrange());
     uploads.addEventListener("pause", () => this.#later());
   }
 
@@ -52,11 +55,14 @@ export class Table {
       all: h("input", { type: "checkbox", "aria-label": "Select all shown images", onchange: (event) => this.#selectAll(event.target.checked) }),
       body: h("tbody", { role: "rowgroup" }),
       chosen: h("p", { class: "chosen" }),
+      named: h("input", { type: "checkbox", id: "pdf-names" }),
+      pdf: h("button", { type: "button", onclick: () => this.#actions.pdf(this.#target(), this.#parts.told, this.#parts.named.checked) }, "PDF"),
+      told: h("p", { class: "hint told", role: "status" }),
       remove: h("button", { type: "button", onclick: () => this.#remove() }, "Remove"),
     };
     const save = [h("button", { type: "button", onclick: () => this.#actions.csv(this.#target()) }, "CSV"),
       h("button", { type: "button", onclick: () => this.#actions.json(this.#target()) }, "JSON"),
-      h("button", { type: "button", onclick: () => this.#actions.report(this.#target()) }, "Report")];
+      h("button", { type: "button", onclick: () => this.#actions.report(this.#target()) }, "Report"), parts.pdf];
     const heads = [["order", "File"], ["verdict", "Verdict"], ...LABELS.map((label) => [label, nameOf(label)])];
     const head = h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, parts.all),
       ...heads.map(([by, name]) => h("th", { scope: "col", role: "columnheader", "data-by": by, class: LABELS.includes(by) ? "number" : "" },
@@ -65,7 +71,8 @@ export class Table {
       h("div", { class: "many-head" }, h("h2", { id: "many-title" }, "All images"), parts.count, parts.progress,
         h("div", { class: "buttons" }, parts.stop, parts.retry), parts.totals),
       h("div", { class: "filters" }, h("label", { for: "filter-name" }, "File name"), parts.name, h("label", { for: "filter-verdict" }, "Verdict"), parts.verdict),
-      h("div", { class: "saving", role: "group", "aria-label": "Selected images" }, parts.chosen, h("div", { class: "buttons" }, ...save, parts.remove)),
+      h("div", { class: "saving", role: "group", "aria-label": "Selected images" }, parts.chosen, h("div", { class: "buttons" }, ...save, parts.remove),
+        h("label", { class: "switch", for: "pdf-names" }, parts.named, h("span", {}, "Name the files in the PDF; the server gets their names then")), parts.told),
       h("table", { class: "images", role: "table" }, h("caption", { class: "unseen" }, "Images and answers; each file name opens its image"),
         h("thead", { role: "rowgroup" }, head), parts.body));
     return parts;
@@ -110,7 +117,10 @@ export class Table {
     const totals = new Map();
     for (const item of items) if (verdictOf(item)) totals.set(verdictOf(item), (totals.get(verdictOf(item)) ?? 0) + 1);
     parts.totals.textContent = [...totals].sort((one, other) => other[1] - one[1]).map(([verdict, count]) => `${verdict}: ${count}`).join(" · ");
-    parts.chosen.textContent = this.#selected.size ? `${counted(this.#selected.size, "image")} selected` : `Save all ${counted(shown.length, "image")} shown`;
+    const open = this.#target().filter((item) => !verdictOf(item)).length;
+    parts.chosen.textContent = (this.#selected.size ? `${counted(this.#selected.size, "image")} selected` : `Save all ${counted(shown.length, "image")} shown`)
+      + (open ? `, ${open} without an answer yet` : "");
+    parts.pdf.hidden = parts.named.parentElement.hidden = !offers("report");
     parts.remove.disabled = this.#selected.size === 0;
     parts.all.checked = shown.length > 0 && shown.every((item) => this.#selected.has(item));
     parts.all.indeterminate = this.#selected.size > 0 && !parts.all.checked;

@@ -5,7 +5,6 @@ import { sizes } from "./words.js";
 
 export const MOST_IMAGES = 1000;
 const MOST_AT_A_TIME = 4;
-const MOST_SLOW_TRIES = 3;
 const MOST_PAUSE_S = 10;
 
 /**
@@ -19,7 +18,7 @@ const MOST_PAUSE_S = 10;
  * @property {{code?: string, message: string} | null} failure
  * @property {number | null} frame Which frame of the file is asked for; null leaves it to the server.
  * @property {string} askedAt ISO time of the answer.
- * @property {number} tries Times that the server was too slow.
+ * @property {number} tries Times that the server was too slow for it; the others go first.
  */
 
 /** Emits `change` with the item that changed, `list` when items come or go, `pause`, and `key` when a key is needed. */
@@ -99,10 +98,8 @@ export class Uploads extends EventTarget {
 
   #pump() {
     if (this.pause) return;
-    for (const item of this.items) {
-      if (this.#running.size >= this.#allowed) return;
-      if (item.state === "waiting") this.#send(item);
-    }
+    const waiting = this.items.filter((item) => item.state === "waiting").sort((one, other) => one.tries - other.tries);
+    for (const item of waiting.slice(0, Math.max(0, this.#allowed - this.#running.size))) this.#send(item);
   }
 
   async #send(item) {
@@ -128,8 +125,8 @@ export class Uploads extends EventTarget {
 
   #failed(item, error) {
     const failure = error instanceof Failure ? error : new Failure("fault", String(error));
-    const patient = failure.kind !== "slow" || ++item.tries < MOST_SLOW_TRIES;
-    if ((failure.passing && patient) || failure.kind === "key") {
+    if (failure.kind === "slow") item.tries++;
+    if (failure.passing || failure.kind === "key") {
       item.state = "waiting";
       this.#wait(failure);
       return;
@@ -200,13 +197,13 @@ export async function bytesOf(item) {
   }
 }
 
-/** @param {Item} item @param {any} model @param {Record<string, string>} more @returns {string} With its `?`, or empty. */
+/** @param {Item | null} item Null for many. @param {any} model @param {Record<string, string>} more @returns {string} With its `?`, or empty. */
 export function query(item, model, more = {}) {
   const chosen = new URLSearchParams(more);
   if (model) {
     chosen.set("model", model.name);
     chosen.set("version", model.version);
   }
-  if (item.frame !== null && offers("frames")) chosen.set("frame", String(item.frame));
+  if (item && item.frame !== null && offers("frames")) chosen.set("frame", String(item.frame));
   return chosen.size ? `?${chosen}` : "";
 }

@@ -73,7 +73,11 @@ const TITLES = {
   unauthenticated: "An API key is needed",
   cancelled: "Cancelled",
   file_gone: "This file can no longer be read",
+  unanswered: "There is no answer yet",
 };
+
+/** What files say of an image that the server has still to answer for. */
+export const UNANSWERED = { code: "unanswered", message: "The image was still waiting when this file was saved." };
 
 /** @param {{code?: string, message: string}} failure @returns {{title: string, message: string}} */
 export const errorWords = (failure) => ({
