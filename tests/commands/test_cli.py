@@ -369,6 +369,18 @@ def test_serve_runs_the_service_of_this_checkout_wherever_it_is_called(
     assert Path(replaced[replaced.index("--working-dir") + 1]) == Path(__file__).parents[2]
 
 
+def test_relative_paths_are_those_of_the_caller_in_every_worker(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BRAINMRI_API_KEYS_FILE", "keys.txt")
+    monkeypatch.setenv("BRAINMRI_JOBS_DIR", "state/jobs")
+    assert run("serve")[0] == 0
+    assert os.environ["BRAINMRI_API_KEYS_FILE"] == str(tmp_path / "keys.txt")
+    assert os.environ["BRAINMRI_JOBS_DIR"] == str(tmp_path / "state" / "jobs")
+    assert "BRAINMRI_SPOOL_DIR" not in os.environ
+
+
 def test_without_a_service_file_serve_says_so(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[str]
 ) -> None:
