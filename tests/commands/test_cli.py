@@ -121,7 +121,9 @@ def test_one_bad_file_is_a_row_and_exit_status_1(run: Run, tmp_path: Path, png: 
     assert status == 1
     assert (bad["file"], bad["error"]["code"]) == (str(tmp_path / "bad.png"), "image_unreadable")
     assert (red["label"], red["model"]["version"]) == ("glioma", "0.0.1")
-    assert none["error"]["message"] == "The file cannot be read: No such file or directory."
+    assert none["error"]["message"] == (
+        f"{tmp_path / 'none.png'} does not exist. Name a file, a folder, a pattern or a URL."
+    )
 
 
 def test_predict_takes_a_frame_and_answers_for_other_modalities_when_forced(run: Run, tmp_path: Path) -> None:
