@@ -102,7 +102,7 @@ def create_app(
         *model_routes(engine),
         *v1_routes(engine, metrics, settings),
         *open_inference_routes(plane),
-        document_route(),
+        document_route(engine, settings),
         *pages,
         metrics_route(metrics),
     ]
