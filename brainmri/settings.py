@@ -71,7 +71,8 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names that requests may be addressed to, separated by commas, without ports; others are answered 421, and
     pages of other origins 403 unless BRAINMRI_CORS_ORIGINS names them. If unset, a server on a loopback address takes
-    loopback names only, and any other server takes every name, as does `*`."""
+    loopback names only, and any other server takes every name, as does `*`. With names set, `/livez` and `/readyz` are
+    still answered under every name: a kubelet asks by the address of the pod."""
 
     grpc_host: str = "127.0.0.1"
     """Address of the gRPC interface."""
