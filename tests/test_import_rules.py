@@ -253,7 +253,7 @@ def test_a_module_imports_only_what_it_may(path: Path) -> None:
         ("brainmri.errors", "from brainmri.imaging import decode"),
         ("brainmri.settings", "import brainmri.model.store"),
         ("training.release.evaluate", "from brainmri.web import schemas"),
-        ("training.release.evaluate", "from brainmri.model.predictor import Predictor"),
+        ("training.release.evaluate", "from brainmri.bulk.rows import Row"),
         ("training.release.evaluate", "from brainmri.batching.batcher import Batcher"),
         ("training.fit.fit", "import service"),
         ("training.fit.fit", "from tests.tiny import write_tiny_bundle"),

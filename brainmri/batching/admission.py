@@ -116,7 +116,7 @@ class Admission:
         require_room: Raises why the queue could not take so many requests more; see `Engine.require_room_for`.
 
     Attributes:
-        limits: The same.
+        limits: How much may be under way.
         held_bytes: What the bodies of all requests hold in memory.
         rpcs: gRPC calls under way that an orderly end waits for.
         waiting_streams: Streams of gRPC that are open; each takes its slot when its connection is known.

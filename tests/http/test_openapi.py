@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
@@ -127,7 +128,7 @@ def untitled(node: Any) -> Any:
 
 
 def test_the_schemas_are_those_of_the_bodies_that_are_sent() -> None:
-    kinds = [(body, "serialization") for body in BODIES]
+    kinds: list[tuple[type[BaseModel], Literal["serialization"]]] = [(body, "serialization") for body in BODIES]
     _, made = models_json_schema(kinds, ref_template="#/components/schemas/{model}")
     for name, schema in made["$defs"].items():
         assert untitled(DOCUMENT["components"]["schemas"][name]) == untitled(schema), name
