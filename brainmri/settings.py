@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     request's headers, in seconds."""
 
     max_connections: int = Field(default=1000, ge=1, le=100_000)
-    """Most HTTP connections of one worker; more are answered 429 and closed."""
+    """Most HTTP connections of one worker; more are answered 429 and closed. As many over gRPC; more are closed."""
 
     max_connections_per_client: int = Field(default=500, ge=1, le=100_000)
     """Most of them from one address. Behind a proxy all have the proxy's: set it to the number of connections that the
