@@ -61,6 +61,7 @@ FLOORS = {
         "cli",
         "cli_export",
         "cli_studies",
+        "studies",  # classical models, comparisons
         "release",  # export, calibrate, evaluate, describe
         "fit",  # recipe, network, training
         "data",  # audit, split, arrays

@@ -121,5 +121,6 @@ def release(folder: Path, contract: Contract, draft: Path, documents: ReleaseDoc
         documents.figures,
         detectors={c.runtime: draft / c.novelty.file for c in contract.calibrations if c.novelty is not None},
         head=None if contract.explanation is None else draft / contract.explanation.file,
+        classifier=None if contract.classifier is None else draft / contract.classifier.file,
         documents=documents.others,
     )
