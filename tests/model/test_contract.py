@@ -3,9 +3,10 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from brainmri.errors import InvalidBundle
-from brainmri.model.contract import LABELS, Contract
+from brainmri.model.contract import LABELS, Artefact, Contract
 from tests.tiny import calibration_parts, contract_parts, explanation_parts, write_novelty
 
 
@@ -157,3 +158,11 @@ def test_a_classifier_needs_schema_3_and_leaves_no_heat_maps(tmp_path: Path) -> 
         Contract.from_parts(**{**parts, "explanation": explanation_parts(tmp_path / "head.npz")})
     with pytest.raises(InvalidBundle, match="not a plain path below the bundle"):
         Contract.from_parts(**{**parts, "classifier": {**classifier, "file": "../model.onnx"}})
+
+
+def test_a_contract_cannot_be_changed_and_keeps_the_files_that_it_names() -> None:
+    contract = Contract.from_parts(**contract_parts())
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(contract, "temperature", 1.0)  # noqa: B010 -- mypy knows better than to assign
+    files = {"openvino-f32/model.xml": "a" * 64}
+    assert Artefact(runtime="openvino-f32", files=files, bytes=0).files == files
