@@ -227,7 +227,8 @@ def test_a_plateau_lowers_the_rate_and_goes_on_exactly_after_a_cut(
     assert [row["val_score"] for row in progress.history] == [0.5, 0.4, 0.6, 0.5]
     with np.load(tmp_path / "state.npz") as state:
         # The iteration comes first, then the rate of the last epoch: lowered once, after the second.
-        assert (int(state["optimizer0000"]), float(state["optimizer0001"])) == (12, pytest.approx(1e-3))
+        assert int(state["optimizer0000"]) == 12
+        assert float(state["optimizer0001"]) == pytest.approx(1e-3)
 
 
 def checkpoint_history(folder: Path) -> list[dict[str, float]]:
@@ -249,9 +250,8 @@ def test_a_recipe_may_keep_the_weights_of_the_best_epoch(
 @pytest.mark.parametrize(("name", "kind"), [("adam", keras.optimizers.Adam), ("adamax", keras.optimizers.Adamax)])
 def test_adam_and_adamax_have_no_weight_decay(name: str, kind: type) -> None:
     chosen = recipe(optimizer=name)
-    made = optimiser(chosen, chosen.phases[0], 3)
-    assert type(made) is kind
-    assert made.weight_decay is None
+    made: Any = optimiser(chosen, chosen.phases[0], 3)
+    assert (type(made), made.weight_decay) == (kind, None)
 
 
 def test_the_rate_of_a_plateau_falls_when_the_score_has_stopped_rising() -> None:
