@@ -149,11 +149,11 @@ async def bentomls(predictor: Predictor) -> AsyncIterator[Serve]:
         get_batch_size=len,
         batch_dim=(0, 0),
     )
-    with ThreadPoolExecutor(1) as lane:
+    with ThreadPoolExecutor(1) as stream:
 
         async def run(batches: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
             loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(lane, predictor.infer, np.concatenate(batches))
+            result = await loop.run_in_executor(stream, predictor.infer, np.concatenate(batches))
             return np.split(result.logits, np.cumsum([len(batch) for batch in batches])[:-1])
 
         yield dispatcher(run)

@@ -76,9 +76,9 @@ def cpu_ms(work: Callable[[], object], times: int = 50) -> float:
 
 async def idle_ms_per_s(store: JobStore, seconds: float) -> float:
     """Returns the CPU time of this process while a runner waits for a job."""
-    lane = cast(Any, SimpleNamespace(open=True, images=1))
+    limiter = cast(Any, SimpleNamespace(open=True, images=1))
     engine = cast(Any, None)
-    runner = JobRunner(store, engine, lane, Metrics(CollectorRegistry()), Settings(), ArchiveLimits())
+    runner = JobRunner(store, engine, limiter, Metrics(CollectorRegistry()), Settings(), ArchiveLimits())
     runner.start()
     # The first sweep is over after that.
     await asyncio.sleep(_WARM_S)

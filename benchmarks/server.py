@@ -4,26 +4,14 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import processes
-from loadtests.server import answers, serving
+from loadtests.server import Service, answers, serving
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running service.
-
-    Attributes:
-        pid: Its first process; workers are below it.
-        http_port: On the loopback address.
-        grpc_port: On the loopback address.
-    """
-
-    pid: int
-    http_port: int
-    grpc_port: int
+class Server(Service):
+    """The service while it runs, with what it takes."""
 
     def get(self, path: str) -> str:
         """Returns the text at a path of the HTTP interface."""
@@ -64,4 +52,4 @@ def serve(bundles: Path, settings: Mapping[str, str] | None = None) -> Iterator[
         home = Path(folder)
         chosen = {"BRAINMRI_BUNDLES": str(bundles.resolve()), **(settings or {})}
         with serving(home, home / "log", chosen) as service:
-            yield Server(service.process.pid, service.http_port, service.grpc_port)
+            yield Server(service.process, service.http_port, service.grpc_port)

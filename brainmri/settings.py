@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     request's headers, in seconds."""
 
     max_connections: int = Field(default=1000, ge=1, le=100_000)
-    """Most HTTP connections of one worker; more are answered 429 and closed."""
+    """Most HTTP connections of one worker; more are answered 429 and closed. As many over gRPC; more are closed."""
 
     max_connections_per_client: int = Field(default=500, ge=1, le=100_000)
     """Most of them from one address. Behind a proxy all have the proxy's: set it to the number of connections that the
@@ -71,7 +71,8 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names that requests may be addressed to, separated by commas, without ports; others are answered 421, and
     pages of other origins 403 unless BRAINMRI_CORS_ORIGINS names them. If unset, a server on a loopback address takes
-    loopback names only, and any other server takes every name, as does `*`."""
+    loopback names only, and any other server takes every name, as does `*`. With names set, `/livez` and `/readyz` are
+    still answered under every name: a kubelet asks by the address of the pod."""
 
     grpc_host: str = "127.0.0.1"
     """Address of the gRPC interface."""

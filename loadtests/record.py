@@ -79,19 +79,19 @@ class Record:
 
     Attributes:
         about: What was run, as texts for the report.
-        kinds: The kinds of request that were to be sent.
         spans: The stages in order.
         tallies: By second since the epoch, and kind of request.
         faults: How often each failure was seen.
         ended_early: Why, if it did.
+        kinds: The kinds of request that were to be sent.
     """
 
     about: dict[str, str] = field(default_factory=dict)
-    kinds: list[str] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     tallies: dict[tuple[int, str], Tally] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
     ended_early: str = ""
+    kinds: list[str] = field(default_factory=list)
 
     def at(self, second: float, kind: str) -> Tally:
         """Returns the tally to count into."""
@@ -167,8 +167,7 @@ def read_record(path: Path) -> Record:
         if document["schema"] != SCHEMA:
             raise BadRecord(f"{path} has schema {document['schema']}, and {SCHEMA} is read. Run the load test again.")
         spans = [Span(**span) for span in document["spans"]]
-        about, kinds = document["about"], document.get("kinds", [])
-        record = Record(about, kinds, spans, ended_early=document["ended_early"])
+        record = Record(document["about"], spans, ended_early=document["ended_early"], kinds=document.get("kinds", []))
         record.merge(document)
     except OSError as error:
         raise BadRecord(f"{path} cannot be read: {error.strerror}.") from error

@@ -63,6 +63,11 @@ class Service:
     http_port: int
     grpc_port: int
 
+    @property
+    def pid(self) -> int:
+        """Id of the first process."""
+        return self.process.pid
+
 
 def free_ports(count: int) -> list[int]:
     """Returns different ports of the loopback address on which nothing listens now."""

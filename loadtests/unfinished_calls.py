@@ -22,6 +22,14 @@ _FRAME_BYTES = 16 * 2**10
 _POLL_S = 0.01
 
 
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return _HEAD.pack(len(payload) << 8 | kind, flags, stream) + payload
+
+
+GREETING = _PREFACE + _frame(_SETTINGS, 0, 0)
+"""What every client of HTTP/2 sends first."""
+
+
 class UnfinishedCalls:
     """The calls of one connection.
 
@@ -54,7 +62,7 @@ class UnfinishedCalls:
         self.sent: dict[int, int] = {}
         self.ended: set[int] = set()
         self.closed = False
-        self._socket.sendall(_PREFACE + _frame(_SETTINGS, 0, 0))
+        self._socket.sendall(GREETING)
         headers = b"".join(_literal(*header) for header in (*_headers(path), *metadata))
         for stream in range(1, 2 * calls, 2):
             self._socket.sendall(_frame(_HEADERS, _END_HEADERS, stream, headers))
@@ -171,7 +179,3 @@ def _headers(path: str) -> tuple[tuple[str, str], ...]:
 def _literal(name: str, value: str) -> bytes:
     """Returns a header as HPACK writes it without its tables (RFC 7541, 6.2.2); neither may have 127 bytes."""
     return bytes((0, len(name))) + name.encode() + bytes((len(value),)) + value.encode()
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return _HEAD.pack(len(payload) << 8 | kind, flags, stream) + payload

@@ -214,7 +214,7 @@ class EvenUser(Caller):
     tasks = [upload, grpc_image, rest_tensor, grpc_tensor, batch]
 
 
-KINDS: dict[Callable[[Caller], None], str] = {
+KINDS: dict[object, str] = {
     upload: "POST /predict",
     batch: "POST /predict_batch",
     rest_tensor: "POST /v2 infer tensor",

@@ -11,7 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = ("brainmri", "training", "loadtests", "monitoring", "container", "k8s", "benchmarks", "service", "tests")
-BENTOML = ("service", "brainmri.model.store", "brainmri.bentoml_internals")
+BENTOML = (
+    "service",
+    "brainmri.model.store",
+    "brainmri.bentoml_internals",
+    # They measure it.
+    "benchmarks.batchers",
+    "benchmarks.peers.bentoml_server",
+)
 # A runtime's framework is imported in the one module named after it.
 RUNTIME_OF = {
     "tensorflow": "brainmri.model.runtimes.tensorflow",
@@ -22,6 +29,8 @@ RUNTIME_OF = {
     "onnxruntime": "brainmri.model.runtimes.onnx",
     "ai_edge_litert": "brainmri.model.runtimes.litert",
 }
+# What trains with frameworks, and what measures them.
+ANY_FRAMEWORK = ("training", "benchmarks")
 
 # Each house from its highest floor to the ground: a room imports only itself and what is listed below it.
 FLOORS = {
@@ -52,6 +61,7 @@ FLOORS = {
         "cli",
         "cli_export",
         "cli_studies",
+        "studies",  # classical models, comparisons
         "release",  # export, calibrate, evaluate, describe
         "fit",  # recipe, network, training
         "data",  # audit, split, arrays
@@ -73,6 +83,7 @@ VISITORS = {
         "brainmri.batching",
         "brainmri.model",
         "training",
+        "benchmarks",
     ),
     "brainmri.model.runtimes": (
         "brainmri.commands",
@@ -80,6 +91,7 @@ VISITORS = {
         "brainmri.batching",
         "brainmri.model",
         "training",
+        "benchmarks",
     ),
     "brainmri.model.store": ("service", "brainmri.commands", "brainmri.lifecycle", "training"),
 }
@@ -114,6 +126,7 @@ MAY_IMPORT = {
         "brainmri.bulk.series",
     ),
     "loadtests": (),
+    "benchmarks": ("brainmri", "training", "loadtests"),
     "monitoring": (),
     "container": (),
     "k8s": ("brainmri.settings", "benchmarks.server", "loadtests.pictures"),
@@ -148,12 +161,13 @@ def imports(source: str) -> Iterator[str]:
 def violations(module: str, source: str) -> list[str]:
     """Returns one sentence for each import of `module` that breaks a rule."""
     found = []
+    folder = module.split(".", maxsplit=1)[0]
     for name in imports(source):
         top = name.split(".")[0]
         if top == "bentoml" and module not in BENTOML:
             found.append(f"{module} imports {name}: bentoml belongs in {' and '.join(BENTOML)}")
-        if top in RUNTIME_OF and module != RUNTIME_OF[top] and not within(module, "training"):
-            found.append(f"{module} imports {name}: {top} belongs in {RUNTIME_OF[top]} and training")
+        if top in RUNTIME_OF and module != RUNTIME_OF[top] and folder not in ANY_FRAMEWORK:
+            found.append(f"{module} imports {name}: {top} belongs in {RUNTIME_OF[top]}, {' and '.join(ANY_FRAMEWORK)}")
         if top in OURS and (reason := _refusal(module, name)):
             found.append(f"{module} imports {name}: {reason}")
     return found
@@ -240,12 +254,16 @@ def test_a_module_imports_only_what_it_may(path: Path) -> None:
         ("brainmri.errors", "from brainmri.imaging import decode"),
         ("brainmri.settings", "import brainmri.model.store"),
         ("training.release.evaluate", "from brainmri.web import schemas"),
-        ("training.release.evaluate", "from brainmri.model.predictor import Predictor"),
+        ("training.release.evaluate", "from brainmri.bulk.rows import Row"),
         ("training.release.evaluate", "from brainmri.batching.batcher import Batcher"),
         ("training.fit.fit", "import service"),
         ("training.fit.fit", "from tests.tiny import write_tiny_bundle"),
         ("loadtests.users", "from brainmri.model.contract import LABELS"),
         ("loadtests.users", "import training.data.dataset"),
+        ("loadtests.server", "from benchmarks.server import Server"),
+        ("benchmarks.load", "import bentoml"),
+        ("benchmarks.load", "from tests.tiny import write_tiny_bundle"),
+        ("benchmarks.load", "from brainmri.model.store import fetch"),
         ("monitoring.grafana.rows", "from brainmri.imaging import SIDE"),
         ("container.healthcheck", "from brainmri.batching.engine import Engine"),
         ("brainmri.web.upload", "from brainmri.http import predict"),
@@ -276,6 +294,10 @@ def test_a_planted_violation_is_found(module: str, source: str) -> None:
         (
             "training.release.evaluate",
             "from brainmri.model.calibration import softmax\nfrom training.data.dataset import list_slices",
+        ),
+        (
+            "benchmarks.runtimes",
+            "import openvino\nfrom brainmri.imaging import decode\nfrom loadtests.server import ROOT",
         ),
         ("loadtests.shapes", "from locust import LoadTestShape\nfrom loadtests.users import Caller"),
     ],

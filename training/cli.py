@@ -225,7 +225,7 @@ def register(
     recipe: RecipeName,
     version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")],
     work: Work = DEFAULT_WORK,
-    models: Annotated[Path, typer.Option(help="Receives the bundle as MODELS/brain_mri_xception/.")] = DEFAULT_MODELS,
+    models: Annotated[Path, typer.Option(help="Receives the bundle as MODELS/NAME/.")] = DEFAULT_MODELS,
     below_the_bar: Annotated[
         bool, typer.Option("--below-the-bar", help="Release it although figures are below what a release has to reach.")
     ] = False,
@@ -268,7 +268,7 @@ def reproduce(
     result = reproduce(job, say, bar("reading"))
     report(result.metrics)
     if not smoke:
-        for line in differences_from_release(result.metrics, models, chosen.name, Workspace(work)):
+        for line in differences_from_release(result.metrics, models, chosen, Workspace(work)):
             say(line)
 
 

@@ -27,14 +27,14 @@ def export_runtimes(
     from training.release.export_runtimes import EXPORTS, Job, export_runtimes
     from training.release.export_speed import processor
     from training.release.pipeline import bundle_of_split
-    from training.release.register import MODEL_NAME
 
     if unknown := set(only or ()) - set(EXPORTS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose among {', '.join(EXPORTS)}.")
     wanted = [choice for choice in EXPORTS if not only or choice in only]
     space = Workspace(work)
     held = Held(space.slices(data, bar("decoding")), load_outliers(data))
-    job = Job(bundle_of_split(bundle, space), wanted, out / MODEL_NAME, threads, space.outputs, images)
+    source = bundle_of_split(bundle, space)
+    job = Job(source, wanted, out / source.contract.name, threads, space.outputs, images)
     written, text = export_runtimes(job, held, processor(threads), say)
     (out / "runtimes.md").write_text(text + "\n")
     say(text)

@@ -1,13 +1,15 @@
 """The commands of training that judge a bundle."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from training.console import (
     DEFAULT_DATA,
+    DEFAULT_MODELS,
     DEFAULT_WORK,
     THREADS,
     BundleFolder,
@@ -20,6 +22,17 @@ from training.console import (
 )
 from training.data.workspace import Workspace
 
+if TYPE_CHECKING:
+    from brainmri.model.bundle import Bundle
+    from training.data.slices import Slices
+
+
+class ClassicalKind(StrEnum):
+    """Classical models on the features of a network."""
+
+    SVM = "svm"
+    RANDOM_FOREST = "random_forest"
+
 
 def add_studies(app: typer.Typer) -> None:
     """Adds the commands to those of `training.cli`."""
@@ -28,6 +41,8 @@ def add_studies(app: typer.Typer) -> None:
         ("release-check", release_check),
         ("evaluate-series", evaluate_series),
         ("freeze-near-set", freeze_near_set),
+        ("classical", classical),
+        ("compare", compare),
     ):
         app.command(name)(command)
 
@@ -108,3 +123,61 @@ def freeze_near_set(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> Non
     from training.data.split import read_split
 
     say(f"{MANIFEST}: {freeze(find_dataset(data), read_split(Workspace(work).data))}")
+
+
+def classical(
+    source: Annotated[str, typer.Argument(help="Folder of a bundle, or a trained recipe: gives the feature network.")],
+    kind: Annotated[ClassicalKind, typer.Option(help="svm has a kernel of radial basis functions.")],
+    version: Annotated[str, typer.Option(help="Version of the model, such as 0.1.0.")],
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    models: Annotated[Path, typer.Option(help="Receives the bundle as MODELS/NAME/.")] = DEFAULT_MODELS,
+    threads: Threads = THREADS,
+) -> None:
+    """Fit a classical model to a network's features, evaluate it, and register both as one bundle, served as ONNX."""
+    from training.data.outliers import load_outliers
+    from training.studies.classical import Job, make_classical
+
+    space = Workspace(work)
+    slices = space.slices(data, bar("decoding"))
+    network = _bundle(source, space, slices, threads)
+    job = Job(network, kind.value, version, models, threads, space.outputs)
+    bundle, figures, tag = make_classical(job, slices, load_outliers(data))
+    report(figures)
+    say(f"{tag} in the model store; bundle in {bundle.folder}")
+
+
+def compare(
+    sources: Annotated[
+        list[str], typer.Argument(help="Folders of bundles, or trained recipes; the first is the default.")
+    ],
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    out: Annotated[Path, typer.Option(help="Receives comparison.md, .html, .json and figures/.")] = DEFAULT_WORK
+    / "comparison",
+    threads: Threads = THREADS,
+) -> None:
+    """Put models side by side on the same held-out images: figures, intervals, tests against the first, cost."""
+    from training.release.export_speed import processor
+    from training.studies.compare import compare as side_by_side
+    from training.studies.comparison_page import markdown, write_comparison
+    from training.studies.comparison_plots import plot_comparison
+
+    space = Workspace(work)
+    slices = space.slices(data, bar("decoding"))
+    bundles = [_bundle(source, space, slices, threads) for source in sources]
+    comparison = side_by_side(bundles, slices, space, threads, processor(threads))
+    write_comparison(comparison, plot_comparison(comparison, out / "figures"), out)
+    say(markdown(comparison, []))
+    say(f"comparison.md, comparison.html, comparison.json and figures/ in {out}")
+
+
+def _bundle(source: str, space: Workspace, slices: "Slices", threads: int) -> "Bundle":
+    """Returns the bundle in a folder, or the calibrated draft of a trained recipe."""
+    from training.fit.recipe import load_recipe
+    from training.release.drafts import calibrate_draft
+    from training.release.pipeline import bundle_of_split
+
+    if (Path(source) / "contract.json").is_file():
+        return bundle_of_split(Path(source), space)
+    return calibrate_draft(load_recipe(source), space, slices, threads)

@@ -12,7 +12,7 @@ from sklearn.metrics import auc, confusion_matrix, precision_recall_curve, roc_c
 from brainmri.model.contract import LABELS
 from training.metrics import ECE_BINS
 
-_DPI = 90
+DPI = 90
 _ON_VALIDATION = {
     "val_macro_f1": "macro-F1 by person",
     "val_found": "tumours of another source found",
@@ -22,7 +22,7 @@ _ON_VALIDATION = {
 
 def plot_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draws the training loss, and what validation says, over epochs."""
-    figure = _figure(9, 3.5)
+    figure = blank_figure(9, 3.5)
     epochs = [row["epoch"] for row in history]
     losses, validation = figure.subplots(1, 2)
     losses.plot(epochs, [row["loss"] for row in history], label="training loss")
@@ -31,13 +31,13 @@ def plot_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
     for axes in (losses, validation):
         axes.set_xlabel("epoch")
         axes.legend()
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def plot_confusion(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
     """Draws counts of true against predicted labels."""
     counts = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(len(LABELS)))
-    figure = _figure(4.6, 4.2)
+    figure = blank_figure(4.6, 4.2)
     axes = figure.subplots()
     axes.imshow(counts, cmap="Blues")
     for (row, column), value in np.ndenumerate(counts):
@@ -47,7 +47,7 @@ def plot_confusion(probabilities: NDArray[np.float32], labels: NDArray[np.intp],
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def plot_reliability(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
@@ -55,19 +55,19 @@ def plot_reliability(probabilities: NDArray[np.float32], labels: NDArray[np.intp
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bins = [part for part in np.array_split(np.argsort(confidence), ECE_BINS) if len(part)]
-    figure = _figure(4.2, 4.0)
+    figure = blank_figure(4.2, 4.0)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     axes.plot([confidence[b].mean() for b in bins], [correct[b].mean() for b in bins], marker="o")
     axes.set_xlabel("mean confidence")
     axes.set_ylabel("accuracy")
     axes.set_title(title)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def plot_curves(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
     """Draws ROC and precision-recall curves, each label against the rest."""
-    figure = _figure(9, 4)
+    figure = blank_figure(9, 4)
     roc, recall = figure.subplots(1, 2)
     for index, label in enumerate(LABELS):
         false_rate, true_rate, _ = roc_curve(labels == index, probabilities[:, index])
@@ -81,25 +81,25 @@ def plot_curves(probabilities: NDArray[np.float32], labels: NDArray[np.intp], ti
     roc.legend()
     recall.legend()
     figure.suptitle(title)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def plot_risk_coverage(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
     """Draws the error rate among the answers kept when the least confident ones are withheld."""
     wrong = (probabilities.argmax(axis=1) != labels)[np.argsort(-probabilities.max(axis=1))]
     kept = np.arange(1, len(wrong) + 1)
-    figure = _figure(4.6, 3.6)
+    figure = blank_figure(4.6, 3.6)
     axes = figure.subplots()
     axes.plot(kept / len(wrong), np.cumsum(wrong) / kept)
     axes.set_xlabel("coverage")
     axes.set_ylabel("error rate among answers")
     axes.set_title(title)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def plot_novelty(scores: Mapping[str, NDArray[np.floating]], threshold: float, path: Path) -> None:
     """Draws the distribution of novelty scores by kind of image, with the threshold."""
-    figure = _figure(7, 3.6)
+    figure = blank_figure(7, 3.6)
     axes = figure.subplots()
     bins = np.geomspace(0.3, max(3.0, *(float(values.max()) for values in scores.values())), 60).tolist()
     for name, values in scores.items():
@@ -110,19 +110,19 @@ def plot_novelty(scores: Mapping[str, NDArray[np.floating]], threshold: float, p
     axes.set_xlabel("novelty")
     axes.set_ylabel("share of images")
     axes.legend()
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def plot_features(points: Mapping[str, NDArray[np.floating]], path: Path) -> None:
     """Draws named clouds of points `[N, 2]`: pooled features along two directions."""
-    figure = _figure(6.4, 5)
+    figure = blank_figure(6.4, 5)
     axes = figure.subplots()
     for name, cloud in points.items():
         axes.scatter(cloud[:, 0], cloud[:, 1], s=7, alpha=0.6, label=f"{name} ({len(cloud)})")
     axes.set_xlabel("first principal component of hold-out features")
     axes.set_ylabel("second")
     axes.legend(markerscale=2)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def plot_mistakes(
@@ -132,7 +132,7 @@ def plot_mistakes(
 
     No pixel of an image is shown: the dataset's pictures are not ours to publish.
     """
-    figure = _figure(8, 0.8 + 0.3 * max(len(names), 1))
+    figure = blank_figure(8, 0.8 + 0.3 * max(len(names), 1))
     axes = figure.subplots()
     left = np.zeros(len(names))
     for index, label in enumerate(LABELS):
@@ -143,10 +143,11 @@ def plot_mistakes(
     axes.invert_yaxis()
     axes.set_xlabel("calibrated probability")
     axes.legend(ncols=len(LABELS), loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
+    """Returns an empty figure of that size in inches, which needs no screen."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

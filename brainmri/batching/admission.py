@@ -78,6 +78,7 @@ class AdmissionLimits:
         bulk_requests_per_client: Most of them of one client; 0 for all but one.
         held_bytes: Most bytes that the bodies of all requests hold in memory.
         messages: Most inferences over gRPC whose messages arrive at a time.
+        previews: Most previews that are drawn or wait for a thread.
     """
 
     tensor_requests: int
@@ -85,6 +86,7 @@ class AdmissionLimits:
     bulk_requests_per_client: int
     held_bytes: int
     messages: int
+    previews: int
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -97,6 +99,7 @@ class AdmissionLimits:
             held_bytes=settings.max_held_bytes,
             # Each may be as large as a message may be: together half as much as all bodies hold.
             messages=max(settings.max_held_bytes // 2 // settings.max_request_bytes, 1),
+            previews=settings.max_queue_images,
         )
 
     @property
@@ -113,12 +116,13 @@ class Admission:
         require_room: Raises why the queue could not take so many requests more; see `Engine.require_room_for`.
 
     Attributes:
-        limits: The same.
+        limits: How much may be under way.
         held_bytes: What the bodies of all requests hold in memory.
         rpcs: gRPC calls under way that an orderly end waits for.
         waiting_streams: Streams of gRPC that are open; each takes its slot when its connection is known.
         messages: Turns of gRPC inferences to receive their message, which counts in full while it arrives.
         other_messages: Those of all other gRPC calls.
+        previews: Previews that are drawn or wait for a thread.
     """
 
     def __init__(self, limits: AdmissionLimits, require_room: Callable[[int], None]) -> None:
@@ -129,6 +133,7 @@ class Admission:
         # One client alone does not take up all calls with messages that never come.
         self.messages = Turns(limits.messages, limits.rpcs // 2, _HURRIED_S)
         self.other_messages = Turns(_OTHER_MESSAGES, limits.rpcs // 2, _HURRIED_OTHERS_S)
+        self.previews = Slots(limits.previews, limits.previews, _too_many_previews)
         self._require_room = require_room
         self._streams = 0
         self._tensor_requests = 0
@@ -276,6 +281,11 @@ def _too_many_streams(most: int, of_client: bool) -> Overloaded:
     limit = f"{most} streams of this connection" if of_client else f"{most} streams"
     message = f"{limit} are open, the most there may be. Close some, or ask again in a second."
     return Overloaded(message, retry_after_s=_RETRY_S, limit=limit)
+
+
+def _too_many_previews(most: int, _of_client: bool) -> Overloaded:
+    message = f"{most} previews are under way, the most that are taken. Try again in a second."
+    return Overloaded(message, retry_after_s=1.0, limit=f"{most} previews")
 
 
 def _too_many_bulk_requests(most: int, of_client: bool) -> TooManyJobs:

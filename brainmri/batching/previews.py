@@ -1,9 +1,8 @@
-"""Previews of files beside the predictions: threads of their own, so many at a time, and so many that wait."""
+"""Previews of files beside the predictions, on threads of their own; admission says how many are taken."""
 
 from brainmri.batching.admission import Slots
 from brainmri.batching.call import Call
 from brainmri.blocking import Threads
-from brainmri.errors import Overloaded
 from brainmri.imaging import PREVIEW_SIDE, Preview
 
 
@@ -12,12 +11,12 @@ class Previews:
 
     Args:
         threads: Most previews drawn at a time, at least 1.
-        most: Most previews that are drawn or wait for a thread.
+        slots: One for each preview that is drawn or waits for a thread; see `Admission.previews`.
     """
 
-    def __init__(self, threads: int, most: int) -> None:
+    def __init__(self, threads: int, slots: Slots) -> None:
         self._threads = Threads("preview", threads)
-        self._slots = Slots(most, most, _too_many)
+        self._slots = slots
 
     async def draw(self, data: bytes, call: Call, most_side: int = PREVIEW_SIDE) -> Preview:
         """Returns what the network sees of a file. A caller that is cancelled waits until its thread is free.
@@ -34,11 +33,6 @@ class Previews:
         """
         with self._slots.one(client=""):
             return await self._threads.run(_draw, data, call, most_side)
-
-
-def _too_many(most: int, _of_client: bool) -> Overloaded:
-    message = f"{most} previews are under way, the most that are taken. Try again in a second."
-    return Overloaded(message, retry_after_s=1.0, limit=f"{most} previews")
 
 
 def _draw(data: bytes, call: Call, most_side: int) -> Preview:

@@ -56,7 +56,7 @@ class ArchiveRows:
             NotReady: The service is to end.
             DeadlineExceeded: The deadline has passed.
         """
-        return in_order(self.items, self._score, self._scorer.lane.images)
+        return in_order(self.items, self._score, self._scorer.limiter.images)
 
     async def _score(self, item: Item) -> Row:
         async def read() -> Loaded:

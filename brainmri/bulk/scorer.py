@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from brainmri.batching.bulk_lane import BulkLane
+from brainmri.batching.bulk_limiter import BulkLimiter
 from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.bulk.items import Item
 from brainmri.bulk.loaded import Loaded
@@ -20,7 +20,7 @@ class Scorer:
     """Makes rows on the event loop.
 
     Args:
-        lane: The way to the engine.
+        limiter: Limits how much of the engine bulk work takes.
         predictor: Which model answers.
         metrics: The metrics of this process.
         record: Of the request that brought the images; None for those of a job.
@@ -29,14 +29,14 @@ class Scorer:
 
     def __init__(
         self,
-        lane: BulkLane,
+        limiter: BulkLimiter,
         predictor: Predictor,
         metrics: Metrics,
         record: RequestRecord | None = None,
         *,
         force: bool = False,
     ) -> None:
-        self.lane = lane
+        self.limiter = limiter
         self.predictor = predictor
         self._metrics = metrics
         self._record = record
@@ -56,11 +56,11 @@ class Scorer:
         """
         call = Call(self.predictor, deadline, Priority.BULK, self._record, ReadOptions(item.frame, self._force))
         sha256 = None
-        async with self.lane.place():
+        async with self.limiter.place():
             try:
                 image = await read()
                 sha256 = image.sha256
-                prediction = await self.lane.predict(call, image.data)
+                prediction = await self.limiter.predict(call, image.data)
             except (InvalidInput, InferenceFailed) as error:
                 self._metrics.count_error(error)
                 return failed(item, sha256, error, self.predictor.model)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brainmri.batching.bulk_lane import BulkLane
+from brainmri.batching.bulk_limiter import BulkLimiter
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Threads
 from brainmri.bulk.archives.archive import ArchiveLimits
@@ -23,7 +23,7 @@ class Bulk:
     """What bulk requests and jobs share.
 
     Attributes:
-        lane: The way to the engine.
+        limiter: Limits how much of the engine bulk work takes.
         archives: What archives from callers to refuse.
         threads: What reads and writes archives in bulk requests.
         job_threads: What asks the store of jobs, and reads their results.
@@ -31,7 +31,7 @@ class Bulk:
         runner: Runs them.
     """
 
-    lane: BulkLane
+    limiter: BulkLimiter
     archives: ArchiveLimits
     threads: Threads
     job_threads: Threads
@@ -41,7 +41,7 @@ class Bulk:
     @classmethod
     def of(cls, engine: Engine, metrics: Metrics, settings: Settings) -> "Bulk":
         """Builds it; touches no disk."""
-        lane = BulkLane(engine, settings.bulk_images)
+        limiter = BulkLimiter(engine, settings.bulk_images)
         archives = ArchiveLimits(
             max_members=settings.max_archive_images,
             max_member_bytes=settings.max_image_bytes,
@@ -52,7 +52,7 @@ class Bulk:
         # The store answers one call at a time; the others read results.
         job_threads = Threads("job-store", _JOB_THREADS)
         if settings.jobs_dir is None:
-            return cls(lane, archives, threads, job_threads, None, None)
+            return cls(limiter, archives, threads, job_threads, None, None)
         # What runs jobs brings pyarrow, 60 MB of memory; not every server keeps jobs.
         from brainmri.bulk.jobs.runner import JobRunner  # noqa: PLC0415
         from brainmri.bulk.jobs.sqlite_store import SqliteStore  # noqa: PLC0415
@@ -66,8 +66,8 @@ class Bulk:
             upload_s=settings.bulk_timeout_s,
         )
         store = SqliteStore(settings.jobs_dir, limits)
-        runner = JobRunner(store, engine, lane, metrics, settings, archives)
-        return cls(lane, archives, threads, job_threads, store, runner)
+        runner = JobRunner(store, engine, limiter, metrics, settings, archives)
+        return cls(limiter, archives, threads, job_threads, store, runner)
 
     def prepare(self) -> None:
         """Creates the jobs' directory, if the server keeps jobs.

@@ -20,7 +20,7 @@ from brainmri.errors import BrainMRIError
 from brainmri.lifecycle.listener import require_free
 from brainmri.model import store
 from brainmri.observe import logs
-from brainmri.settings import load_settings
+from brainmri.settings import Settings, load_settings
 
 
 class _Commands(TyperGroup):
@@ -104,6 +104,7 @@ def serve(
     # The store's latest need not be the one that was just announced.
     os.environ.update(BRAINMRI_MODELS=tags, BRAINMRI_ASKED_MODELS=",".join(settings.models))
     os.environ["BRAINMRI_BUNDLES"] = str(folder.absolute())
+    _fix_paths(settings)
     # Hosts are checked by the address, and the server's state lies by the port, that are really listened on.
     os.environ.update(BRAINMRI_HTTP_HOST=where, BRAINMRI_HTTP_PORT=str(number))
     # Whatever BentoML takes a container for, it must replace a worker that has died.
@@ -119,6 +120,13 @@ def serve(
 
 app.command()(predict)
 app.command()(page)
+
+
+def _fix_paths(settings: Settings) -> None:
+    """Makes paths absolute for the workers, which run in the folder of the service."""
+    for name, value in settings:
+        if isinstance(value, Path) and name != "bundles":
+            os.environ[f"BRAINMRI_{name.upper()}"] = str(value.absolute())
 
 
 def _service_folder() -> Path:

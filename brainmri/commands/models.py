@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from brainmri.errors import InvalidBundle, InvalidSettings
 from brainmri.lifecycle.state import ServerState, running_servers
@@ -21,10 +21,14 @@ models = typer.Typer(help="The models in the BentoML model store.", no_args_is_h
 
 @models.command("list")
 def list_models() -> None:
-    """Show every model in the store, newest first."""
-    table = Table("tag", "created", "size")
+    """Show every model in the store, newest first, with its figures on held-out persons."""
+    table = Table(Column("tag", no_wrap=True), "created", "size", "accuracy", "macro-F1", "images")
     for entry in store.list_models():
-        table.add_row(entry.tag, f"{entry.created:%Y-%m-%d %H:%M}", f"{entry.bytes / 2**20:.1f} MiB")
+        told = ("", "", "")
+        if (found := entry.figures) is not None:
+            person = found.person
+            told = (f"{person.accuracy:.3f}", f"{person.macro_f1:.3f}", str(person.images))
+        table.add_row(entry.tag, f"{entry.created:%Y-%m-%d %H:%M}", f"{entry.bytes / 2**20:.1f} MiB", *told)
     Console().print(table)
 
 

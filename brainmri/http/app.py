@@ -89,7 +89,7 @@ def create_app(
     """
     engine, settings = plane.engine, plane.settings
     bulk = bulk or Bulk.of(engine, metrics, settings)
-    previews = Previews(settings.decode_threads(), settings.max_queue_images)
+    previews = Previews(settings.decode_threads(), plane.admission.previews)
     if middleware is None:
         middleware = middleware_stack(settings, metrics, None, plane.admission)
     routes: list[BaseRoute] = [
@@ -102,7 +102,7 @@ def create_app(
         *model_routes(engine),
         *v1_routes(engine, metrics, settings),
         *open_inference_routes(plane),
-        document_route(),
+        document_route(engine, settings),
         *pages,
         metrics_route(metrics),
     ]

@@ -72,7 +72,7 @@ def score_routes(engine: Engine, metrics: Metrics, settings: Settings, bulk: Bul
             )
             with told_disk_errors():
                 items, before = await cancel_on_disconnect(request, deadline, bulk.threads.run(choosing, stop=stop))
-            scorer = Scorer(bulk.lane, predictor, metrics, record_of(request), force=force)
+            scorer = Scorer(bulk.limiter, predictor, metrics, record_of(request), force=force)
             rows = ArchiveRows(archive, items[before:], scorer, deadline, bulk.threads, stop)
 
             def resume(done: int) -> Awaitable[str]:

@@ -44,7 +44,7 @@ class DesiredStateFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "wanted.json"
+        self._path = folder / "desired.json"
 
     def stamp(self) -> Stamp | None:
         """Returns what changes with every write; None without a file.

@@ -147,7 +147,7 @@ class ServerState:
         port: TCP port of its HTTP interface.
 
     Attributes:
-        port: As given.
+        port: TCP port of the server's HTTP interface.
         folder: Where the state lies.
     """
 
@@ -263,4 +263,4 @@ def _forget_former_layout(home: Path) -> None:
     if any(map(runs, servers)):
         return
     shutil.rmtree(workers, ignore_errors=True)
-    DesiredStateFile(home / "brainmri").remove()
+    (home / "brainmri" / "wanted.json").unlink(missing_ok=True)

@@ -83,6 +83,7 @@ def write_bundle(  # noqa: PLR0913 -- the parts of a bundle are many, and each h
     *,
     detectors: Mapping[str, Path] = MappingProxyType({}),
     head: Path | None = None,
+    classifier: Path | None = None,
     documents: Mapping[str, str] = MappingProxyType({}),
 ) -> Bundle:
     """Writes a bundle aside, verifies it, and puts it at `folder` in one rename.
@@ -96,14 +97,15 @@ def write_bundle(  # noqa: PLR0913 -- the parts of a bundle are many, and each h
         figures: Image files that go to `figures/`.
         detectors: Runtime name to the parameters of its novelty detector, for those that the contract names.
         head: The file of the contract's explanation, if it has one.
+        classifier: The ONNX file of the contract's classifier, if it has one.
         documents: File name to the text of further documents, such as a data card.
 
     Returns:
         The bundle at `folder`, verified.
 
     Raises:
-        InvalidBundle: No artefact, an empty artefact folder, a detector or head that is missing or differs from the
-            contract, or a contract that does not hold.
+        InvalidBundle: No artefact, an empty artefact folder, a detector, head or classifier that is missing or differs
+            from the contract, or a contract that does not hold.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -116,7 +118,10 @@ def write_bundle(  # noqa: PLR0913 -- the parts of a bundle are many, and each h
         for name, text in documents.items():
             (aside / name).write_text(text, encoding="utf-8")
         _copy_detectors(complete, detectors, aside)
-        _copy_head(complete, head, aside)
+        if complete.explanation is not None:
+            _copy(head, aside / complete.explanation.file, "explains with a head")
+        if complete.classifier is not None:
+            _copy(classifier, aside / complete.classifier.file, "answers with a classifier")
         for figure in figures:
             (aside / FIGURES).mkdir(exist_ok=True)
             shutil.copyfile(figure, aside / FIGURES / figure.name)
@@ -150,6 +155,8 @@ def load_bundle(folder: Path) -> Bundle:
             _verify(folder, what, {novelty.file: novelty.sha256}, novelty.bytes)
     if (explanation := contract.explanation) is not None:
         _verify(folder, "The head for heat maps", {explanation.file: explanation.sha256}, explanation.bytes)
+    if (classifier := contract.classifier) is not None:
+        _verify(folder, "The classifier", {classifier.file: classifier.sha256}, classifier.bytes)
     return Bundle(folder, contract)
 
 
@@ -206,14 +213,11 @@ def _copy_detectors(contract: Contract, detectors: Mapping[str, Path], aside: Pa
         shutil.copyfile(source, target)
 
 
-def _copy_head(contract: Contract, head: Path | None, aside: Path) -> None:
-    if contract.explanation is None:
-        return
-    if head is None:
-        raise InvalidBundle("The contract explains with a head, and none is at hand. Export the model again.")
-    target = aside / contract.explanation.file
+def _copy(source: Path | None, target: Path, what: str) -> None:
+    if source is None:
+        raise InvalidBundle(f"The contract {what}, and none is at hand. Export the model again.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(head, target)
+    shutil.copyfile(source, target)
 
 
 def _replace(aside: Path, folder: Path) -> None:

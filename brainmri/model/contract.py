@@ -6,7 +6,16 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from brainmri.errors import InvalidBundle
 
@@ -20,6 +29,17 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 RuntimeName = Annotated[str, StringConstraints(pattern=r"^(openvino|onnx|litert|keras)-[a-z0-9]+$")]
+
+
+def _plain(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name or name == ".":
+        raise ValueError(f"the path {name!r} is not a plain path below the bundle")
+    return name
+
+
+BundlePath = Annotated[str, AfterValidator(_plain)]
+"""A path below the bundle's folder, with forward slashes."""
 
 COMPUTED_FROM = {"openvino-bf16": "openvino-f32", "keras-bf16": "keras-f16"}
 """What computes in bfloat16 reads the artefact of another precision."""
@@ -53,17 +73,10 @@ class Artefact(_Frozen):
 
     runtime: RuntimeName
     """Runtime and precision, such as `openvino-int8` or `keras-f16`."""
-    files: dict[str, Sha256] = Field(min_length=1)
+    files: dict[BundlePath, Sha256] = Field(min_length=1)
     """Path relative to the bundle, with forward slashes, to SHA-256."""
     bytes: int = Field(ge=0)
     """Size of all files together, in bytes."""
-
-    @field_validator("files")
-    @classmethod
-    def _stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
-        for name in files:
-            _require_plain(name)
-        return files
 
 
 class Novelty(_Frozen):
@@ -71,7 +84,7 @@ class Novelty(_Frozen):
 
     method: str
     """What it measures, in words, for people."""
-    file: str
+    file: BundlePath
     """Path of its parameters relative to the bundle: plain NumPy arrays."""
     sha256: Sha256
     """Of that file."""
@@ -83,12 +96,6 @@ class Novelty(_Frozen):
     """Share of the validation slices that the threshold keeps."""
     fitted_on: int = Field(ge=1)
     """Training slices that it was fitted on, one of each near-duplicate group."""
-
-    @field_validator("file")
-    @classmethod
-    def _stay_inside(cls, name: str) -> str:
-        _require_plain(name)
-        return name
 
 
 class Explanation(_Frozen):
@@ -102,18 +109,25 @@ class Explanation(_Frozen):
     """Cells from left to right."""
     channels: int = Field(ge=1)
     """Length of the hidden layer."""
-    file: str
+    file: BundlePath
     """Path of the hidden layer's bias and the last kernel relative to the bundle: plain NumPy arrays."""
     sha256: Sha256
     """Of that file."""
     bytes: int = Field(ge=1)
     """Size of that file, in bytes."""
 
-    @field_validator("file")
-    @classmethod
-    def _stay_inside(cls, name: str) -> str:
-        _require_plain(name)
-        return name
+
+class Classifier(_Frozen):
+    """A classical model that answers from the network's features, in place of the network's own logits."""
+
+    kind: Literal["svm", "random_forest"]
+    """`svm` has a kernel of radial basis functions."""
+    file: BundlePath
+    """Path of an ONNX file relative to the bundle: float32 `features` `[B, D]` in, `probabilities` `[B, C]` out."""
+    sha256: Sha256
+    """Of that file."""
+    bytes: int = Field(ge=1)
+    """Size of that file, in bytes."""
 
 
 class Calibration(_Frozen):
@@ -183,8 +197,8 @@ _Part = TypeVar("_Part", Artefact, Calibration, Measurement)
 class Contract(_Frozen):
     """Every fact about a released model that another part of the system relies on."""
 
-    schema_version: Literal[1, 2]
-    """Version of this format; every other one is refused. 2 adds `explanation`."""
+    schema_version: Literal[1, 2, 3]
+    """Version of this format; every other one is refused. 2 adds `explanation`, 3 `classifier`."""
     name: Name
     """Name of the bundle and in the model store."""
     serving_name: Name
@@ -207,6 +221,8 @@ class Contract(_Frozen):
     """One for each runtime at most: how it compares with the reference."""
     explanation: Explanation | None = None
     """None when the networks have no output `feature_map`, as in schema 1."""
+    classifier: Classifier | None = None
+    """What answers from the features; None when the network's own logits do."""
     provenance: Provenance
     licence: str
     """Licence of the weights, as an SPDX identifier."""
@@ -234,6 +250,14 @@ class Contract(_Frozen):
             raise ValueError("an explanation needs schema_version 2")
         return self
 
+    @model_validator(mode="after")
+    def _classified_from_schema_3_on(self) -> Self:
+        if self.schema_version < 3 and self.classifier is not None:
+            raise ValueError("a classifier needs schema_version 3")
+        if self.classifier is not None and self.explanation is not None:
+            raise ValueError("heat maps explain the network's own logits, which a classifier replaces: leave one out")
+        return self
+
     @property
     def tag(self) -> str:
         """`name:version`, the tag in the model store."""
@@ -255,7 +279,9 @@ class Contract(_Frozen):
     def digest(self) -> str:
         """Returns the SHA-256 of the contract's content, independent of JSON layout."""
         # A model store remembers digests: a contract from before there was such a part keeps its own.
-        absent = {name for name in ("calibrations", "measurements", "explanation") if not getattr(self, name)}
+        absent = {
+            name for name in ("calibrations", "measurements", "explanation", "classifier") if not getattr(self, name)
+        }
         canonical = json.dumps(self.model_dump(mode="json", exclude=absent), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -281,12 +307,6 @@ class Contract(_Frozen):
             return cls.model_validate(parts)
         except ValidationError as error:
             raise InvalidBundle(_explain(error)) from error
-
-
-def _require_plain(name: str) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name or name == ".":
-        raise ValueError(f"the path {name!r} is not a plain path below the bundle")
 
 
 def _explain(error: ValidationError) -> str:

@@ -44,7 +44,7 @@ from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE, NoveltyDetector, Pol
 from brainmri.model.options import ModelOptions
 from brainmri.model.runtimes.open import open_runtime
 from brainmri.model.runtimes.protocol import Output, Runtime, RuntimeInfo
-from brainmri.model.variants import choose, require_package
+from brainmri.model.variants import choose, require_classifier, require_package
 from brainmri.settings import RuntimeChoice
 
 
@@ -161,6 +161,7 @@ class Predictor:
         """
         _require_preprocessing(bundle.contract)
         require_package(choose(bundle, choice))
+        require_classifier(bundle.contract)
 
     @classmethod
     def open(cls, bundle: Bundle, options: ModelOptions = ModelOptions()) -> "Predictor":  # noqa: B008 -- immutable

@@ -15,7 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from brainmri.errors import InvalidBundle, InvalidSettings, ModelNotFound
-from brainmri.model.bundle import Bundle, load_bundle
+from brainmri.model.bundle import CONTRACT, Bundle, load_bundle
+from brainmri.model.contract import Contract
+from brainmri.model.figures import Figures, read_figures
 
 _DIGEST = "contract_sha256"
 
@@ -29,12 +31,14 @@ class StoredModel:
         created: When it was put into the store.
         bytes: Size on disk, in bytes.
         labels: BentoML's labels.
+        figures: How it did on held-out slices; None where the bundle does not say.
     """
 
     tag: str
     created: datetime
     bytes: int
     labels: dict[str, str]
+    figures: Figures | None
 
 
 def home() -> Path:
@@ -92,10 +96,25 @@ def resolve(tag: str) -> Bundle:
 def list_models() -> list[StoredModel]:
     """Returns every model of the store, newest first."""
     entries = [
-        StoredModel(str(model.tag), model.creation_time, model.file_size, dict(model.info.labels))
+        StoredModel(
+            str(model.tag),
+            model.creation_time,
+            model.file_size,
+            dict(model.info.labels),
+            _figures(Path(model.path)),
+        )
         for model in _models().list()
     ]
     return sorted(entries, key=lambda entry: entry.created, reverse=True)
+
+
+def _figures(folder: Path) -> Figures | None:
+    """Returns the figures of a stored model, whose files are verified only when it is loaded."""
+    try:
+        return read_figures(Bundle(folder, Contract.from_json((folder / CONTRACT).read_bytes())))
+    except (InvalidBundle, OSError):
+        # The store may hold models of other services.
+        return None
 
 
 def export_bundle(tag: str, path: Path) -> Path:

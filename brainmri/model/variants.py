@@ -9,7 +9,7 @@ from typing import Literal
 
 from brainmri.errors import RuntimeUnavailable
 from brainmri.model.bundle import Bundle
-from brainmri.model.contract import COMPUTED_FROM
+from brainmri.model.contract import COMPUTED_FROM, Contract
 from brainmri.settings import RuntimeChoice
 
 Family = Literal["openvino", "onnx", "litert", "tensorflow"]
@@ -115,6 +115,16 @@ def require_package(variant: Variant) -> None:
     """
     if not is_installed(variant):
         raise not_installed(variant.family)
+
+
+def require_classifier(contract: Contract) -> None:
+    """Looks for what the contract's classifier is run by, without importing it; nothing is missing without one.
+
+    Raises:
+        RuntimeUnavailable: It is not installed.
+    """
+    if contract.classifier is not None and find_spec("onnxruntime") is None:
+        raise not_installed("onnx")
 
 
 def not_installed(family: Family) -> RuntimeUnavailable:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from brainmri.observe.metric_specs import (
     CPU,
     MEMORY_LIMIT,
@@ -36,12 +38,9 @@ _TRACE_LABEL = "trace_id"
 WITH_EXEMPLARS = (REQUEST_SECONDS, STAGES)
 """The histograms whose buckets show exemplars."""
 
-_PROC = Path("/proc")
 _CGROUP = Path("/sys/fs/cgroup")
 _UNLIMITED_BYTES = 1 << 60
 """Control groups of version 1 without a limit hold a number beyond this."""
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Exemplars:
@@ -170,18 +169,13 @@ def _workers(folder: Path) -> tuple[list[int], list[int]]:
     return sorted(live | {os.getpid()}), sorted(written - live)
 
 
-def _stat(pid: int) -> list[str] | None:
-    try:
-        # The second field, the name, may hold spaces and parentheses.
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-
-
 def _parent(pid: int) -> int | None:
-    fields = _stat(pid)
-    # A zombie still has a parent.
-    return None if fields is None or fields[0] == "Z" else int(fields[1])
+    try:
+        process = psutil.Process(pid)
+        # A zombie still has a parent.
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.ppid()
+    except psutil.Error:
+        return None
 
 
 def _process_families(pids: Iterable[int]) -> Iterator[Metric]:
@@ -190,10 +184,11 @@ def _process_families(pids: Iterable[int]) -> Iterator[Metric]:
     resident = GaugeMetricFamily(RESIDENT.name, RESIDENT.help, labels=RESIDENT.labels)
     cpu = CounterMetricFamily(CPU.name, CPU.help, labels=CPU.labels)
     for pid in pids:
-        # Fields 14, 15 and 24 of proc_pid_stat(5); the list begins with the third.
-        if (fields := _stat(pid)) is not None:
-            resident.add_metric([str(pid)], int(fields[21]) * _PAGE_BYTES)
-            cpu.add_metric([str(pid)], (int(fields[11]) + int(fields[12])) / _TICKS)
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            times = process.cpu_times()
+            resident.add_metric([str(pid)], process.memory_info().rss)
+            cpu.add_metric([str(pid)], times.user + times.system)
     limit = GaugeMetricFamily(MEMORY_LIMIT.name, MEMORY_LIMIT.help, labels=MEMORY_LIMIT.labels)
     if (limit_bytes := memory_limit_bytes()) is not None:
         limit.add_metric([], limit_bytes)

@@ -78,7 +78,7 @@ class RequestRecord:
             protocol: Which interface the request came by.
             request_id: Given by the caller, or made.
             traceparent: The caller's W3C trace context, if it sent one.
-            tracestate: The same.
+            tracestate: Its vendors' part of that context.
             method: HTTP method.
         """
         record = cls(protocol, request_id, method=method)

@@ -64,9 +64,9 @@ class DataPlane:
         metrics: Counts each answered image.
 
     Attributes:
-        engine: The same.
-        settings: The same.
-        metrics: The same.
+        engine: What predicts.
+        settings: Limits.
+        metrics: Those of this process.
         admission: What lets requests in, those of every interface.
         statistics: Counts and times of each model since the process started.
         threads: What parses and converts large requests.

@@ -87,12 +87,12 @@ class Rpc:
         admitted: What it holds; None for a call that was not let in.
 
     Attributes:
-        context: The same.
+        context: gRPC's view of the call.
         metadata: What the client sent beside its message; keys are lower case.
         request_id: The client's, if it is sane, or else a new one.
         deadline: When the client stops waiting, but no later than the server lets a call take.
         record: What is noted about the call, once it has been opened.
-        admitted: The same.
+        admitted: What the call holds; None for one that was not let in.
     """
 
     # Plain attributes: a cached_property takes a lock, and there would be three on every call.

@@ -311,6 +311,9 @@ class GrpcServer:
             ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
             # On by default, and then the lookahead grows with the pace of the connection.
             ("grpc.http2.bdp_probe", 0),
+            ("grpc.max_allowed_incoming_connections", settings.max_connections),
+            # Two minutes by default, which a connection that says nothing would count among them.
+            ("grpc.server_handshake_timeout_ms", round(settings.header_timeout_s * 1e3)),
             # On by default, and then two servers silently share a port, also by mistake.
             ("grpc.so_reuseport", int(settings.workers > 1)),
             ("grpc.max_connection_age_ms", round(self._max_connection_age_s * 1e3)),

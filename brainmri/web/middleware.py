@@ -32,6 +32,7 @@ MAX_HEADERS = 100
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEALTH = re.compile(r"/(livez|readyz|healthz|v2/health/(live|ready))")
 _PROBE = re.compile(r"/(livez|readyz|healthz|metrics|v2/health/(live|ready)|v2/models/[^/]+(/versions/[^/]+)?/ready)")
 _logger = logging.getLogger(__name__)
 
@@ -221,7 +222,8 @@ class HostMiddleware:
 
     def _checks(self, scope: Scope) -> bool:
         if self._names:
-            return not self._any
+            # A kubelet asks by the address of the pod, which no setting can name beforehand.
+            return not self._any and _HEALTH.fullmatch(scope["path"]) is None
         # BentoML's command line may have chosen another address than the settings.
         address = (scope.get("server") or ("", None))[0]
         return self._loopback_only and is_loopback(address)

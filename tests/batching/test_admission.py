@@ -7,7 +7,9 @@ from brainmri.batching.admission import Admission, AdmissionLimits, Work
 from brainmri.errors import Overloaded, TooManyJobs
 from brainmri.settings import Settings
 
-LIMITS = AdmissionLimits(tensor_requests=2, bulk_requests=4, bulk_requests_per_client=0, held_bytes=100)
+LIMITS = AdmissionLimits(
+    tensor_requests=2, bulk_requests=4, bulk_requests_per_client=0, held_bytes=100, messages=1, previews=1
+)
 
 
 class Queue:
@@ -147,4 +149,4 @@ def test_the_limits_come_from_the_settings() -> None:
     settings = Settings(
         max_queue_images=5, max_batch_size=2, max_bulk_requests=3, max_bulk_requests_per_client=1, max_held_bytes=9
     )
-    assert AdmissionLimits.of(settings) == AdmissionLimits(7, 3, 1, 9)
+    assert AdmissionLimits.of(settings) == AdmissionLimits(7, 3, 1, 9, 1, 5)

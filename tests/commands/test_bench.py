@@ -19,7 +19,7 @@ def test_a_faster_setting_wins_over_a_sooner_answer() -> None:
     assert recommend(found) is found[0]
 
 
-def test_every_lane_and_batch_of_what_is_installed_is_a_candidate(tiny_bundle: Bundle) -> None:
+def test_every_number_of_streams_and_batch_of_what_is_installed_is_a_candidate(tiny_bundle: Bundle) -> None:
     found = list(candidates(tiny_bundle, cpus=4))
     assert {setting.runtime for setting in found} == {"openvino-f32", "openvino-bf16"}
     assert {setting.streams for setting in found} == {1, 2, 4}

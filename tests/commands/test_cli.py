@@ -121,7 +121,9 @@ def test_one_bad_file_is_a_row_and_exit_status_1(run: Run, tmp_path: Path, png: 
     assert status == 1
     assert (bad["file"], bad["error"]["code"]) == (str(tmp_path / "bad.png"), "image_unreadable")
     assert (red["label"], red["model"]["version"]) == ("glioma", "0.0.1")
-    assert none["error"]["message"] == "The file cannot be read: No such file or directory."
+    assert none["error"]["message"] == (
+        f"{tmp_path / 'none.png'} does not exist. Name a file, a folder, a pattern or a URL."
+    )
 
 
 def test_predict_takes_a_frame_and_answers_for_other_modalities_when_forced(run: Run, tmp_path: Path) -> None:
@@ -367,6 +369,18 @@ def test_serve_runs_the_service_of_this_checkout_wherever_it_is_called(
     monkeypatch.chdir(tmp_path)
     assert run("serve")[0] == 0
     assert Path(replaced[replaced.index("--working-dir") + 1]) == Path(__file__).parents[2]
+
+
+def test_relative_paths_are_those_of_the_caller_in_every_worker(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BRAINMRI_API_KEYS_FILE", "keys.txt")
+    monkeypatch.setenv("BRAINMRI_JOBS_DIR", "state/jobs")
+    assert run("serve")[0] == 0
+    assert os.environ["BRAINMRI_API_KEYS_FILE"] == str(tmp_path / "keys.txt")
+    assert os.environ["BRAINMRI_JOBS_DIR"] == str(tmp_path / "state" / "jobs")
+    assert "BRAINMRI_SPOOL_DIR" not in os.environ
 
 
 def test_without_a_service_file_serve_says_so(

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 from tests.commands.conftest import Run
+from tests.http.test_no_tag_is_told import MARK, marked, written
 from tests.imaging.dicom_samples import dataset, file, twelve_bits
 from tests.imaging.test_contents import directory
 
@@ -136,3 +137,19 @@ def _images(item: pydicom.Dataset) -> list[pydicom.Dataset]:
     for content in item.get("ContentSequence", []):
         found += _images(content)
     return found
+
+
+def test_no_element_of_an_object_is_in_anything_that_a_run_writes(score: Run, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    data = written(marked())
+    assert data.count(MARK.encode()) > 1000
+    (tmp_path / "scans" / "IM1").write_bytes(data)
+    (tmp_path / "scans" / "IM2").write_bytes(data[:-300])
+    status, out, err = score("scans", "--out", "run", "--report", "--format", "csv")
+    contents = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    contents |= {Path("stdout"): out.encode(), Path("stderr"): err.encode()}
+    for path in (tmp_path / "run").rglob("*.parquet"):
+        # Its pages are compressed.
+        contents[path] += str(pq.read_table(path).to_pylist()).encode()
+    assert (status, len(contents) > 6) == (0, True)
+    assert {path.name for path, content in contents.items() if MARK.encode() in content} == set()

@@ -13,7 +13,16 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "null": (type(None),),
 }
-_ANNOTATIONS = {"title", "description", "default", "format", "contentMediaType", "contentEncoding", "example"}
+_ANNOTATIONS = {
+    "title",
+    "description",
+    "default",
+    "format",
+    "contentMediaType",
+    "contentEncoding",
+    "example",
+    "examples",
+}
 
 
 def resolve(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:

@@ -2,29 +2,58 @@
 
 import asyncio
 import base64
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
 from brainmri.batching.engine import Engine
+from brainmri.bulk.rows import COLUMNS
 from brainmri.errors import STATUS, BrainMRIError, InvalidInput, Overloaded
 from brainmri.http.app import create_app
-from brainmri.http.openapi import openapi_document
-from brainmri.http.openapi.parts import ERROR_EXAMPLES
+from brainmri.http.bulk_schemas import JobBody, JobsBody, PathRequest, ScoreSummaryLine
+from brainmri.http.documentation import openapi_document
+from brainmri.http.report import FORMS, LABELS_FROM
+from brainmri.imaging.formats import FORMATS
+from brainmri.imaging.picture import MAX_FRAME
+from brainmri.model.contract import LABELS
+from brainmri.model.heat_picture import PALETTES
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
+from brainmri.settings import Settings
+from brainmri.web import schemas
+from brainmri.web.failures import failure_headers
 from brainmri.web.middleware import UNMATCHED
-from tests.application import Ask, api_settings
+from tests.application import MAX_REQUEST_IMAGES, Ask, api_settings
 from tests.http.json_schema import faults, resolve
 
-DOCUMENT = openapi_document()
+DOCUMENT = openapi_document((), Settings(models=("brain_mri_xception:0.0.1",)))
+BODIES = (
+    schemas.PredictionBody,
+    schemas.ExplainedPredictionBody,
+    schemas.V1Explanation,
+    schemas.BatchBody,
+    schemas.ErrorBody,
+    schemas.ModelDescription,
+    schemas.ModelsBody,
+    schemas.V1Prediction,
+    schemas.V1Model,
+    schemas.V1Models,
+    schemas.ProtocolError,
+    ScoreSummaryLine,
+    JobBody,
+    JobsBody,
+    PathRequest,
+)
 BENTOML = {"/livez": "GET", "/healthz": "GET", "/readyz": "GET", "/probabilities": "POST"}
 """Answered by BentoML, not by the application."""
 DOCUMENTATION = {"/", "/docs.json", "/static_content"}
@@ -89,13 +118,60 @@ def test_every_example_fits_its_schema() -> None:
     assert count > 30
 
 
-def test_every_error_that_a_client_can_meet_has_an_example() -> None:
-    assert {type(error) for error in ERROR_EXAMPLES} == STATUS.keys() - {BrainMRIError, InvalidInput}
+def untitled(node: Any) -> Any:
+    """Returns a schema without the titles that pydantic makes of names, and without examples."""
+    if isinstance(node, dict):
+        # A property may be called `title`: its value is a schema, not a text.
+        kept = {key: child for key, child in node.items() if key != "examples"}
+        return {key: untitled(child) for key, child in kept.items() if key != "title" or isinstance(child, dict)}
+    return [untitled(child) for child in node] if isinstance(node, list) else node
+
+
+def test_the_schemas_are_those_of_the_bodies_that_are_sent() -> None:
+    kinds: list[tuple[type[BaseModel], Literal["serialization"]]] = [(body, "serialization") for body in BODIES]
+    _, made = models_json_schema(kinds, ref_template="#/components/schemas/{model}")
+    for name, schema in made["$defs"].items():
+        assert untitled(DOCUMENT["components"]["schemas"][name]) == untitled(schema), name
+
+
+def test_the_choices_are_those_that_the_code_takes() -> None:
+    components = DOCUMENT["components"]
+    parameters = {name: node["schema"] for name, node in components["parameters"].items()}
+    assert parameters["Label"]["enum"] == list(LABELS)
+    assert parameters["Palette"]["enum"] == list(PALETTES)
+    assert parameters["Frame"]["maximum"] == MAX_FRAME
+    report = {one["name"]: one["schema"] for one in DOCUMENT["paths"]["/report"]["post"]["parameters"] if "name" in one}
+    assert (report["format"]["enum"], report["labels_from"]["enum"]) == (list(FORMS), list(LABELS_FROM))
+    row = components["schemas"]["ScoreRow"]
+    assert row["required"] == list(COLUMNS) == list(row["properties"])
+    file = components["requestBodies"]["OneImage"]["content"]["multipart/form-data"]["schema"]["properties"]["image"]
+    assert file["description"] == f"One file: {', '.join(FORMATS)}."
+
+
+def test_every_error_that_a_client_can_meet_has_an_example_and_its_headers_at_its_status() -> None:
+    for kind in STATUS.keys() - {BrainMRIError, InvalidInput}:
+        error = kind("Full.", retry_after_s=1.0) if issubclass(kind, Overloaded) else kind("What is wrong.")
+        response = DOCUMENT["components"]["responses"][f"ErrorBody{STATUS[kind].http}"]
+        assert error.code in response["content"]["application/json"]["examples"], kind
+        assert failure_headers(error).keys() <= response["headers"].keys(), kind
+
+
+def test_the_document_names_the_served_model_and_the_limits_of_the_settings(ask: Ask) -> None:
+    document = ask("GET", "/docs.json", settings={"request_timeout_s": 7.5}).json()
+    assert document["components"]["parameters"]["Version"]["example"] == "0.0.1"
+    assert document["components"]["parameters"]["TensorModel"]["example"] == "brain_mri_image"
+    assert "7.5 s" in document["components"]["parameters"]["Timeout"]["description"]
+    images = document["components"]["requestBodies"]["SeveralImages"]["content"]["multipart/form-data"]["schema"]
+    assert images["properties"]["images"]["maxItems"] == MAX_REQUEST_IMAGES
+    assert "${" not in json.dumps(document)
+    assert ask("GET", "/docs.json", served=()).json()["components"]["parameters"]["Version"]["example"] == "latest"
 
 
 def test_predict_takes_a_form_with_one_file_or_a_raw_image_and_predict_batch_a_form_of_files() -> None:
-    one = DOCUMENT["paths"]["/predict"]["post"]["requestBody"]["content"]
-    many = DOCUMENT["paths"]["/predict_batch"]["post"]["requestBody"]["content"]
+    one, many = (
+        resolve(DOCUMENT, DOCUMENT["paths"][path]["post"]["requestBody"])["content"]
+        for path in ("/predict", "/predict_batch")
+    )
     assert (sorted(one), sorted(many)) == (
         ["application/dicom", "image/*", "multipart/form-data"],
         ["multipart/form-data"],

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainmri.batching.admission import Admission, AdmissionLimits
 from brainmri.batching.call import Call, Deadline
 from brainmri.batching.previews import Previews
 from brainmri.errors import DeadlineExceeded, Overloaded
@@ -90,7 +91,7 @@ def test_one_preview_too_many_is_refused_and_one_that_nobody_waits_for_is_not_dr
     call = Call(predictor, Deadline.after(20))
 
     async def talk() -> bytes:
-        previews = Previews(threads=1, most=2)
+        previews = Previews(1, Admission(AdmissionLimits(1, 1, 1, 1, 1, previews=2), lambda _: None).previews)
         first = asyncio.create_task(previews.draw(b"first", call))
         gone = asyncio.create_task(previews.draw(b"gone", call))
         await asyncio.sleep(0.05)

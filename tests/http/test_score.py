@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from brainmri.batching.admission import Work
 from brainmri.batching.batcher import Unobserved
-from brainmri.batching.bulk_lane import BulkLane
+from brainmri.batching.bulk_limiter import BulkLimiter
 from brainmri.batching.call import Call, Deadline, Priority
 from brainmri.batching.engine import Engine
 from brainmri.batching.schedule import Batching
@@ -459,17 +459,17 @@ class Refusals(Unobserved):
         self.reasons.append(reason)
 
 
-def test_the_lane_waits_for_room_and_that_counts_as_no_refusal(predictor: Predictor, png: Png) -> None:
+def test_bulk_work_waits_for_room_and_that_counts_as_no_refusal(predictor: Predictor, png: Png) -> None:
     refusals = Refusals()
 
     async def talk() -> str | None:
         engine = Engine(decode_workers=1, batching=Batching(max_queue_images=1), observer=refusals)
         await engine.start(lambda: [predictor])
-        lane, deadline = BulkLane(engine, 8), Deadline.after(10)
+        limiter, deadline = BulkLimiter(engine, 8), Deadline.after(10)
 
         async def one() -> str | None:
-            async with lane.place():
-                return (await lane.predict(Call(predictor, deadline, Priority.BULK), png())).label
+            async with limiter.place():
+                return (await limiter.predict(Call(predictor, deadline, Priority.BULK), png())).label
 
         labels = await asyncio.gather(*(one() for _ in range(8)))
         assert refusals.reasons == []

@@ -11,6 +11,7 @@ from PIL import Image
 
 from brainmri.errors import ImageUnreadable
 from brainmri.imaging import Scaling, read_picture
+from brainmri.imaging.greys import finite, scaling_of
 from tests.imaging.samples import encode, grey, png_chunk, tiff
 
 WIDTH, HEIGHT = 64, 48
@@ -192,3 +193,14 @@ def test_jpeg_2000_and_avif_are_read(file_format: str) -> None:
     pixels = picture.pixels if picture.pixels.ndim == 2 else picture.pixels[:, :, 0]
     assert np.abs(pixels.astype(int) - grey()).mean() <= 3
     assert picture.source.format == file_format
+
+
+@pytest.mark.parametrize(("largest", "rule"), [(65535.0, "bit_length"), (65535.5, "value_range")])
+def test_floats_beyond_sixteen_bits_are_scaled_by_their_range(largest: float, rule: str) -> None:
+    assert scaling_of(np.array([0.0, largest])).rule == rule
+
+
+def test_what_is_no_finite_number_becomes_black() -> None:
+    values = finite(np.array([np.nan, np.inf, -np.inf, 7.0]))
+    assert values.tolist() == [0.0, 0.0, 0.0, 7.0]
+    assert values.dtype.name == "float32"

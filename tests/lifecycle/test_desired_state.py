@@ -38,13 +38,13 @@ def test_every_write_changes_the_stamp_even_if_it_says_the_same(tmp_path: Path) 
         file.write(DesiredState(("a:1",)))
         stamps.append(file.stamp())
     assert len(set(stamps)) == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["wanted.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["desired.json"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"configured": ["a:1"]}'])
 def test_a_file_that_nobody_of_this_project_wrote_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "wanted.json").write_text(text)
-    with pytest.raises(InvalidSettings, match=r"wanted\.json cannot be read"):
+    (tmp_path / "desired.json").write_text(text)
+    with pytest.raises(InvalidSettings, match=r"desired\.json cannot be read"):
         DesiredStateFile(tmp_path).read()
 
 

@@ -3,9 +3,10 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from brainmri.errors import InvalidBundle
-from brainmri.model.contract import LABELS, Contract
+from brainmri.model.contract import LABELS, Artefact, Contract
 from tests.tiny import calibration_parts, contract_parts, explanation_parts, write_novelty
 
 
@@ -36,7 +37,7 @@ def test_labels_are_never_defaulted() -> None:
     ("changes", "quoted"),
     [
         ({"labels": ("meningioma", "glioma", "notumor", "pituitary")}, r"labels: .*got \('meningioma', 'glioma'"),
-        ({"schema_version": 3}, r"schema_version: .*\(got 3\)"),
+        ({"schema_version": 4}, r"schema_version: .*\(got 4\)"),
         ({"temperature": 0}, r"temperature: .*\(got 0\)"),
         ({"temperature": float("nan")}, r"temperature: .*\(got nan\)"),
         ({"name": "Brain MRI"}, r"name: .*\(got 'Brain MRI'\)"),
@@ -91,7 +92,7 @@ def test_a_runtime_without_calibration_has_the_temperature_and_abstains_from_not
 def test_a_contract_from_before_calibrations_is_valid_and_keeps_its_digest() -> None:
     # A store remembers the digest under which it holds a model.
     parts = json.loads(Contract.from_parts(**contract_parts()).to_json())
-    del parts["calibrations"], parts["measurements"], parts["explanation"]
+    del parts["calibrations"], parts["measurements"], parts["explanation"], parts["classifier"]
     old = Contract.from_json(json.dumps(parts))
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     assert old.digest() == hashlib.sha256(canonical.encode()).hexdigest()
@@ -140,6 +141,28 @@ def test_a_contract_without_measurements_keeps_its_digest() -> None:
     parts = json.loads(
         Contract.from_parts(**contract_parts(calibrations=[{"runtime": "keras-f16", "temperature": 1.0}])).to_json()
     )
-    del parts["measurements"], parts["explanation"]
+    del parts["measurements"], parts["explanation"], parts["classifier"]
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     assert Contract.from_json(json.dumps(parts)).digest() == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def test_a_classifier_needs_schema_3_and_leaves_no_heat_maps(tmp_path: Path) -> None:
+    classifier = {"kind": "svm", "file": "classifier/model.onnx", "sha256": "c" * 64, "bytes": 9}
+    parts = contract_parts(schema_version=3, classifier=classifier)
+    contract = Contract.from_parts(**parts)
+    assert Contract.from_json(contract.to_json()) == contract
+    assert contract.digest() != Contract.from_parts(**{**parts, "classifier": None}).digest()
+    with pytest.raises(InvalidBundle, match="a classifier needs schema_version 3"):
+        Contract.from_parts(**{**parts, "schema_version": 2})
+    with pytest.raises(InvalidBundle, match="heat maps explain the network's own logits"):
+        Contract.from_parts(**{**parts, "explanation": explanation_parts(tmp_path / "head.npz")})
+    with pytest.raises(InvalidBundle, match="not a plain path below the bundle"):
+        Contract.from_parts(**{**parts, "classifier": {**classifier, "file": "../model.onnx"}})
+
+
+def test_a_contract_cannot_be_changed_and_keeps_the_files_that_it_names() -> None:
+    contract = Contract.from_parts(**contract_parts())
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(contract, "temperature", 1.0)  # noqa: B010 -- mypy knows better than to assign
+    files = {"openvino-f32/model.xml": "a" * 64}
+    assert Artefact(runtime="openvino-f32", files=files, bytes=0).files == files

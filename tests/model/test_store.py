@@ -8,7 +8,7 @@ import pytest
 
 from brainmri.errors import InvalidBundle, InvalidSettings, ModelNotFound
 from brainmri.model import store
-from brainmri.model.bundle import Bundle
+from brainmri.model.bundle import Bundle, write_bundle
 from tests.tiny import write_tiny_bundle
 
 TAG = "brain_mri_xception:0.0.1"
@@ -43,6 +43,24 @@ def test_the_store_lists_tag_size_and_labels(tiny_bundle: Bundle) -> None:
     assert entry.tag == TAG
     assert entry.bytes > tiny_bundle.contract.artefacts[0].bytes
     assert entry.labels == {"project": "brainmri", "serving_name": "brain_mri", "licence": "Apache-2.0"}
+    assert entry.figures is None
+
+
+def test_the_store_lists_the_figures_of_an_evaluated_model(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    person = {
+        "images": 40,
+        "accuracy": 0.9,
+        "accuracy_ci95": [0.8, 0.95],
+        "macro_f1": 0.88,
+        "macro_f1_ci95": [0.8, 0.9],
+    }
+    metrics = {"person": person | {"per_class": {}, "confusion": [[10, 0, 0, 0]] * 4}}
+    artefacts = {"openvino-f32": tiny_bundle.folder / "openvino-f32"}
+    contract = tiny_bundle.contract.model_copy(update={"version": "0.0.9"})
+    store.import_bundle(write_bundle(tmp_path / "evaluated", contract, artefacts, metrics, "").folder)
+    (entry,) = (entry for entry in store.list_models() if entry.tag.endswith(":0.0.9"))
+    assert entry.figures is not None
+    assert (entry.figures.person.images, entry.figures.person.accuracy) == (40, 0.9)
 
 
 @pytest.mark.parametrize("tag", ["brain_mri_xception:9", "nobody:latest", "not a tag", "", "../escape:1"])

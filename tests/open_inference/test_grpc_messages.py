@@ -1,5 +1,8 @@
 """Messages that arrive over gRPC have a bound over all connections, and shut out nobody while they do."""
 
+import contextlib
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,8 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from brainmri.open_inference.grpc_messages import LOOKAHEAD_BYTES
-from loadtests.unfinished_calls import INFER, UnfinishedCalls
-from tests.open_inference.served import COLOURS, SIDE, WAIT_S, Served, serve, tensor_of
+from loadtests.unfinished_calls import GREETING, INFER, UnfinishedCalls
+from tests.open_inference.served import COLOURS, SIDE, WAIT_S, Served, eventually, serve, tensor_of
 from tests.tiny import write_tiny_bundle
 
 MESSAGE_BYTES = 4 * 2**20
@@ -109,3 +112,47 @@ def test_a_call_without_a_message_is_refused(channel: Any) -> None:
         call(iter(()), timeout=30)
     error: Any = caught.value
     assert (error.code().name, error.details()) == ("INVALID_ARGUMENT", "The call has no message. Send one.")
+
+
+CONNECTIONS = 3
+HANDSHAKE_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder: Path = tmp_path_factory.mktemp("connections")
+    bundle = write_tiny_bundle(folder / "brain_mri_xception", folder)
+    with serve(bundle, max_connections=CONNECTIONS, header_timeout_s=HANDSHAKE_S) as running:
+        yield running
+
+
+def connected(server: Served, stack: contextlib.ExitStack) -> socket.socket:
+    connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.grpc.port)))
+    connection.settimeout(WAIT_S)
+    return connection
+
+
+def is_served(connection: socket.socket) -> bool:
+    """Tells whether the server greets a client of HTTP/2 in place of closing its connection."""
+    try:
+        connection.sendall(GREETING)
+        return connection.recv(9) != b""
+    except ConnectionError:
+        return False
+
+
+def test_connections_beyond_the_most_are_closed_until_one_leaves(narrow: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        several = [connected(narrow, stack) for _ in range(CONNECTIONS)]
+        assert [is_served(one) for one in several] == [True] * CONNECTIONS
+        assert not is_served(connected(narrow, stack))
+        several[0].close()
+        assert eventually(lambda: is_served(connected(narrow, stack)))
+
+
+def test_a_connection_that_says_nothing_is_closed(narrow: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        begun, silent = time.monotonic(), connected(narrow, stack)
+        while silent.recv(1000):
+            pass
+        assert HANDSHAKE_S / 2 < time.monotonic() - begun < WAIT_S

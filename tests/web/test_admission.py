@@ -37,7 +37,7 @@ class Queue:
 
 def send_to(queue: Queue, method: str, path: str) -> tuple[list[int], list[Message]]:
     """Returns how many were expected whenever the application was called, and what was sent without it."""
-    admission = Admission(AdmissionLimits(1, 1, 1, 1000), queue.require_room_for)
+    admission = Admission(AdmissionLimits(1, 1, 1, 1000, 1, 1), queue.require_room_for)
     called: list[int] = []
     sent: list[Message] = []
 
@@ -81,7 +81,7 @@ def test_everything_else_asks_the_queue_for_nothing(method: str, path: str) -> N
 
 @pytest.mark.parametrize("path", ["/score", "/jobs", "/report"])
 def test_bulk_work_has_slots(path: str) -> None:
-    admission = Admission(AdmissionLimits(1, 1, 1, 1000), Queue(full=False).require_room_for)
+    admission = Admission(AdmissionLimits(1, 1, 1, 1000, 1, 1), Queue(full=False).require_room_for)
     with admission.admit(Work.BULK, "address 10.0.0.1"):
         sent: list[Message] = []
 

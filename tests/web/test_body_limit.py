@@ -9,7 +9,7 @@ from brainmri.web.body import BodyLimitMiddleware
 
 
 def one_at_a_time() -> Admission:
-    return Admission(AdmissionLimits(1, 1, 1, 1000), lambda _: None)
+    return Admission(AdmissionLimits(1, 1, 1, 1000, 1, 1), lambda _: None)
 
 
 class Held:

@@ -21,7 +21,7 @@ class Uploads:
 
     def __init__(self, max_bytes: int) -> None:
         self._middleware = AdmissionMiddleware(
-            self._read, Admission(AdmissionLimits(1, 1, 1, max_bytes), lambda _: None)
+            self._read, Admission(AdmissionLimits(1, 1, 1, max_bytes, 1, 1), lambda _: None)
         )
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,19 +12,21 @@ from brainmri.settings import Settings
 from brainmri.web.middleware import HostMiddleware, is_loopback
 
 
-async def ask(app: Starlette, address: str, headers: dict[str, str]) -> httpx.Response:
+async def ask(app: Starlette, address: str, path: str, headers: dict[str, str]) -> httpx.Response:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=f"http://{address}") as client:
-        return await client.post("/", headers=headers)
+        return await client.post(path, headers=headers)
 
 
-def answers(host: str, origin: str | None = None, address: str = "127.0.0.1", **settings: Any) -> tuple[int, str]:
+def answers(
+    host: str, origin: str | None = None, address: str = "127.0.0.1", path: str = "/", **settings: Any
+) -> tuple[int, str]:
     """Returns the status and the error's code, or the text, of a request with these headers to this address."""
     app = Starlette(
-        routes=[Route("/", lambda _: PlainTextResponse("served"), methods=["GET", "POST"])],
+        routes=[Route("/{path:path}", lambda _: PlainTextResponse("served"), methods=["GET", "POST"])],
         middleware=[Middleware(HostMiddleware, settings=Settings(**settings))],
     )
     headers = {"Host": host, **({} if origin is None else {"Origin": origin})}
-    answer = asyncio.run(ask(app, address, headers))
+    answer = asyncio.run(ask(app, address, path, headers))
     return answer.status_code, answer.text if answer.is_success else answer.json()["error"]["code"]
 
 
@@ -82,6 +84,20 @@ def test_a_server_for_other_machines_takes_every_name_unless_some_are_given() ->
     )
     assert answers("evil.example", http_host=EVERYWHERE, allowed_hosts="mri.example") == MISDIRECTED
     assert answers("evil.example", "https://evil.example", allowed_hosts="*") == SERVED
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"])
+def test_a_kubelet_that_asks_by_the_address_of_the_pod_hears_about_health(path: str) -> None:
+    assert answers("10.0.0.7:3000", path=path, http_host=EVERYWHERE, allowed_hosts="mri.example") == SERVED
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/models", "/livez/more"])
+def test_everything_else_is_answered_under_the_allowed_names_only(path: str) -> None:
+    assert answers("10.0.0.7:3000", path=path, http_host=EVERYWHERE, allowed_hosts="mri.example") == MISDIRECTED
+
+
+def test_a_server_on_loopback_answers_probes_under_loopback_names_only() -> None:
+    assert answers("evil.example", path="/readyz") == MISDIRECTED
 
 
 def test_a_request_to_another_address_than_loopback_is_not_checked_by_default() -> None:

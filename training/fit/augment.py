@@ -9,10 +9,12 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from training.fit.part import Part
 
 
-class Augmentation(BaseModel):
+class Augmentation(Part):
     """How far inputs vary. Zero switches a variation off.
 
     Attributes:
@@ -21,16 +23,18 @@ class Augmentation(BaseModel):
         jpeg: Probability of a JPEG round trip at quality 40 to 95.
         gamma: Largest relative change of the exponent.
         brightness: Largest relative change of all values.
+        contrast: Largest relative change of the distance from middle grey.
         noise: Largest standard deviation of added Gaussian noise, in grey levels.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    LATER = frozenset({"contrast"})
 
     resharpen: float = Field(default=0.3, ge=0, le=1)
     blur: float = Field(default=0.2, ge=0, le=1)
     jpeg: float = Field(default=0.3, ge=0, le=1)
     gamma: float = Field(default=0.3, ge=0, lt=1)
     brightness: float = Field(default=0.15, ge=0, lt=1)
+    contrast: float = Field(default=0.0, ge=0, lt=1)
     noise: float = Field(default=6.0, ge=0)
 
 
@@ -58,8 +62,10 @@ def _soften(image: Image.Image, how: Augmentation, rng: np.random.Generator) -> 
 def _tone(image: Image.Image, how: Augmentation, rng: np.random.Generator) -> Image.Image:
     exponent = rng.uniform(1 - how.gamma, 1 + how.gamma)
     factor = rng.uniform(1 - how.brightness, 1 + how.brightness)
-    levels = np.clip(255 * factor * (np.arange(256) / 255) ** exponent, 0, 255)
-    return image.point(np.rint(levels).astype(np.uint8).tolist())
+    levels = 255 * factor * (np.arange(256) / 255) ** exponent
+    if how.contrast:
+        levels = 127.5 + rng.uniform(1 - how.contrast, 1 + how.contrast) * (levels - 127.5)
+    return image.point(np.rint(np.clip(levels, 0, 255)).astype(np.uint8).tolist())
 
 
 def _add_noise(pixels: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:

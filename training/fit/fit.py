@@ -23,8 +23,9 @@ from training.fit.checkpoint import Progress
 from training.fit.located import learning_model
 from training.fit.model import build_model, set_trainable, use_fast_layout
 from training.fit.normalisation import adapt_normalisation
+from training.fit.optimisers import optimiser, plateau_rate
 from training.fit.precision import computing_in, dtype_policy
-from training.fit.recipe import Phase, Recipe
+from training.fit.recipe import Recipe
 from training.fit.validation import Validation
 from training.plots import plot_history
 
@@ -120,12 +121,12 @@ def _run_phase(run: _Run, number: int, first_epoch: int) -> None:
     train = BalancedBatches(run.slices, recipe, phase.batch_size, epoch=start)
     steps = min(len(train), run.max_steps) if run.max_steps else len(train)
     weights = (run.weights_file or recipe.weights) if number == 0 and progress.epoch == 0 else "none"
-    model = build_model(recipe.architecture, phase.downsample, weights, recipe.seed)
+    model = build_model(**recipe.network(phase), weights=weights, seed=recipe.seed)
     if weights != "none":
         adapt_normalisation(model, run.slices.one_of_each_group(TRAIN, _NORMALISED_ON, recipe.seed))
     set_trainable(model, phase.trainable)
     learner = learning_model(model, recipe.label_smoothing, recipe.localisation)
-    learner.compile(optimizer=_optimizer(recipe, phase, steps))
+    learner.compile(optimizer=optimiser(recipe, phase, steps))
     if start > first_epoch:
         checkpoint.restore_weights(run.folder, learner)
         checkpoint.restore_optimizer(run.folder, learner)
@@ -143,27 +144,6 @@ def _run_phase(run: _Run, number: int, first_epoch: int) -> None:
             verbose=2,
             callbacks=[_EpochEnd(recipe, number, first_epoch, run.folder, progress, model, validation)],
         )
-
-
-def _optimizer(recipe: Recipe, phase: Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    total = max(1, phase.epochs * steps_per_epoch)
-    warmup = min(phase.warmup_steps, total // 2)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else phase.peak_learning_rate,
-        total - warmup,
-        warmup_target=phase.peak_learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    ema: dict[str, Any] = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
-    optimizer: keras.optimizers.Optimizer
-    if recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, **ema)
-    else:
-        optimizer = keras.optimizers.SGD(
-            schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay or None, **ema
-        )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
 
 
 class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -190,8 +170,12 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no
         self._started = time.monotonic()
         # Some back ends draw dropout from their global generator, others from the layer's own: both follow the epoch.
         keras.utils.set_random_seed(self._recipe.seed + 1000 * (epoch + 1))
-        for offset, name in enumerate(("dropout_features", "dropout_hidden")):
-            state = self.model.get_layer(name).seed_generator.state
+        if (phase := self._recipe.phases[self._phase]).schedule == "plateau":
+            past = [row["val_score"] for row in self._progress.history if row["phase"] == self._phase + 1]
+            self.model.optimizer.learning_rate = plateau_rate(phase, past)
+        dropouts = [layer for layer in self.model.layers if isinstance(layer, keras.layers.Dropout)]
+        for offset, layer in enumerate(dropouts):
+            state = layer.seed_generator.state
             state.assign(np.array([self._recipe.seed + offset, 1_000_003 * (epoch + 1)], dtype=state.dtype))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -207,10 +191,12 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no
         seconds = time.monotonic() - self._started
         progress.history.append({"epoch": epoch + 1, "phase": self._phase + 1, "seconds": round(seconds, 1)} | figures)
         _log.info("%s", progress.history[-1])
-        if figures["val_score"] > progress.best:
+        is_best = figures["val_score"] > progress.best
+        if is_best:
             progress.best, progress.best_epoch = figures["val_score"], epoch + 1
-        # Always the last: few validation images make the score jump, and the rate falls to zero.
-        checkpoint.save_averaged(self._folder, self._phase, averaged)
+        # The last as a rule: few validation images make the score jump, and the rate falls to zero.
+        if is_best or self._recipe.keep == "last":
+            checkpoint.save_averaged(self._folder, self._phase, averaged)
         patience = self._recipe.patience
         if patience and progress.epoch - progress.best_epoch >= patience:
             progress.stopped = True

@@ -5,16 +5,17 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from training.data.boxes import Box
 from training.fit.head import head_box
+from training.fit.part import Part
 
 _VISIBLE = 0.7
 """Share of a box that has to stay in the frame; otherwise the slice stays as it was."""
 
 
-class Framing(BaseModel):
+class Framing(Part):
     """How far framing varies.
 
     Attributes:
@@ -22,16 +23,18 @@ class Framing(BaseModel):
         quarter: Probability of a further quarter turn.
         flip: Probability of a left-right mirror image.
         reframe: Probability that the head is brought to a random size in the frame; others are zoomed a little.
+        zoom: Smallest and largest size of a slice that is not brought to a random size.
         stretch: Largest relative change of the ratio of width to height.
         shift: Largest move along each axis, as a share of the side.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    LATER = frozenset({"zoom"})
 
     rotation: float = Field(default=20.0, ge=0, le=180)
     quarter: float = Field(default=0.1, ge=0, le=1)
     flip: float = Field(default=0.5, ge=0, le=1)
     reframe: float = Field(default=0.5, ge=0, le=1)
+    zoom: tuple[float, float] = (0.87, 1.15)
     stretch: float = Field(default=0.15, ge=0, lt=1)
     shift: float = Field(default=0.06, ge=0, lt=1)
 
@@ -49,7 +52,7 @@ def reframe(
         zoom = rng.uniform(0.62, 1.05) / max(head.right - head.left, head.bottom - head.top)
         zoom = min(zoom, 1.8)
     else:
-        centre, zoom = np.array([0.5, 0.5]), rng.uniform(0.87, 1.15)
+        centre, zoom = np.array([0.5, 0.5]), rng.uniform(*how.zoom)
     aspect = math.sqrt(rng.uniform(1 - how.stretch, 1 + how.stretch))
     mirror = -1.0 if rng.random() < how.flip else 1.0
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])

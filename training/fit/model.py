@@ -1,7 +1,7 @@
-"""The networks: Xception with the head of the earlier systems, a tiny relative for tests, and MobileNetV2 as a teacher.
+"""The networks: one of the registered bodies with one of the heads.
 
-uint8 `[B, 299, 299, 3]` in, logits `[B, 4]` out; rescaling, and an average pooling where the network is to see
-fewer pixels, are part of the graph, so that training and every runtime share them.
+uint8 `[B, 299, 299, 3]` in, logits `[B, C]` out; rescaling, and a reduction where the network is to see fewer pixels,
+are part of the graph, so that training and every runtime share them.
 """
 
 from typing import Any
@@ -11,51 +11,59 @@ import keras
 from brainmri.errors import DatasetError
 from brainmri.imaging import SIDE
 from brainmri.model.contract import LABELS
+from training.fit.architectures import BODY, RESCALING, Architecture, channels_first, registered
+from training.fit.classifier_head import FEATURES, HEADS, HIDDEN, LOGITS
 
-FEATURES, HIDDEN, LOGITS, BODY = "features", "hidden", "logits", "body"
+__all__ = ["BODY", "FEATURES", "HIDDEN", "LOGITS"]
+
 NOVELTY_FEATURES = "novelty_features"
 FEATURE_MAP = "feature_map"
 _HIDDEN_RELU = "hidden_relu"
-_MIDDLE = {"xception": "block13_sepconv1_act", "tiny_xception": "middle"}
-"""Layer that takes in what the middle flow gives out; Xception's is the first activation of its exit flow."""
-
-_PUBLISHED = {
-    "xception": ("Xception", keras.applications.Xception),
-    "mobilenet_v2": ("MobileNetV2", keras.applications.MobileNetV2),
-}
-"""Networks of keras.applications: the name that people know, and what builds one."""
 
 BATCH_NORM_MOMENTUM = 0.95
 """Keras's 0.99 is for long runs: from random weights it leaves validation meaningless for a thousand steps, because
 moving variances start at 1 and many settle below 0.01. Training itself uses the batch's statistics."""
 
 
-def build_model(architecture: str, downsample: int = 1, weights: str = "none", seed: int = 0) -> keras.Model:
+def build_model(
+    architecture: str,
+    downsample: int = 1,
+    weights: str = "none",
+    seed: int = 0,
+    *,
+    head: str = "",
+    side: int = 0,
+    classes: int = len(LABELS),
+) -> keras.Model:
     """Builds a classifier with fresh or given weights.
 
     Args:
-        architecture: `xception`, `tiny_xception` or `mobilenet_v2`.
+        architecture: Name of a registered one.
         downsample: Side of the average pooling at the input; the network sees 299 // downsample pixels.
         weights: `none`, `imagenet`, or the path of a weights file of the body without top.
         seed: Of initialisation and dropout.
+        head: One of `HEADS`; the architecture's own if empty.
+        side: Pixels that the network sees, instead of `downsample`; with neither, the architecture's own.
+        classes: Number of labels.
 
     Raises:
-        DatasetError: The weights file does not exist or does not fit.
+        DatasetError: No such architecture or head, or the weights file does not exist or does not fit.
     """
+    kind = registered(architecture)
     keras.utils.set_random_seed(seed)
     image = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(image)
-    if _channels_first():
+    scale, offset = RESCALING[kind.input_range]
+    x = keras.layers.Rescaling(scale, offset=offset, dtype="float32", name="rescale")(image)
+    if channels_first():
         x = keras.layers.Permute((3, 1, 2), name="to_channels_first")(x)
-    if downsample > 1:
-        x = keras.layers.AveragePooling2D(downsample, dtype="float32", name="downsample")(x)
-    x = _body(architecture, weights)(x)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name=FEATURES)(x)
-    x = keras.layers.Dropout(0.30, seed=seed, name="dropout_features")(x)
-    x = keras.layers.Dense(128, activation="relu", name=HIDDEN)(x)
-    x = keras.layers.Dropout(0.25, seed=seed + 1, name="dropout_hidden")(x)
-    logits = keras.layers.Dense(len(LABELS), dtype="float32", name=LOGITS)(x)
-    return keras.Model(image, logits, name=architecture)
+    x = _reduced(x, network_side(kind, downsample, side))
+    x = _body(kind, weights)(x)
+    return keras.Model(image, HEADS[head or kind.head](x, classes, seed), name=architecture)
+
+
+def network_side(kind: Architecture, downsample: int = 1, side: int = 0) -> int:
+    """Returns the pixels that a network sees; see `build_model`."""
+    return side or (SIDE // downsample if downsample > 1 else kind.side)
 
 
 def use_fast_layout() -> None:
@@ -74,42 +82,76 @@ def use_serving_layout() -> None:
 
 
 def with_features(model: keras.Model) -> keras.Model:
-    """Returns the model for serving: logits `[B, 4]`, features `[B, D]` and a feature map `[B, h, w, 128]`.
+    """Returns the model for serving: logits `[B, C]`, features `[B, D]` and, where it has one, a map `[B, h, w, M]`.
 
-    Features are for the novelty detector: the mean over the picture of what the middle flow ends with. The layer that
-    feeds the head has learnt to forget what does not tell the four labels apart (decision 0007).
+    Features are for the novelty detector: the mean over the picture of a late layer, such as what Xception's middle
+    flow ends with. The layer that feeds the head has learnt to forget what does not tell the labels apart (decision
+    0007).
 
     The feature map is for heat maps: the hidden layer, without its ReLU, applied to each cell of the last map instead
-    of to the mean of all cells. The layer is linear there, so the mean over the cells is what its ReLU gets.
+    of to the mean of all cells. The layer is linear there, so the mean over the cells is what its ReLU gets. Heads that
+    take the maximum or flatten have none.
 
     Args:
-        model: From `build_model`. The body's weights are shared, the hidden layer's are copied.
+        model: From `build_model`. The body's weights are shared; the hidden layer's are copied where there is a map.
     """
     body, hidden = model.get_layer(BODY), model.get_layer(HIDDEN)
     stem = model.layers[model.layers.index(body) - 1].output
-    both = keras.Model(body.input, [body.get_layer(_MIDDLE[model.name]).output, body.output], name=BODY)
-    middle, last = both(stem)
+    late = body.get_layer(registered(model.name).features)
+    middle, last = keras.Model(body.input, [late.output, body.output], name=BODY)(stem)
     linear = keras.layers.Dense.from_config({**hidden.get_config(), "activation": "linear"})
+    explains = isinstance(model.get_layer(FEATURES), keras.layers.GlobalAveragePooling2D)
     x = last
     for layer in model.layers[model.layers.index(body) + 1 :]:
-        x = keras.layers.ReLU(name=_HIDDEN_RELU)(linear(x)) if layer is hidden else layer(x)
+        is_split = explains and layer is hidden
+        x = keras.layers.ReLU(name=_HIDDEN_RELU)(linear(x)) if is_split else layer(x)
     features = keras.layers.GlobalAveragePooling2D(dtype="float32", name=NOVELTY_FEATURES)(middle)
-    serving = keras.Model(model.input, {LOGITS: x, FEATURES: features, FEATURE_MAP: linear(last)}, name=model.name)
-    linear.set_weights(hidden.get_weights())
+    outputs = {LOGITS: x, FEATURES: features}
+    if explains:
+        outputs[FEATURE_MAP] = linear(last)
+    serving = keras.Model(model.input, outputs, name=model.name)
+    if explains:
+        linear.set_weights(hidden.get_weights())
     return serving
 
 
 def set_trainable(model: keras.Model, part: str) -> None:
-    """Trains everything (`all`) or freezes the convolutional body (`head`)."""
-    model.get_layer(BODY).trainable = part == "all"
+    """Trains everything (`all`), the head alone (`head`), or the head and the last layers of the body (`top`)."""
+    body = model.get_layer(BODY)
+    body.trainable = part != "head"
+    if part != "top":
+        return
+    first = body.layers.index(body.get_layer(registered(model.name).top_from))
+    for layer in body.layers[:first]:
+        layer.trainable = False
 
 
-def _body(architecture: str, weights: str) -> keras.Model:
-    body = _tiny_body() if architecture == "tiny_xception" else _published_body(architecture, weights)
+def _reduced(image: Any, side: int) -> Any:
+    """Returns an image of 299 pixels reduced to `side`: the mean of whole pixels, then bilinear for what is left."""
+    pooling = SIDE // side
+    if pooling > 1:
+        image = keras.layers.AveragePooling2D(pooling, dtype="float32", name="downsample")(image)
+    if SIDE // pooling != side:
+        image = keras.layers.Resizing(side, side, dtype="float32", name="resize")(image)
+    return image
+
+
+def _body(kind: Architecture, weights: str) -> keras.Model:
+    shape = (3, None, None) if channels_first() else (None, None, 3)
+    body = kind.build(shape, "imagenet" if weights == "imagenet" else None)
+    if body.name != BODY:
+        raise DatasetError(f"The body of {kind.name} is called {body.name!r}: give it the name {BODY!r}.")
+    if weights not in ("none", "imagenet"):
+        try:
+            body.load_weights(weights)
+        except (OSError, ValueError) as error:
+            raise DatasetError(
+                f"The weights {weights!r} cannot be loaded into the body of {kind.name}: {error}"
+            ) from error
     for layer in body.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = BATCH_NORM_MOMENTUM
-    return _with_fused_normalisation(body) if _channels_first() else body
+    return _with_fused_normalisation(body) if channels_first() else body
 
 
 def _with_fused_normalisation(body: keras.Model) -> keras.Model:
@@ -123,44 +165,3 @@ def _with_fused_normalisation(body: keras.Model) -> keras.Model:
     fused = keras.models.clone_model(body, clone_function=fuse)
     fused.set_weights(body.get_weights())
     return fused
-
-
-def _channels_first() -> bool:
-    return bool(keras.config.image_data_format() == "channels_first")
-
-
-def _input_shape() -> tuple[int | None, ...]:
-    return (3, None, None) if _channels_first() else (None, None, 3)
-
-
-def _published_body(architecture: str, weights: str) -> keras.Model:
-    name, build = _PUBLISHED[architecture]
-    from_keras = "imagenet" if weights == "imagenet" else None
-    body = build(include_top=False, weights=from_keras, input_shape=_input_shape(), name=BODY)
-    if weights not in ("none", "imagenet"):
-        try:
-            body.load_weights(weights)
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"The weights {weights!r} cannot be loaded into {name} without top: {error}") from error
-    return body
-
-
-def _tiny_body() -> keras.Model:
-    """Entry, one residual separable block and exit, as in Xception, with a few channels."""
-    layers = keras.layers
-
-    def normalise(x: Any) -> Any:
-        return layers.BatchNormalization(axis=1 if _channels_first() else -1)(x)
-
-    image = keras.Input(_input_shape())
-    x = layers.Conv2D(8, 3, strides=2, use_bias=False)(image)
-    x = layers.Activation("relu")(normalise(x))
-    residual = layers.Conv2D(16, 1, strides=2, padding="same", use_bias=False)(x)
-    residual = normalise(residual)
-    x = layers.SeparableConv2D(16, 3, padding="same", use_bias=False)(x)
-    x = normalise(x)
-    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
-    x = layers.Activation("relu", name="middle")(layers.add([x, residual]))
-    x = layers.SeparableConv2D(32, 3, strides=1, padding="same", use_bias=False)(x)
-    x = layers.Activation("relu")(normalise(x))
-    return keras.Model(image, x, name=BODY)

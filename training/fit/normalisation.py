@@ -20,6 +20,8 @@ def adapt_normalisation(model: keras.Model, images: NDArray[np.uint8]) -> None:
     """
     body = model.get_layer(BODY)
     layers = [layer for layer in body.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not layers:
+        return
     stem = keras.Model(model.input, model.layers[model.layers.index(body) - 1].output)
     inputs = keras.Model(body.input, [layer.input for layer in layers]).predict_on_batch(stem.predict_on_batch(images))
     for layer, values in zip(layers, inputs, strict=True):

@@ -72,7 +72,7 @@ def _network(recipe: Recipe, bundle: Bundle, phases: int) -> keras.Model:
     if artefact is None:
         raise DatasetError(f"{bundle.contract.tag} carries no Keras weights to adopt.")
     use_serving_layout()
-    model = build_model(recipe.architecture, recipe.phases[phases - 1].downsample)
+    model = build_model(**recipe.network(recipe.phases[phases - 1]))
     serving = with_features(model)
     with np.load(bundle.file(artefact, ".npz"), allow_pickle=False) as stored:
         serving.set_weights([stored[name].astype(np.float32) for name in sorted(stored.files)])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from brainmri.model.contract import LABELS, Contract
+from training.fit.architectures import registered
 from training.fit.recipe import Recipe
 from training.release import card_results
 from training.release.export_figures import table
@@ -58,17 +59,17 @@ def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any], made
 
 
 def _description(contract: Contract, recipe: Recipe) -> str:
+    kind = registered(recipe.architecture)
     phases = ", then ".join(
-        f"{phase.length} epoch{'s' * (phase.length > 1)} at {contract.input.width // phase.downsample} pixels"
-        for phase in recipe.phases
+        f"{phase.length} epoch{'s' * (phase.length > 1)} at {recipe.side(phase)} pixels" for phase in recipe.phases
     )
     pooled = (
-        f" The graph averages the 299-pixel input down to {contract.network_side} pixels before the first convolution."
+        f" The graph reduces the 299-pixel input to {contract.network_side} pixels before the first convolution."
         if contract.network_side < contract.input.width
         else ""
     )
     return (
-        f"Xception (Chollet 2017) with a head of 128 units, from {_origin(recipe)}, trained by the recipe"
+        f"{kind.title} with the head `{recipe.head or kind.head}`, from {_origin(recipe)}, trained by the recipe"
         f" `{recipe.name}`: {phases}.{pooled} Labels, in this order: {', '.join(contract.labels)}."
     )
 

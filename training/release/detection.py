@@ -53,7 +53,8 @@ def describe_novelty(outputs: Outputs, slices: Slices, outliers: Outliers) -> di
         "slices": {"images": len(known), "kept": float((known <= spec.threshold).mean())},
     }
     result |= _against(detector, outputs, SERVING, known, outliers, spec.threshold)
-    reference = open_detector(outputs.bundle, outputs.name(REFERENCE))
+    carries_reference = outputs.bundle.artefact("keras-") is not None
+    reference = open_detector(outputs.bundle, outputs.name(REFERENCE)) if carries_reference else None
     if reference is not None:
         result["reference"] = _reference(reference, outputs, slices, outliers)
     return result

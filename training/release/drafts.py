@@ -25,6 +25,8 @@ _DECIDES_EXPORT = (
     "release/export_head.py",
     "release/export_int8.py",
     "release/fold_input.py",
+    "fit/architectures.py",
+    "fit/classifier_head.py",
     "fit/model.py",
 )
 
@@ -60,7 +62,7 @@ def plain_draft(recipe: Recipe, space: Workspace, slices: Slices) -> Bundle:
             "made_from": stamp,
             "feature_size": exported.feature_size,
             "runtimes": list(exported.folders),
-            "explanation": exported.explanation.model_dump(),
+            "explanation": exported.explanation and exported.explanation.model_dump(),
         }
         write_atomically(path, json.dumps(facts).encode())
     return _write(recipe, space, {}, {})
@@ -89,7 +91,7 @@ def _write(
         facts["feature_size"],
         DRAFT_VERSION,
         list(calibrations.values()),
-        Explanation(**facts["explanation"]),
+        Explanation(**facts["explanation"]) if facts["explanation"] else None,
     )
     artefacts = {name: run / "artefacts" / name for name in facts["runtimes"]}
     return write_bundle(run / DRAFT, contract, artefacts, {}, "", detectors=detectors, head=head_of(run))

@@ -40,12 +40,12 @@ class Exported:
     Attributes:
         folders: Runtime name to artefact folder.
         feature_size: Length of the feature vector.
-        explanation: Of the contract.
+        explanation: Of the contract; None for a head without heat maps.
     """
 
     folders: dict[str, Path]
     feature_size: int
-    explanation: Explanation
+    explanation: Explanation | None
 
 
 def trained_network(recipe: Recipe, run: Path) -> keras.Model:
@@ -56,7 +56,7 @@ def trained_network(recipe: Recipe, run: Path) -> keras.Model:
     """
     keras.config.set_dtype_policy("float32")
     use_serving_layout()
-    model = build_model(recipe.architecture, recipe.phases[-1].downsample)
+    model = build_model(**recipe.network(recipe.phases[-1]))
     model.set_weights(load_averaged(run, len(recipe.phases) - 1))
     return model
 
@@ -90,7 +90,7 @@ def export(recipe: Recipe, run: Path, slices: Slices) -> Exported:
 
 
 def head_of(run: Path) -> Path:
-    """Returns where a run keeps the head for heat maps."""
+    """Returns where a run keeps the head for heat maps, if it has any."""
     return run / "artefacts" / HEAD
 
 

@@ -19,13 +19,16 @@ HEAD = "explanation/head.npz"
 """Where a bundle keeps it."""
 
 
-def export_head(model: keras.Model, path: Path) -> Explanation:
-    """Writes the head of a serving network and returns what its contract says about heat maps.
+def export_head(model: keras.Model, path: Path) -> Explanation | None:
+    """Writes the head of a serving network and returns what its contract says about heat maps; None if it has none.
 
     Args:
         model: From `training.fit.model.with_features`.
         path: Receives the parameters, float32.
     """
+    if FEATURE_MAP not in model.output:
+        path.unlink(missing_ok=True)
+        return None
     hidden, last = model.get_layer(HIDDEN).get_weights(), model.get_layer(LOGITS).get_weights()
     path.parent.mkdir(parents=True, exist_ok=True)
     kernel = np.asarray(last[0], np.float32)

@@ -29,7 +29,7 @@ def describe_looking(
         slices: With boxes.
         test: Answers to the test subset; the map of the true label is judged.
         external: Answers to tumours of unnamed kind; the map of the most probable tumour is judged.
-        network: `architecture` and `downsample`, for random weights.
+        network: What `build_model` takes, for random weights.
     """
     known = _with_boxes(slices, test)
     if outputs.bundle.contract.explanation is None or not len(known.rows):
@@ -52,11 +52,11 @@ def describe_looking(
 
 
 def random_maps(
-    pixels: NDArray[np.uint8], rows: NDArray[np.intp], labels: list[str], *, architecture: str, downsample: int
+    pixels: NDArray[np.uint8], rows: NDArray[np.intp], labels: list[str], **network: Any
 ) -> NDArray[np.float32]:
     """Returns heat maps `[N, h, w]` of a network that has learnt nothing."""
     use_serving_layout()
-    model = with_features(build_model(architecture, downsample))
+    model = with_features(build_model(**network))
     head = Head(model.get_layer(HIDDEN).get_weights()[1], model.get_layer(LOGITS).get_weights()[0])
     maps = []
     for start in range(0, len(rows), _BATCH):

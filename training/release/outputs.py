@@ -107,6 +107,8 @@ class Outputs:
         files, name = sorted(self.artefact(choice).files.items()), self.name(choice)
         # Of what reads another precision's artefact, the name tells; old keys stay.
         digest = hashlib.sha256((str(files) + name * (name != self.artefact(choice).runtime)).encode())
+        if (classifier := self.bundle.contract.classifier) is not None:
+            digest.update(classifier.sha256.encode())
         for row in rows:
             digest.update(pixels[row].tobytes())
         return digest.hexdigest()

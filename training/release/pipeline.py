@@ -28,7 +28,7 @@ from training.release.gate import lookup, read_bars, shortfalls
 from training.release.looking import describe_looking
 from training.release.outputs import REFERENCE, SERVING, Outputs
 from training.release.predictions import PREDICTIONS, prediction_rows, write_predictions
-from training.release.register import MODEL_NAME, ReleaseDocuments, release
+from training.release.register import ReleaseDocuments, release
 from training.release.unseen import UNSEEN
 
 DATA_CARD = "data_card.md"
@@ -59,7 +59,7 @@ def evaluate_run(recipe: Recipe, space: Workspace, data: Path, slices: Slices, t
     evaluation = evaluate(outputs, slices, outliers)
     held = Held(slices, outliers)
     runtimes = [measure(outputs, choice, held, processor(threads), threads) for choice in (SERVING, REFERENCE)]
-    network = {"architecture": recipe.architecture, "downsample": recipe.phases[-1].downsample}
+    network = recipe.network(recipe.phases[-1])
     looking = describe_looking(outputs, slices, evaluation.subsets[TEST], evaluation.subsets.get(EXTERNAL), network)
     figures = evaluation.metrics | {
         "localisation": looking,
@@ -105,8 +105,8 @@ def register_run(
     documents = _documents(recipe, space, contract, metrics, Made(progress.adopted, tuple(missed)))
     # The store refuses a version that it has: what is in `models` is replaced only after that.
     tag = store.import_bundle(release(run / "release", contract, draft.folder, documents).folder)
-    bundle = release(models / MODEL_NAME, contract, draft.folder, documents)
-    return bundle, tag, store.export_bundle(tag, run / f"{MODEL_NAME}-{version}.bentomodel")
+    bundle = release(models / contract.name, contract, draft.folder, documents)
+    return bundle, tag, store.export_bundle(tag, run / f"{contract.name}-{version}.bentomodel")
 
 
 def check_release(folder: Path, space: Workspace, data: Path | None, slices: Slices | None, threads: int) -> list[str]:
@@ -182,13 +182,13 @@ def bundle_of_split(folder: Path, space: Workspace) -> Bundle:
     return bundle
 
 
-def differences_from_release(measured: dict[str, Any], models: Path, recipe_name: str, space: Workspace) -> list[str]:
+def differences_from_release(measured: dict[str, Any], models: Path, recipe: Recipe, space: Workspace) -> list[str]:
     """Returns how figures differ from those released for the same recipe and split; one line says so if not at all."""
-    folder = models / MODEL_NAME
+    folder = models / recipe.bundle_name
     if not (folder / METRICS).is_file():
         return [f"{folder} holds no release to compare with"]
     made = load_bundle(folder).contract.provenance
-    if (made.recipe, made.split_sha256) != (recipe_name, space.origin().split_sha256):
+    if (made.recipe, made.split_sha256) != (recipe.name, space.origin().split_sha256):
         return [f"{folder} was made by another recipe or from another split; its figures are not compared"]
     published = json.loads((folder / METRICS).read_text())
     return differences(measured, published) or [f"as published in {folder / METRICS}"]

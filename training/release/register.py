@@ -58,11 +58,10 @@ def make_contract(
         calibrations: That of the served runtime first; empty before calibration.
         explanation: What heat maps are made of; None when the network gives no feature map.
     """
-    downsample = recipe.phases[-1].downsample
     return Contract.from_parts(
         schema_version=2,
-        name=MODEL_NAME,
-        serving_name=SERVING_NAME,
+        name=recipe.bundle_name,
+        serving_name=SERVING_NAME if recipe.bundle_name == MODEL_NAME else recipe.bundle_name,
         version=version,
         labels=LABELS,
         input={
@@ -74,13 +73,13 @@ def make_contract(
             "preprocessing_version": PREPROCESSING_VERSION,
             "resize": RESIZE_RULE,
         },
-        network_side=SIDE // downsample,
+        network_side=recipe.side(recipe.phases[-1]),
         feature_size=feature_size,
         temperature=calibrations[0].temperature if calibrations else 1.0,
         calibrations=[calibration.model_dump() for calibration in calibrations],
         explanation=None if explanation is None else explanation.model_dump(),
         provenance={
-            "architecture": {"architecture": recipe.architecture, "downsample": downsample},
+            "architecture": recipe.network(recipe.phases[-1]),
             "recipe": recipe.name,
             "data_sha256": progress.manifest_sha256,
             "split_sha256": progress.split_sha256,
@@ -122,5 +121,6 @@ def release(folder: Path, contract: Contract, draft: Path, documents: ReleaseDoc
         documents.figures,
         detectors={c.runtime: draft / c.novelty.file for c in contract.calibrations if c.novelty is not None},
         head=None if contract.explanation is None else draft / contract.explanation.file,
+        classifier=None if contract.classifier is None else draft / contract.classifier.file,
         documents=documents.others,
     )

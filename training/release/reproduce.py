@@ -15,7 +15,6 @@ from training.data.workspace import Workspace
 from training.fit.checkpoint import load_progress
 from training.fit.recipe import Phase, Recipe
 from training.release.pipeline import evaluate_run, register_run
-from training.release.register import MODEL_NAME
 
 SMOKE_VERSION = "0.0.0-smoke"
 _SMOKE_STEPS = 4
@@ -121,7 +120,7 @@ def _prepare(space: Workspace, data: Path, images: list[SourceImage], track: Cal
 
 def _register(recipe: Recipe, space: Workspace, job: Job, say: Callable[[str], None]) -> Path:
     version = job.version or ""
-    folder = job.models / MODEL_NAME
+    folder = job.models / recipe.bundle_name
     if (folder / METRICS).is_file() and not job.smoke and load_bundle(folder).contract.version == version:
         say(f"register: {folder} is {version} already; compare with `python -m training evaluate-bundle {folder}`")
         return folder

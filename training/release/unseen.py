@@ -34,7 +34,7 @@ def measure_unseen(recipe: Recipe, run: Path, slices: Slices) -> dict[str, Any]:
         raise DatasetError("The data holds no tumours of unnamed kind.")
     keras.config.set_dtype_policy("float32")
     use_serving_layout()
-    model = build_model(recipe.architecture, recipe.phases[number].downsample)
+    model = build_model(**recipe.network(recipe.phases[number]))
     model.set_weights(load_averaged(run, number))
     batches = (np.asarray(slices.pixels[rows[i : i + _BATCH]]) for i in range(0, len(rows), _BATCH))
     found = np.concatenate([model.predict_on_batch(batch).argmax(axis=1) for batch in batches]) != NOTUMOR
@@ -44,7 +44,7 @@ def measure_unseen(recipe: Recipe, run: Path, slices: Slices) -> dict[str, Any]:
         "groups": len(np.unique(groups)),
         "found": float(found.mean()),
         "found_ci95": share_interval(found, groups),
-        "network": f"phase {number + 1} of {recipe.name}, {299 // recipe.phases[number].downsample} pixels, float32",
+        "network": f"phase {number + 1} of {recipe.name}, {recipe.side(recipe.phases[number])} pixels, float32",
     }
     write_atomically(run / UNSEEN, (json.dumps(figures, indent=2) + "\n").encode())
     return figures

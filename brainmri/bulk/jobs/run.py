@@ -9,8 +9,8 @@ from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.finish import finish
 from brainmri.bulk.jobs.inputs import job_inputs
 from brainmri.bulk.jobs.job import ScoringJob
-from brainmri.bulk.jobs.lane_engine import LaneEngine
 from brainmri.bulk.jobs.record import now
+from brainmri.bulk.jobs.service_engine import ServiceEngine
 from brainmri.bulk.jobs.store import Claim
 from brainmri.bulk.manifest import Division, Frozen
 from brainmri.bulk.run import Request, Share, score
@@ -102,7 +102,7 @@ class JobMethod:
         )
 
 
-def run_job(running: RunningJob, method: JobMethod, engine: LaneEngine, stop: Stop) -> None:
+def run_job(running: RunningJob, method: JobMethod, engine: ServiceEngine, stop: Stop) -> None:
     """Lists the images, scores what has no row yet, and joins the rows.
 
     Raises:

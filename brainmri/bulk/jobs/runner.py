@@ -7,14 +7,14 @@ import time
 from contextlib import closing
 
 from brainmri import durable
-from brainmri.batching.bulk_lane import BulkLane
+from brainmri.batching.bulk_limiter import BulkLimiter
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Stop, Stopped, Threads
 from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.jobs.inputs import require_root
-from brainmri.bulk.jobs.lane_engine import LaneEngine
 from brainmri.bulk.jobs.record import JobError, now
 from brainmri.bulk.jobs.run import JobMethod, RunningJob, run_job
+from brainmri.bulk.jobs.service_engine import ServiceEngine
 from brainmri.bulk.jobs.store import Claim, JobStore
 from brainmri.bulk.scorer import Scorer
 from brainmri.bulk.sources import Retry, Sources
@@ -43,7 +43,7 @@ class JobRunner:
     Args:
         store: Where jobs are kept.
         engine: Whose models answer.
-        lane: The way to it.
+        limiter: Limits how much of it jobs take.
         metrics: Counts jobs by how they end.
         settings: Limits.
         archives: What archives to refuse.
@@ -53,14 +53,14 @@ class JobRunner:
         self,
         store: JobStore,
         engine: Engine,
-        lane: BulkLane,
+        limiter: BulkLimiter,
         metrics: Metrics,
         settings: Settings,
         archives: ArchiveLimits,
     ) -> None:
         self._store = store
         self._engine = engine
-        self._lane = lane
+        self._limiter = limiter
         self._metrics = metrics
         self._settings = settings
         self._archives = archives
@@ -105,12 +105,12 @@ class JobRunner:
             if time.monotonic() >= sweep_at:
                 sweep_at = time.monotonic() + _SWEEP_S
                 self._store.sweep()
-            claim = self._store.claim() if self._lane.open else None
+            claim = self._store.claim() if self._limiter.open else None
             if claim is not None:
                 if not self._finish(claim, loop):
                     # It stopped by itself, and must not spin.
                     self._stopped.wait(POLL_S)
-            elif self._lane.open:
+            elif self._limiter.open:
                 self._store.wait(min(max(sweep_at - time.monotonic(), 0.0), PAUSE_S))
             else:
                 self._stopped.wait(POLL_S)
@@ -170,8 +170,8 @@ class JobRunner:
         predictor = self._engine.models.get(spec.model_name, spec.model_version)
         root = None if spec.source.path is None else require_root(self._settings.jobs_input_root)
         with closing(Sources(self._archives, Retry(), over)) as sources:
-            scorer = Scorer(self._lane, predictor, self._metrics)
-            with closing(LaneEngine(scorer, sources, loop, over, root)) as engine:
+            scorer = Scorer(self._limiter, predictor, self._metrics)
+            with closing(ServiceEngine(scorer, sources, loop, over, root)) as engine:
                 run_job(running, JobMethod(predictor, self._settings, self._archives), engine, over)
 
     def _fail(self, claim: Claim, error: BrainMRIError) -> None:

@@ -17,6 +17,15 @@ def open_runtime(bundle: Bundle, options: ModelOptions = ModelOptions()) -> Runt
         RuntimeUnavailable: The bundle has no artefact for the runtime, or its package is not installed.
         InvalidBundle: The artefact does not hold a network of the contract's shape.
     """
+    network = _open_network(bundle, options)
+    if bundle.contract.classifier is None:
+        return network
+    from brainmri.model.runtimes.onnx import ClassifiedRuntime  # noqa: PLC0415
+
+    return ClassifiedRuntime(network, bundle, options)
+
+
+def _open_network(bundle: Bundle, options: ModelOptions) -> Runtime:
     variant = choose(bundle, options.runtime)
     # Imported here so that serving needs the chosen framework only.
     if variant.family == "openvino":

@@ -25,7 +25,7 @@ def test_nothing_switched_on_only_rounds_to_whole_grey_levels() -> None:
 
 @pytest.mark.parametrize("name", sorted(OFF))
 def test_each_variation_changes_the_image_but_not_its_shape(name: str) -> None:
-    strength = {"noise": 9.0, "gamma": 0.5, "brightness": 0.5}
+    strength = {"noise": 9.0, "gamma": 0.5, "brightness": 0.5, "contrast": 0.5}
     result = varied(**{name: strength.get(name, 1.0)})  # type: ignore[arg-type]
     assert result.shape == (299, 299)
     assert result.dtype == np.uint8

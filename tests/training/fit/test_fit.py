@@ -15,7 +15,8 @@ from training.fit.augment import Augmentation
 from training.fit.balanced import BalancedBatches
 from training.fit.fit import fit
 from training.fit.model import BODY, FEATURES, build_model, with_features
-from training.fit.recipe import Recipe
+from training.fit.optimisers import optimiser, plateau_rate
+from training.fit.recipe import Phase, Recipe
 from training.release.export import calibration_images
 
 pytestmark = pytest.mark.slow
@@ -207,6 +208,58 @@ def test_max_steps_shortens_an_epoch(slices: Slices, tmp_path: Path) -> None:
     train(slices, tmp_path, recipe(phases=[PHASE | {"epochs": 1}]), max_steps=1)
     with np.load(tmp_path / "state.npz") as state:
         assert int(state["optimizer0000"]) == 1
+
+
+def test_a_plateau_lowers_the_rate_and_goes_on_exactly_after_a_cut(
+    slices: Slices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plateau = PHASE | {"epochs": 4, "schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.1}
+    chosen = recipe(optimizer="adam", phases=[plateau])
+    figures = [{**FIGURES, "val_score": score} for score in (0.5, 0.4, 0.6, 0.5)]
+    monkeypatch.setattr(
+        "training.fit.validation.Validation.figures", lambda *_: figures[len(checkpoint_history(tmp_path))]
+    )
+    with monkeypatch.context() as patch:
+        cut_power_after(2, patch)
+        with pytest.raises(PowerCut):
+            train(slices, tmp_path, chosen)
+    progress = train(slices, tmp_path, chosen, resume=True)
+    assert [row["val_score"] for row in progress.history] == [0.5, 0.4, 0.6, 0.5]
+    with np.load(tmp_path / "state.npz") as state:
+        # The iteration comes first, then the rate of the last epoch: lowered once, after the second.
+        assert int(state["optimizer0000"]) == 12
+        assert float(state["optimizer0001"]) == pytest.approx(1e-3)
+
+
+def checkpoint_history(folder: Path) -> list[dict[str, float]]:
+    progress = checkpoint.load_progress(folder)
+    return progress.history if progress else []
+
+
+def test_a_recipe_may_keep_the_weights_of_the_best_epoch(
+    slices: Slices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.1, 0.9, 0.5])
+    monkeypatch.setattr("training.fit.validation.Validation.figures", lambda *_: {**FIGURES, "val_score": next(scores)})
+    saved: list[Any] = []
+    monkeypatch.setattr("training.fit.checkpoint.save_averaged", lambda *_: saved.append(len(saved)))
+    train(slices, tmp_path, recipe(keep="best", phases=[PHASE | {"epochs": 3}]))
+    assert len(saved) == 2
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", keras.optimizers.Adam), ("adamax", keras.optimizers.Adamax)])
+def test_adam_and_adamax_have_no_weight_decay(name: str, kind: type) -> None:
+    chosen = recipe(optimizer=name)
+    made: Any = optimiser(chosen, chosen.phases[0], 3)
+    assert (type(made), made.weight_decay) == (kind, None)
+
+
+def test_the_rate_of_a_plateau_falls_when_the_score_has_stopped_rising() -> None:
+    phase = Phase(epochs=9, schedule="plateau", peak_learning_rate=0.1, plateau_factor=0.5, plateau_patience=2)
+    scores = [0.5, 0.4, 0.5, 0.6, 0.6, 0.6, 0.1, 0.2]
+    rates = [plateau_rate(phase, scores[:number]) for number in range(len(scores) + 1)]
+    assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.0125]
+    assert plateau_rate(phase, [0.0] * 100) == 0.1 * 1e-3
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,7 @@ from training.data.boxes import Box, from_centre
 from training.fit.framing import Framing, reframe
 from training.fit.head import head_box
 
-STILL = {"rotation": 0.0, "quarter": 0.0, "flip": 0.0, "reframe": 0.0, "stretch": 0.0, "shift": 0.0}
+STILL: dict[str, Any] = {"rotation": 0.0, "quarter": 0.0, "flip": 0.0, "reframe": 0.0, "stretch": 0.0, "shift": 0.0}
 
 
 def framed(seed: int, **how: float) -> tuple[np.ndarray, Box]:

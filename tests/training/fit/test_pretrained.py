@@ -90,5 +90,5 @@ def test_the_head_learns_on_the_given_body_and_then_the_body_moves(
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.weights.h5"
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(path)
-    with pytest.raises(DatasetError, match="cannot be loaded into Xception without top"):
+    with pytest.raises(DatasetError, match="cannot be loaded into the body of xception"):
         build_model("xception", 4, str(path))

@@ -57,7 +57,9 @@ def exported(slices: Slices, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     images = np.asarray(slices.pixels[:16])
     write_keras(network, folders[KERAS])
     head = folder / "head.npz"
-    explanation = export_head(network, head).model_dump()
+    exported = export_head(network, head)
+    assert exported is not None
+    explanation = exported.model_dump()
     contract = Contract.from_parts(**contract_parts(schema_version=2, feature_size=16, explanation=explanation))
     network = reference_network(write_bundle(folder / "plain", contract, {KERAS: folders[KERAS]}, {}, "", head=head))
     converted = to_openvino(network, folder / "saved")

@@ -35,10 +35,10 @@ function rowsOf({ person, external, normal }) {
 }
 
 function intervals(figures) {
-  return scrolled("Figures of the evaluation", h("table", { class: "plain" }, head(["Figure", "Slices", "Share", "95 % interval", "From 0 to 100 %"]),
+  return scrolled("Figures of the evaluation", h("table", { class: "plain" }, head(["Figure", "From 0 to 100 %", "Share", "95 % interval", "Slices"]),
     h("tbody", {}, ...rowsOf(figures).map(([name, images, share, [low, high]]) => h("tr", {}, h("th", { scope: "row" }, name),
-      ...[String(images), exact(share), `${exact(low)} to ${exact(high)}`].map((text) => h("td", { class: "number" }, text)),
-      h("td", {}, strip(share, low, high)))))));
+      h("td", {}, strip(share, low, high)),
+      ...[exact(share), `${exact(low)} to ${exact(high)}`, String(images)].map((text) => h("td", { class: "number whole" }, text)))))));
 }
 
 /** A dot on a line from 0 to 1, with the interval around it; the cells beside it tell the numbers. */

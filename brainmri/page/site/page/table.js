@@ -71,7 +71,7 @@ export class Table {
       h("div", { class: "many-head" }, h("h2", { id: "many-title" }, "All images"), parts.count, parts.progress,
         h("div", { class: "buttons" }, parts.stop, parts.retry), parts.totals),
       h("div", { class: "filters" }, h("label", { for: "filter-name" }, "File name"), parts.name, h("label", { for: "filter-verdict" }, "Verdict"), parts.verdict),
-      h("div", { class: "saving", role: "group", "aria-label": "Selected images" }, parts.chosen, h("div", { class: "buttons" }, ...save, parts.remove),
+      h("div", { class: "saving", role: "group", "aria-label": "Save or remove images" }, parts.chosen, h("div", { class: "buttons" }, ...save, parts.remove),
         h("label", { class: "switch", for: "pdf-names" }, parts.named, h("span", {}, "Name the files in the PDF; the server gets their names then")), parts.told),
       h("table", { class: "images", role: "table" }, h("caption", { class: "unseen" }, "Images and answers; each file name opens its image"),
         h("thead", { role: "rowgroup" }, head), parts.body));

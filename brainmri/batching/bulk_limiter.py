@@ -1,4 +1,4 @@
-"""The way of bulk work to the engine: few images at a time, however much there is, and patient without room."""
+"""Limits how much of the engine bulk work takes: few images at a time, however much there is."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from brainmri.model.predictor import Prediction
 _LONGEST_WAIT_S = 1.0
 
 
-class BulkLane:
+class BulkLimiter:
     """Shared by all bulk work of one process, so that two archives hold up interactive requests no longer than one.
 
     Places are given in the order in which they are asked for, so bulk callers share them evenly.

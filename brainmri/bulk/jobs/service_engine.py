@@ -24,7 +24,7 @@ _PATIENCE_S = 60.0
 """For one image; then it is offered again. Behind a steady stream of interactive work it may wait for long."""
 
 
-class LaneEngine:
+class ServiceEngine:
     """What `brainmri.bulk.run.score` drives, in a thread of its own, while the event loop does the work.
 
     Args:
@@ -49,7 +49,7 @@ class LaneEngine:
         self._stop = stop
         self._root = root
         self._reading = asyncio.Lock()
-        self._threads = Threads("job-read", scorer.lane.images)
+        self._threads = Threads("job-read", scorer.limiter.images)
 
     def close(self) -> None:
         """Ends the threads that read."""
@@ -77,7 +77,7 @@ class LaneEngine:
                 raise Stopped from None
 
     async def _rows(self, items: Iterable[Item]) -> list[Row]:
-        async with aclosing(in_order(items, self._row, self._scorer.lane.images)) as rows:
+        async with aclosing(in_order(items, self._row, self._scorer.limiter.images)) as rows:
             return [row async for row in rows]
 
     async def _row(self, item: Item) -> Row:

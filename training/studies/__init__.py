@@ -1,0 +1,1 @@
+"""Studies around released models: classical models on their features, and comparisons."""
