@@ -1,3 +1,3 @@
 """Production serving of a brain-MRI slice classifier. Research use only, never a diagnosis."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

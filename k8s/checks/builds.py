@@ -123,7 +123,7 @@ def with_components(components: Sequence[str]) -> tuple[Manifest, ...]:
     return overlay(
         {
             "components": [f"../../components/{name}" for name in components],
-            "images": [{"name": name, "newName": f"localhost/{name}", "newTag": "0.1.0"} for name in IMAGES],
+            "images": [{"name": name, "newName": f"localhost/{name}", "newTag": "1.0.0"} for name in IMAGES],
         }
     )
 
