@@ -40,6 +40,7 @@ def add_studies(app: typer.Typer) -> None:
         ("evaluate-bundle", evaluate_bundle),
         ("release-check", release_check),
         ("evaluate-series", evaluate_series),
+        ("compare-heat-maps", compare_heat_maps),
         ("freeze-near-set", freeze_near_set),
         ("classical", classical),
         ("compare", compare),
@@ -114,6 +115,36 @@ def evaluate_series(
     answers = [Answered(row.label, row.person, verdict_of(row.name)) for row in bar("answering")(rows)]
     figures = {"model": predictor.contract.tag, "subset": subset, "slices": len(answers), **series_figures(answers)}
     typer.echo(json.dumps(figures, indent=2))
+
+
+def compare_heat_maps(
+    bundle: BundleFolder,
+    data: Data = DEFAULT_DATA,
+    work: Work = DEFAULT_WORK,
+    threads: Threads = THREADS,
+    subset: Annotated[str, typer.Option(help="validation, to choose a method.")] = "validation",
+    images: Annotated[int, typer.Option(help="Most slices with a box, of each source.", min=1)] = 100,
+    masks: Annotated[int, typer.Option(help="Half-covered images that RISE asks about for each slice.", min=1)] = 400,
+) -> None:
+    """Compare methods of heat maps on slices with boxes, of persons and of another source; Markdown to stdout."""
+    from brainmri.errors import HeatMapUnavailable
+    from brainmri.model.bundle import load_bundle
+    from brainmri.model.explanation import open_head
+    from brainmri.model.options import ModelOptions
+    from brainmri.model.runtimes.open import open_runtime
+    from training.release.evaluate import heads
+    from training.studies.heat_map_methods import boxed_rows, compare_methods, methods_of, page
+
+    opened = load_bundle(bundle)
+    head, runtime = open_head(opened), open_runtime(opened, ModelOptions(threads=threads))
+    if head is None:
+        raise HeatMapUnavailable(f"{opened.contract.tag} carries no heat maps. Name a bundle that does.")
+    methods = methods_of(opened, runtime, head, masks)
+    slices = Workspace(work).slices(data, bar("decoding"))
+    for title, is_named in (("Persons", True), ("Another source", False)):
+        rows = boxed_rows(slices, subset, images, is_named=is_named)
+        if len(rows):
+            typer.echo(page(title, compare_methods(methods, runtime, slices, rows, heads(slices, rows))))
 
 
 def freeze_near_set(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:

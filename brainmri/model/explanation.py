@@ -100,6 +100,15 @@ class Head:
             raise InvalidBundle(f"{path.name} holds no head for heat maps: {error}. Export the model again.") from error
         return cls(bias, kernel)
 
+    def of(self, label: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns the bias of the hidden layer and the last layer's weights for one class, `[M]` each.
+
+        Raises:
+            MalformedRequest: No such class.
+        """
+        require_label(label)
+        return self._bias, self._kernel[:, LABELS.index(label)]
+
     def heat_map(self, feature_map: NDArray[np.float32], label: str) -> HeatMap:
         """Returns where the evidence for a class lies in one image.
 
@@ -111,10 +120,9 @@ class Head:
             MalformedRequest: No such class.
             ValueError: The network answered with a value that is not finite.
         """
-        require_label(label)
+        bias, weights = self.of(label)
         active = feature_map.mean(axis=(0, 1)) > 0
-        weights = self._kernel[:, LABELS.index(label)] * active
-        evidence = np.maximum((feature_map - self._bias) @ weights, 0)
+        evidence = np.maximum((feature_map - bias) @ (weights * active), 0)
         if not np.isfinite(evidence).all():
             raise ValueError("The network answered with a feature map that is not finite.")
         return HeatMap(label, evidence.astype(np.float32))
