@@ -32,13 +32,13 @@ def test_settings_models_and_versions_are_chosen_as_it_is_shown(built: Builder) 
     assert [m.labels["release"] for m in watched] == ["kube-prometheus-stack"] * 2
     assert [len(without_rules.of_kind(kind)) for kind in ("ServiceMonitor", "PrometheusRule")] == [1, 0]
     chosen = variables(model)
-    assert chosen["BRAINMRI_MODELS"] == "brain_mri_xception:0.3.0"
-    assert chosen["MODEL_SOURCE"] == "/models/brain_mri_xception-0.3.0.bentomodel"
+    assert chosen["BRAINMRI_MODELS"] == "brain_mri_xception:1.1.0"
+    assert chosen["MODEL_SOURCE"] == "/models/brain_mri_xception-1.1.0.bentomodel"
     assert chosen["MODEL_SHA256"] == "what sha256sum said"
     images = {str(pod.owner): pod.main[0]["image"] for pod in canary.pods()}
     assert images == {
-        "deployment/brainmri": "registry.example.com/brainmri:0.2.0",
-        "deployment/brainmri-canary": "registry.example.com/brainmri:0.3.0",
+        "deployment/brainmri": "registry.example.com/brainmri:1.0.0",
+        "deployment/brainmri-canary": "registry.example.com/brainmri:1.1.0",
     }
     assert variables(canary) == variables(canary, "deployment/brainmri-canary")
 

@@ -62,7 +62,7 @@ def test_the_objectives_decide_and_not_a_single_failure(tmp_path: Path) -> None:
     assert "1 x POST /predict: status 500" in done.stdout
     counted = json.loads((tmp_path / "locust.json").read_text())
     assert sum(entry["num_failures"] for entry in counted) == 1
-    assert "PASS: all 4 objectives met." in done.stdout
+    assert "PASS: all 5 objectives met." in done.stdout
     assert done.returncode == 0, done.stdout + done.stderr
 
     # Where only the log can be fetched, the record is in it, and is judged as the file is.

@@ -144,7 +144,7 @@ def test_accuracy_control_begins_when_too_many_labels_differ(
         return network
 
     monkeypatch.setattr(export_int8, "_quantise_with_control", control)
-    monkeypatch.setattr(export_int8, "MOST_FLIPS", most_flips)
+    monkeypatch.setattr(export_int8, "CONTROL_FROM", most_flips)
     network = openvino.Core().read_model(exported.folder / "openvino-f32" / "model.xml")
     images = np.asarray(slices.pixels[:6])
     export_int8.write_int8(network, images, images, tmp_path)
