@@ -34,6 +34,8 @@ enabled = false
 [checks]
 # Bytes that are no image fit the document and are refused.
 positive_data_acceptance.enabled = false
+# More images than a request may have are 413.
+negative_data_rejection.expected-statuses = ["4xx"]
 """
 
 
