@@ -285,7 +285,7 @@ def _too_many_streams(most: int, of_client: bool) -> Overloaded:
 
 def _too_many_previews(most: int, _of_client: bool) -> Overloaded:
     message = f"{most} previews are under way, the most that are taken. Try again in a second."
-    return Overloaded(message, retry_after_s=1.0, limit=f"{most} previews")
+    return Overloaded(message, retry_after_s=_RETRY_S, limit=f"{most} previews")
 
 
 def _too_many_bulk_requests(most: int, of_client: bool) -> TooManyJobs:

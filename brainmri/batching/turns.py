@@ -25,12 +25,13 @@ class _Turn:
 class Turns:
     """Counts on the event loop. A client has at most half of the turns, and clients that wait get theirs in rotation.
 
-    A turn may take as long as it likes until somebody waits for one, and `hurried_s` from then on.
+    A turn that has lasted `hurried_s` ends as soon as its end would help somebody who waits; until then it may take as
+    long as it likes.
 
     Args:
         most: Most at a time, at least 1.
         most_waiting_per_client: Most of one client that wait for one.
-        hurried_s: Longest turn that others wait for, in seconds.
+        hurried_s: Longest turn, from its beginning, while others wait for it, in seconds.
     """
 
     def __init__(self, most: int, most_waiting_per_client: int, hurried_s: float) -> None:
@@ -121,22 +122,22 @@ class Turns:
 
     def _hurry(self) -> None:
         """Sets a limit for the turns that somebody waits for."""
-        if not self._waiting:
-            return
-        full = self.taken >= self._most
+        # Only a turn of its own helps a client that has its share; anybody's helps the others once all are taken.
+        at_share = {client for client in self._waiting if self._taken[client] >= self._share}
+        others_wait = self.taken >= self._most and len(self._waiting) > len(at_share)
         for turn in self._under_way:
-            if full or turn.client in self._waiting:
+            if others_wait or turn.client in at_share:
                 turn.hurry(self._hurried_s)
 
     def _too_many(self) -> Overloaded:
         limit = f"{self._most_waiting_per_client} messages"
-        message = f"{limit} of yours are on their way, the most that are waited for. Try again in a second."
+        message = f"You already have {limit} waiting, the maximum. Try again in a second."
         return Overloaded(message, retry_after_s=1.0, limit=limit)
 
     def _too_slow(self) -> Overloaded:
         limit = f"{self._hurried_s:g} s"
         message = (
-            f"The message had not come whole after {limit}, and others waited to send theirs. Send smaller messages, or"
-            " try again later."
+            f"The message took longer than {limit} to arrive while others waited. Send smaller messages, or try again"
+            " later."
         )
         return Overloaded(message, retry_after_s=1.0, limit=limit)

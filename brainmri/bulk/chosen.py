@@ -22,7 +22,7 @@ SYSTEM_FILE, LINKED_FOLDER, SPECIAL_FILE = "system_file", "linked_folder", "spec
 REASONS: Mapping[str, str] = {
     OTHER_KIND: "the name ends like that of another kind of file",
     NO_IMAGE: "the name has no ending, and the first bytes are of no image",
-    VOLUME: "a NIfTI volume, of which brainmri score and brainmri predict read the file itself",
+    VOLUME: "a NIfTI volume; pass the file itself to brainmri score or brainmri predict",
     ARCHIVE: "an archive; name it as an input of its own",
     DICOMDIR: "the index of a DICOM medium; its images are read by themselves",
     SYSTEM_FILE: "left by an operating system",

@@ -19,6 +19,7 @@ from brainmri.bulk.row_tables import SCHEMA
 from brainmri.bulk.rows import FAILED
 from brainmri.errors import ScoringRefused
 from brainmri.imaging import PREPROCESSING_VERSION, DecodeLimits
+from brainmri.imaging.nifti import STEP_MM
 from brainmri.model.contract import Contract
 
 Format = Literal["parquet", "csv", "jsonl"]
@@ -53,6 +54,8 @@ class Method(_Frozen):
     """Whether DICOM objects that say they are no MRI of a head are answered too."""
     tags: tuple[str, ...] = ()
     """Keywords of the DICOM elements that have columns of their own."""
+    step_mm: float = STEP_MM
+    """Between the slices of a NIfTI volume, in millimetres."""
 
     @classmethod
     def of(

@@ -53,7 +53,7 @@ class Retry:
         for attempt in range(1, self._tries + 1):
             try:
                 return read()
-            except (BrainMRIError, Stopped):
+            except (BrainMRIError, Stopped, MemoryError):
                 raise
             except _FOR_GOOD as error:
                 raise SourceUnreadable(f"{name} cannot be read: {error.strerror or error}.") from error

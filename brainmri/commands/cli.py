@@ -66,6 +66,9 @@ def main() -> None:
     except BrainMRIError as error:
         typer.echo(f"brainmri: {error.message}", err=True)
         sys.exit(2)
+    except OSError as error:
+        typer.echo(f"brainmri: {error}. Check that the path can be read.", err=True)
+        sys.exit(2)
 
 
 def _show_version(wanted: bool) -> None:

@@ -167,7 +167,7 @@ def run(  # noqa: PLR0913 -- the options of a command
             force=force,
             tags=keywords,
         )
-        record = open_run(request, method)
+        record = open_run(request, method.model_copy(update={"step_mm": step_mm}))
         scored = score_share(request, record, scoring, progress)
     if num_shards > 1:
         _tell_share(share, scored, out)

@@ -26,8 +26,6 @@ from brainmri.observe.metric_specs import (
 )
 
 if TYPE_CHECKING:
-    from prometheus_client import Metric
-if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
     from prometheus_client.registry import Collector
     from prometheus_client.samples import Sample

@@ -112,7 +112,7 @@ def _output(wanted: Any) -> WantedOutput:
 
 def _refuse_shared_memory(parameters: Any) -> None:
     if parameters and "shared_memory_region" in parameters:
-        raise MalformedRequest("Shared memory is not offered. Send tensors in the message.")
+        raise MalformedRequest(_NO_SHARED_MEMORY)
 
 
 def _text(parameters: Any, name: str) -> str | None:

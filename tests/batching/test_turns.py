@@ -88,7 +88,7 @@ def test_a_turn_may_take_long_while_nobody_waits() -> None:
 def test_a_turn_that_others_wait_for_ends_soon() -> None:
     async def talk() -> None:
         async with held(Turns(1, 9, 0.1), "a", "b") as (first, second):
-            with pytest.raises(Overloaded, match=r"had not come whole after 0\.1 s") as caught:
+            with pytest.raises(Overloaded, match=r"took longer than 0\.1 s to arrive") as caught:
                 await first.task
             assert (caught.value.limit, caught.value.retry_after_s) == ("0.1 s", 1.0)
             await second.begun.wait()
@@ -109,11 +109,24 @@ def test_a_turn_that_nobody_else_could_have_is_not_hurried() -> None:
     run(talk())
 
 
+def test_a_client_that_waits_for_its_own_turns_hurries_no_other_though_all_are_taken() -> None:
+    async def talk() -> None:
+        async with held(Turns(4, 9, 0.1), *"bbaaa") as (one, two, first, _, third):
+            with pytest.raises(Overloaded):
+                await first.task
+            await third.begun.wait()
+            await asyncio.sleep(0.2)
+            assert not one.task.done()
+            assert not two.task.done()
+
+    run(talk())
+
+
 def test_too_many_of_one_client_that_wait_are_refused() -> None:
     async def talk() -> None:
         turns = Turns(1, 2, 60)
         async with held(turns, *"abb"):
-            with pytest.raises(Overloaded, match="2 messages of yours are on their way") as caught:
+            with pytest.raises(Overloaded, match="You already have 2 messages waiting, the maximum") as caught:
                 async with turns.one("b"):
                     pass
             assert caught.value.limit == "2 messages"

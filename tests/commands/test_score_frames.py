@@ -153,3 +153,12 @@ def test_no_element_of_an_object_is_in_anything_that_a_run_writes(score: Run, tm
         contents[path] += str(pq.read_table(path).to_pylist()).encode()
     assert (status, len(contents) > 6) == (0, True)
     assert {path.name for path, content in contents.items() if MARK.encode() in content} == set()
+
+
+def test_a_run_is_not_continued_with_another_step(score: Run, study: Path, tmp_path: Path) -> None:
+    volume, out = study / "v.nii.gz", tmp_path / "run"
+    assert score(volume, "--step-mm", "14", "--out", out)[0] == 0
+    status, _, err = score(volume, "--step-mm", "4", "--out", out, "--resume")
+    assert status == 2
+    assert "step_mm" in err
+    assert len(rows(out)) == 3
