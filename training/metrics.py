@@ -90,10 +90,14 @@ def ece(probabilities: Probabilities, labels: Labels, bins: int = ECE_BINS) -> f
 
 def binned_gap(confidence: NDArray[np.floating[Any]], correct: NDArray[np.bool_], bins: int = ECE_BINS) -> float:
     """Returns the mass-weighted mean of |accuracy - confidence| over equal-mass bins of `confidence` `[N]`."""
-    order = np.argsort(confidence, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
+    parts = equal_mass(confidence, bins)
     gaps = [len(part) * abs(correct[part].mean() - confidence[part].mean()) for part in parts]
     return float(sum(gaps) / len(confidence))
+
+
+def equal_mass(confidence: NDArray[np.floating[Any]], bins: int = ECE_BINS) -> list[NDArray[np.intp]]:
+    """Returns which of `confidence` `[N]` are in each bin of equal mass, by rising confidence; no bin is empty."""
+    return [part for part in np.array_split(np.argsort(confidence, kind="stable"), bins) if len(part)]
 
 
 def ece_if_calibrated(probabilities: Probabilities, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0) -> float:

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import auc, confusion_matrix, precision_recall_curve, roc_curve
 
 from brainmri.model.contract import LABELS
-from training.metrics import ECE_BINS
+from training.metrics import equal_mass
 
 DPI = 90
 _ON_VALIDATION = {
@@ -36,52 +37,71 @@ def plot_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 def plot_confusion(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
     """Draws counts of true against predicted labels."""
-    counts = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(len(LABELS)))
     figure = blank_figure(4.6, 4.2)
     axes = figure.subplots()
-    axes.imshow(counts, cmap="Blues")
-    for (row, column), value in np.ndenumerate(counts):
-        axes.text(column, row, str(value), ha="center", va="center", color="white" if value > counts.max() / 2 else "k")
-    axes.set_xticks(range(len(LABELS)), LABELS, rotation=30)
-    axes.set_yticks(range(len(LABELS)), LABELS)
+    draw_confusion(axes, probabilities.argmax(axis=1), labels)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title)
     figure.savefig(path, dpi=DPI)
 
 
+def draw_confusion(axes: Axes, predicted: NDArray[np.intp], labels: NDArray[np.intp]) -> None:
+    """Draws counts of true (down) against predicted labels (across)."""
+    counts = confusion_matrix(labels, predicted, labels=range(len(LABELS)))
+    axes.imshow(counts, cmap="Blues")
+    for (row, column), value in np.ndenumerate(counts):
+        axes.text(column, row, str(value), ha="center", va="center", color="white" if value > counts.max() / 2 else "k")
+    axes.set_xticks(range(len(LABELS)), LABELS, rotation=30)
+    axes.set_yticks(range(len(LABELS)), LABELS)
+
+
 def plot_reliability(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
     """Draws accuracy against mean confidence in bins of equal mass."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    bins = [part for part in np.array_split(np.argsort(confidence), ECE_BINS) if len(part)]
     figure = blank_figure(4.2, 4.0)
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    axes.plot([confidence[b].mean() for b in bins], [correct[b].mean() for b in bins], marker="o")
-    axes.set_xlabel("mean confidence")
-    axes.set_ylabel("accuracy")
+    draw_reliability(axes, {title: (confidence, correct)}, marker="o")
     axes.set_title(title)
     figure.savefig(path, dpi=DPI)
+
+
+def draw_reliability(
+    axes: Axes, answers: Mapping[str, tuple[NDArray[np.floating], NDArray[np.bool_]]], marker: str
+) -> None:
+    """Draws accuracy against mean confidence in bins of equal mass, a line for each name's confidences and hits."""
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    for name, (confidence, correct) in answers.items():
+        bins = equal_mass(confidence)
+        axes.plot([confidence[b].mean() for b in bins], [correct[b].mean() for b in bins], marker=marker, label=name)
+    axes.set_xlabel("mean confidence")
+    axes.set_ylabel("accuracy")
 
 
 def plot_curves(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
     """Draws ROC and precision-recall curves, each label against the rest."""
     figure = blank_figure(9, 4)
     roc, recall = figure.subplots(1, 2)
+    draw_roc(roc, probabilities, labels)
     for index, label in enumerate(LABELS):
-        false_rate, true_rate, _ = roc_curve(labels == index, probabilities[:, index])
-        roc.plot(false_rate, true_rate, label=f"{label}, AUC {auc(false_rate, true_rate):.3f}")
         precision, hit_rate, _ = precision_recall_curve(labels == index, probabilities[:, index])
         recall.plot(hit_rate, precision, label=f"{label}, AUC {auc(hit_rate, precision):.3f}")
-    roc.set_xlabel("false positive rate")
-    roc.set_ylabel("true positive rate")
     recall.set_xlabel("recall")
     recall.set_ylabel("precision")
     roc.legend()
     recall.legend()
     figure.suptitle(title)
     figure.savefig(path, dpi=DPI)
+
+
+def draw_roc(axes: Axes, probabilities: NDArray[np.float32], labels: NDArray[np.intp]) -> None:
+    """Draws ROC curves, each label against the rest."""
+    for index, label in enumerate(LABELS):
+        false_rate, true_rate, _ = roc_curve(labels == index, probabilities[:, index])
+        axes.plot(false_rate, true_rate, label=f"{label}, AUC {auc(false_rate, true_rate):.3f}")
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate")
 
 
 def plot_risk_coverage(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:

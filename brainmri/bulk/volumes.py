@@ -2,11 +2,22 @@
 
 import hashlib
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from brainmri.bulk.loaded import Loaded
+from brainmri.errors import BrainMRIError
 from brainmri.imaging import DecodeLimits
 from brainmri.imaging.nifti import Volume
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The last volume, or why it cannot be read: each of its slices would ask again."""
+
+    path: Path
+    sha256: str
+    volume: Volume | BrainMRIError
 
 
 class Volumes:
@@ -19,9 +30,7 @@ class Volumes:
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
         self._lock = threading.Lock()
-        self._path: Path | None = None
-        self._volume: Volume | None = None
-        self._sha256 = ""
+        self._held: _Held | None = None
 
     def load(self, path: Path, number: int | None) -> Loaded:
         """Returns an axial slice; arguments and errors as in `brainmri.imaging.nifti.Volume`.
@@ -31,11 +40,21 @@ class Volumes:
             number: Of the slice; None takes the middle one.
         """
         with self._lock:
-            if self._volume is None or self._path != path:
+            if self._held is None or self._held.path != path:
                 # Given back before the next one is read.
-                self._volume = None
-                with path.open("rb") as file:
-                    self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-                self._volume, self._path = Volume(path), path
-            chosen = self._volume.depth // 2 if number is None else number
-            return Loaded(self._volume.picture(chosen, self._limits), self._sha256)
+                self._held = None
+                self._held = _held(path)
+            volume = self._held.volume
+            if isinstance(volume, BrainMRIError):
+                raise volume
+            chosen = volume.depth // 2 if number is None else number
+            return Loaded(volume.picture(chosen, self._limits), self._held.sha256)
+
+
+def _held(path: Path) -> _Held:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        return _Held(path, sha256, Volume(path))
+    except BrainMRIError as error:
+        return _Held(path, sha256, error)

@@ -1,7 +1,8 @@
-"""The model of the commands that answer in this process."""
+"""What the commands that answer in this process open: the model, and archives within limits."""
 
 from dataclasses import replace
 
+from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.model import store
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
@@ -15,3 +16,8 @@ def open_predictor(settings: Settings) -> Predictor:
     """Returns the default model, for one image at a time: streams and full batches would cost memory for nothing."""
     bundle = store.ensure(settings.models[0], settings.bundles_folder())
     return Predictor.open(bundle, replace(ModelOptions.of(settings), streams=1, full_batch=0))
+
+
+def archive_limits(settings: Settings) -> ArchiveLimits:
+    """Returns which archives the command line refuses."""
+    return ArchiveLimits(max_members=MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)

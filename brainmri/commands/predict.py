@@ -18,8 +18,8 @@ from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item, item_id
 from brainmri.bulk.series import SeriesVerdict, SeriesVotes, series_line
 from brainmri.bulk.sources import Retry, Sources
-from brainmri.commands.opened import MOST_MEMBERS, open_predictor
-from brainmri.commands.reading import ForceOption, StepOption, TagsOption, keywords_of
+from brainmri.commands.opened import archive_limits, open_predictor
+from brainmri.commands.reading import ForceOption, StepOption, TagsOption, keywords_of, unwritable
 from brainmri.errors import BrainMRIError, MalformedRequest, ScoringRefused
 from brainmri.imaging import ReadOptions
 from brainmri.imaging.contents import elements_of
@@ -112,7 +112,7 @@ def _rows(files: list[str], asked: _Asked) -> Iterator[_Row]:
     if asked.explain is not None:
         predictor.require_heat_maps(asked.explain.label)
     predictor.warm_up()
-    limits = ArchiveLimits(max_members=MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
+    limits = archive_limits(settings)
     with closing(Sources(limits, Retry(), decode=predictor.limits)) as sources:
         for file in files:
             try:
@@ -154,7 +154,7 @@ def _write_overlay(path: Path, answer: Prediction | BrainMRIError, style: Style)
     try:
         path.write_bytes(overlay_png(explanation.pixels, explanation.heat_map, style))
     except OSError as error:
-        raise BrainMRIError(f"{path} cannot be written: {error.strerror}. Name a file in a folder of yours.") from error
+        raise unwritable(path, error) from error
 
 
 def _print_json(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> None:

@@ -1,9 +1,11 @@
-"""Options of the commands that read images: which slices of a file, and which elements are told."""
+"""What the commands that read images share: options, and what is said of a result that cannot be written."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from brainmri.errors import BrainMRIError
 from brainmri.imaging.contents import require_keywords
 
 StepOption = Annotated[
@@ -26,3 +28,8 @@ def keywords_of(tags: str) -> tuple[str, ...]:
     keywords = tuple(dict.fromkeys(keyword.strip() for keyword in tags.split(",") if keyword.strip()))
     require_keywords(keywords)
     return keywords
+
+
+def unwritable(path: Path, error: OSError) -> BrainMRIError:
+    """Returns the error of a result that cannot be written."""
+    return BrainMRIError(f"{path} cannot be written: {error.strerror}. Name a file in a folder of yours.")

@@ -16,7 +16,8 @@ from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item
 from brainmri.bulk.quality import folder_label
 from brainmri.bulk.sources import Retry, Sources
-from brainmri.commands.opened import MOST_MEMBERS, open_predictor
+from brainmri.commands.opened import archive_limits, open_predictor
+from brainmri.commands.reading import ForceOption, unwritable
 from brainmri.errors import BrainMRIError, MalformedRequest, ScoringRefused
 from brainmri.imaging import ReadOptions
 from brainmri.model.explanation import Explain
@@ -75,12 +76,12 @@ def report(  # noqa: PLR0913 -- the options of a command
     opacity: Annotated[str | None, typer.Option(help="Of the strongest evidence, 0 to 1; 0.6 if not given.")] = None,
     palette: Annotated[str | None, typer.Option(help=f"Colours of heat maps: {', '.join(PALETTES)}.")] = None,
     frame: Annotated[int | None, typer.Option(help="Frame or page, from 0; else the usual one.", min=0)] = None,
-    force: Annotated[bool, typer.Option("--force", help="Answer for DICOM that is no MRI of a head too.")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Write a report about images, with pictures, as one HTML or PDF file; exit status 1 if one has no answer."""
     form, style, options = _form(out), Style.of(opacity, palette), ReadOptions(frame, force)
     settings, labelled = load_settings(), labels_from is not None
-    limits = ArchiveLimits(max_members=MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
+    limits = archive_limits(settings)
     items = _items(inputs, limits)
     predictor = open_predictor(settings)
     reading = _Reading(predictor, options, wanted(predictor, label), style, picture_side(len(items)), labelled=labelled)
@@ -118,4 +119,4 @@ def _write(out: Path, content: bytes) -> None:
     try:
         durable.write_bytes(out, content)
     except OSError as error:
-        raise BrainMRIError(f"{out} cannot be written: {error.strerror}. Name a file in a folder of yours.") from error
+        raise unwritable(out, error) from error

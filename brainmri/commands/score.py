@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.child import Work
 from brainmri.bulk.console import print_outcome
 from brainmri.bulk.finish import finish
@@ -24,7 +23,7 @@ from brainmri.bulk.run import shard_size as shard_size_of
 from brainmri.bulk.run_folder import Format, Method, Record, RunFolder
 from brainmri.bulk.sources import Retry
 from brainmri.bulk.supervisor import Supervisor
-from brainmri.commands.opened import MOST_MEMBERS
+from brainmri.commands.opened import archive_limits
 from brainmri.commands.reading import ForceOption, StepOption, TagsOption, keywords_of
 from brainmri.dicom.folder import DicomFolder
 from brainmri.dicom.source import require_writer
@@ -144,7 +143,7 @@ def run(  # noqa: PLR0913 -- the options of a command
         require_writer()
     share = Share(shard_index, num_shards)
     size = batch_size or settings.max_batch_size
-    archives = ArchiveLimits(max_members=MOST_MEMBERS, max_member_bytes=settings.max_image_bytes)
+    archives = archive_limits(settings)
     taken = Taken(step_mm=step_mm)
     workers = actors if engine == "ray" else 1
     request = Request(tuple(inputs or ()), out, resume, share, shard_size, archives, max_error_rate, workers, taken)

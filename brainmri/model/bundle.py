@@ -19,6 +19,8 @@ from brainmri.model.contract import Artefact, Contract
 
 CONTRACT = "contract.json"
 METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+"""One row for each held-out image; `training.release.predictions` writes it."""
 CARD = "card.md"
 FIGURES = "figures"
 

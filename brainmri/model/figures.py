@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brainmri.model.bundle import METRICS, Bundle
-
-PREDICTIONS = "predictions.csv"
-"""One row for each held-out image; `training.release.predictions` writes it."""
+from brainmri.model.bundle import METRICS, PREDICTIONS, Bundle
 
 BINS = 15
 """Of the reliability, as of the expected calibration error in `metrics.json`."""

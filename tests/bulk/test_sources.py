@@ -5,7 +5,10 @@ import pytest
 from brainmri.bulk.archives.archive import ArchiveLimits
 from brainmri.bulk.items import Item
 from brainmri.bulk.sources import Retry, Sources
-from brainmri.errors import ImageTooLarge, SourceUnreadable
+from brainmri.bulk.volumes import Volumes
+from brainmri.errors import ImageTooLarge, ImageUnreadable, SourceUnreadable
+from brainmri.imaging import DecodeLimits
+from brainmri.imaging.nifti import Volume
 
 
 class Disk:
@@ -57,3 +60,19 @@ def test_a_file_beyond_the_limit_is_not_read_whole(tmp_path: Path) -> None:
     load = Sources(ArchiveLimits(max_member_bytes=100), Retry()).prepare(Item("1", "a.png", str(tmp_path / "a.png")))
     with pytest.raises(ImageTooLarge, match="more than 100 bytes"):
         load()
+
+
+def test_a_damaged_volume_is_read_once_for_all_its_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = tmp_path / "v.nii", []
+
+    def damaged(asked: Path) -> Volume:
+        read.append(asked)
+        raise ImageUnreadable("The volume is damaged.")
+
+    path.write_bytes(b"voxels")
+    monkeypatch.setattr("brainmri.bulk.volumes.Volume", damaged)
+    volumes = Volumes(DecodeLimits())
+    for number in (3, 8, None):
+        with pytest.raises(ImageUnreadable, match="The volume is damaged"):
+            volumes.load(path, number)
+    assert read == [path]

@@ -1,6 +1,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,17 @@ from brainmri.commands.cli import main
 from tests.tiny import write_tiny_bundle
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+def called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path
+) -> tuple[int, str, str]:
+    """Runs the console script; returns exit status, stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["brainmri", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    out, err = capsys.readouterr()
+    return int(exit_info.value.code or 0), out, err
 
 
 @pytest.fixture
@@ -22,12 +34,5 @@ def score(
     monkeypatch.setenv("BRAINMRI_THREADS", "1")
     monkeypatch.setenv("COLUMNS", "200")
 
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["brainmri", "score", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_info:
-            main()
-        out, err = capsys.readouterr()
-        return int(exit_info.value.code or 0), out, err
-
-    yield call
+    yield partial(called, monkeypatch, capsys, "score")
     shutil.rmtree(bentoml_home / "models" / "brain_mri_xception", ignore_errors=True)

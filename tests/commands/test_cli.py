@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import pytest
 
 from brainmri import __version__
 from brainmri.commands import cli
-from brainmri.commands.cli import main
 from brainmri.lifecycle.desired_state import DesiredState, DesiredStateFile
 from brainmri.lifecycle.state import ServerState
 from brainmri.model import store
@@ -24,12 +24,11 @@ from brainmri.model.contract import Contract
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import Style, overlay_png
 from brainmri.model.predictor import Predictor
+from tests.commands.conftest import Run, called
 from tests.imaging.dicom_samples import dataset, twelve_bits
 from tests.imaging.dicom_samples import file as dicom_file
 from tests.imaging.test_contents import directory
 from tests.tiny import contract_parts, write_openvino, write_tiny_bundle
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -46,14 +45,7 @@ def run(
             probe.bind(("127.0.0.1", 0))
             monkeypatch.setenv(variable, str(probe.getsockname()[1]))
 
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["brainmri", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_info:
-            main()
-        out, err = capsys.readouterr()
-        return int(exit_info.value.code or 0), out, err
-
-    yield call
+    yield partial(called, monkeypatch, capsys)
     shutil.rmtree(bentoml_home / "models" / "brain_mri_xception", ignore_errors=True)
 
 

@@ -1,12 +1,12 @@
 """A home whose disk fills under a running server: requests are answered, and the worker lives."""
 
 import contextlib
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.disks import small_disk
 from tests.e2e.servers import serving
 from tests.open_inference.served import COLOURS
 
@@ -17,19 +17,8 @@ PATHS = ("/predict", "/preview", "/predict_batch", "/v1/models/brain_mri:predict
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A folder for a server, its home on a disk of 8 MiB, where the tests may mount one."""
-    home = tmp_path / "home"
-    home.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(home)],  # noqa: S607 -- where systems keep it
-        check=False,
-        capture_output=True,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("the tests may not mount a disk")
-    try:
+    with small_disk(tmp_path / "home", "8m"):
         yield tmp_path
-    finally:
-        subprocess.run(["umount", "--lazy", str(home)], check=True)  # noqa: S607
 
 
 def fill(home: Path) -> Path:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from brainmri.bulk.row_tables import SCHEMA
 from brainmri.web import spool
 from tests.application import SOON_S, Service, code_of
 from tests.bulk.test_archives import packed_zip
+from tests.disks import small_disk
 from tests.http.json_schema import faults
 from tests.http.test_openapi import DOCUMENT
 from tests.http.test_score import COLOURS, four
@@ -325,18 +325,8 @@ def test_a_disk_that_fails_under_an_upload_is_told_as_score_does_and_leaves_noth
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB, where the tests may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)],  # noqa: S607 -- where systems keep it
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("only root may mount a disk")
-    yield disk
-    # The processes of the test may still hold files of it.
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S607
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        yield disk
 
 
 @pytest.mark.parametrize("path", ["/score", "/jobs"])

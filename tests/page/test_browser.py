@@ -21,7 +21,6 @@ from tests.page.chromium import (
     NARROWEST,
     PHONE,
     accessibility_faults,
-    chromium,
     give,
     overflows,
     picture,
@@ -47,12 +46,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a service."""
     with service(tmp_path_factory.mktemp("page")) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

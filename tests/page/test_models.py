@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from brainmri.model.bundle import load_bundle
 from tests.evaluation import write_evaluation
-from tests.page.chromium import CHROMIUM, PHONE, accessibility_faults, chromium, give, overflows, picture, tab
+from tests.page.chromium import CHROMIUM, PHONE, accessibility_faults, give, overflows, picture, tab
 from tests.page.service import service, tiny
 from tests.page.test_browser import saved
 
@@ -31,12 +31,6 @@ COLOURED = """([left, across]) => {
     return [...view.getContext('2d').getImageData(view.width * left, view.height * across, 1, 1).data].slice(0, 3);
 }"""
 """Red, green and blue of the viewer at a place, in shares of its side."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from brainmri.model.contract import LABELS
 from brainmri.report.words import exact, in_words, percent
-from tests.page.chromium import CHROMIUM, accessibility_faults, chromium, give, picture, tab
+from tests.page.chromium import CHROMIUM, accessibility_faults, give, picture, tab
 from tests.page.service import service
 from tests.report.reports import prediction
 
@@ -32,12 +32,6 @@ LEFT = "document.querySelector('.view').getContext('2d').getImageData(40, 200, 1
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with service(tmp_path_factory.mktemp("page"), max_request_images=4) as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import psutil
 
 from brainmri.imaging import SIDE
 from brainmri.model.bundle import Bundle, load_bundle
@@ -66,11 +67,4 @@ def _measure(folder: Path, choice: RuntimeChoice, threads: int) -> Speed:
     for size in BATCH_SIZES:
         runtime.infer(images[:size])
         speeds[str(size)] = round(median(images_per_s(size) for _ in range(_ROUNDS)), 2)
-    return Speed(speeds, _resident_mib())
-
-
-def _resident_mib() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return round(int(line.split()[1]) / 1024, 1)
-    return 0.0
+    return Speed(speeds, round(psutil.Process().memory_info().rss / 2**20, 1))

@@ -44,11 +44,16 @@ def describe_looking(
     maps = random_maps(slices.pixels, known.rows[few], labels[few], **network)
     result["random"] = localisation(maps, boxes[few], persons[few])
     if external is not None and len((boxed := _with_boxes(slices, external)).rows):
-        tumours = np.delete(np.arange(len(LABELS)), NOTUMOR)
-        likeliest = [LABELS[tumours[of.argmax()]] for of in boxed.likely[:, tumours]]
+        likeliest = [LABELS[label] for label in likeliest_tumours(boxed.likely)]
         found = outputs.heat_maps(SERVING, slices.pixels, boxed.rows, likeliest)
         result["br35h"] = localisation(found, slices.boxes[boxed.rows], heads(slices, boxed.rows))
     return result
+
+
+def likeliest_tumours(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Returns the index of the tumour with the largest logit or probability of each image, `[N]` from `[N, 4]`."""
+    tumours = np.delete(np.arange(len(LABELS)), NOTUMOR)
+    return np.asarray(tumours[scores[:, tumours].argmax(axis=1)])
 
 
 def random_maps(

@@ -6,7 +6,7 @@ from typing import Any
 
 from brainmri.errors import DatasetError
 from brainmri.model import store
-from brainmri.model.bundle import METRICS, Bundle, load_bundle
+from brainmri.model.bundle import METRICS, PREDICTIONS, Bundle, load_bundle
 from brainmri.model.contract import Contract
 from training.data.audit import read_manifest, summarise
 from training.data.outliers import load_outliers
@@ -27,7 +27,7 @@ from training.release.export_speed import processor
 from training.release.gate import lookup, read_bars, shortfalls
 from training.release.looking import describe_looking
 from training.release.outputs import REFERENCE, SERVING, Outputs
-from training.release.predictions import PREDICTIONS, prediction_rows, write_predictions
+from training.release.predictions import prediction_rows, write_predictions
 from training.release.register import ReleaseDocuments, release
 from training.release.unseen import UNSEEN
 

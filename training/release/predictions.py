@@ -11,7 +11,6 @@ from training.data.split import EXTERNAL
 from training.data.tables import read_table, write_table
 from training.release.answers import REFUSED, UNSURE, Answers
 
-PREDICTIONS = "predictions.csv"
 _DIGITS = 4
 _VERDICTS = {UNSURE: "unsure", REFUSED: "not_a_brain_mri"}
 

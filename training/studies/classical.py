@@ -10,7 +10,7 @@ import numpy as np
 
 from brainmri.errors import DatasetError
 from brainmri.model import store
-from brainmri.model.bundle import Bundle, file_sha256, write_bundle
+from brainmri.model.bundle import PREDICTIONS, Bundle, file_sha256, write_bundle
 from brainmri.model.contract import Calibration, Contract
 from training.data.origin import code_revision
 from training.data.outliers import Outliers
@@ -21,7 +21,7 @@ from training.release.evaluate import evaluate, heads
 from training.release.evaluation_plots import plot_evaluation
 from training.release.export_speed import measure_speed, processor
 from training.release.outputs import SERVING, Outputs
-from training.release.predictions import PREDICTIONS, prediction_rows, write_predictions
+from training.release.predictions import prediction_rows, write_predictions
 from training.release.register import ReleaseDocuments, release
 from training.studies.classifiers import LARGEST_DIFFERENCE, Kind, fit_classifier, largest_difference, write_classifier
 

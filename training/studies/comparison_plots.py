@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from sklearn.metrics import auc, confusion_matrix, roc_curve
 
-from brainmri.model.contract import LABELS
-from training.metrics import ECE_BINS
-from training.plots import DPI, blank_figure
+from training.plots import DPI, blank_figure, draw_confusion, draw_reliability, draw_roc
 from training.release.answers import Answers
 from training.studies.compare import Comparison
 
@@ -44,26 +41,12 @@ def _accuracy(comparison: Comparison, path: Path) -> None:
 
 
 def _confusion(comparison: Comparison, path: Path) -> None:
-    def draw(axes: Axes, found: Answers) -> None:
-        every = range(len(LABELS))
-        counts = confusion_matrix(found.labels, found.predicted, labels=every)
-        axes.imshow(counts, cmap="Blues")
-        for (row, column), value in np.ndenumerate(counts):
-            colour = "white" if value > counts.max() / 2 else "k"
-            axes.text(column, row, str(value), ha="center", va="center", color=colour)
-        axes.set_xticks(every, LABELS, rotation=30)
-        axes.set_yticks(every, LABELS)
-
-    _grid(comparison, path, draw)
+    _grid(comparison, path, lambda axes, found: draw_confusion(axes, found.predicted, found.labels))
 
 
 def _roc(comparison: Comparison, path: Path) -> None:
     def draw(axes: Axes, found: Answers) -> None:
-        for index, label in enumerate(LABELS):
-            false_rate, true_rate, _ = roc_curve(found.labels == index, found.likely[:, index])
-            axes.plot(false_rate, true_rate, label=f"{label}, AUC {auc(false_rate, true_rate):.3f}")
-        axes.set_xlabel("false positive rate")
-        axes.set_ylabel("true positive rate")
+        draw_roc(axes, found.likely, found.labels)
         axes.legend(fontsize=7)
 
     _grid(comparison, path, draw)
@@ -72,13 +55,9 @@ def _roc(comparison: Comparison, path: Path) -> None:
 def _reliability(comparison: Comparison, path: Path) -> None:
     figure = blank_figure(5.5, 4.5)
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    for row, found in zip(comparison.rows, comparison.answers, strict=True):
-        confidence, correct = found.likely.max(axis=1), found.predicted == found.labels
-        bins = [part for part in np.array_split(np.argsort(confidence), ECE_BINS) if len(part)]
-        axes.plot([confidence[b].mean() for b in bins], [correct[b].mean() for b in bins], marker=".", label=row.model)
-    axes.set_xlabel("mean confidence")
-    axes.set_ylabel("accuracy")
+    answers = zip(comparison.rows, comparison.answers, strict=True)
+    hits = {row.model: (found.likely.max(axis=1), found.predicted == found.labels) for row, found in answers}
+    draw_reliability(axes, hits, marker=".")
     axes.legend(fontsize=7)
     figure.savefig(path, dpi=DPI)
 

@@ -20,10 +20,11 @@ from brainmri.model.calibration import probabilities
 from brainmri.model.contract import LABELS
 from brainmri.model.explanation import Head, enlarge
 from brainmri.model.runtimes.protocol import Runtime
-from brainmri.model.runtimes.tensorflow import read_weights
-from training.data.slices import NOTUMOR, UNNAMED, Slices
+from training.data.slices import UNNAMED, Slices
 from training.fit.model import LOGITS, NOVELTY_FEATURES
+from training.release.export_runtimes import reference_network
 from training.release.localisation import localisation
+from training.release.looking import likeliest_tumours
 
 GRID, COVERED = 7, 0.5
 """RISE covers cells of a grid of so many a side, each with this probability."""
@@ -92,9 +93,7 @@ class EarlierLayer:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        artefact = bundle.named("keras-f16")
-        model = keras.models.model_from_json(bundle.file(artefact, "model.json").read_text())
-        model.set_weights(read_weights(bundle.file(artefact, "weights.npz")))
+        model = reference_network(bundle)
         self._model = keras.Model(
             model.input, [model.get_layer(NOVELTY_FEATURES).input, model.get_layer(LOGITS).output]
         )
@@ -192,6 +191,5 @@ def _share(row: dict[str, Any], figure: str) -> str:
 def _label(runtime: Runtime, slices: Slices, row: np.intp) -> int:
     if slices.labels[row] != UNNAMED:
         return int(slices.labels[row])
-    logits = runtime.infer(np.asarray(slices.pixels[row : row + 1])).logits[0].copy()
-    logits[NOTUMOR] = -np.inf
-    return int(logits.argmax())
+    logits = runtime.infer(np.asarray(slices.pixels[row : row + 1])).logits
+    return int(likeliest_tumours(logits)[0])

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainmri.model.bundle import Bundle, load_bundle
+from brainmri.model.bundle import PREDICTIONS, Bundle, load_bundle
 from brainmri.model.contract import LABELS
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Prediction, Predictor
 from training.data.outliers import PHOTOGRAPHS
 from training.metrics import macro_f1
 from training.release.gate import read_bars, shortfalls
-from training.release.predictions import PREDICTIONS, PredictionRow, read_predictions
+from training.release.predictions import PredictionRow, read_predictions
 
 SAMPLE = 60
 PHOTOGRAPHS_SAMPLED = 40
