@@ -1,7 +1,7 @@
 """What the server's parent process does for its workers once they run.
 
-circus, with which BentoML starts them, looks for dead ones every ten seconds, and never for those that hang. Here a
-worker that has died is replaced at once, one that has been silent for `worker_timeout_s` is killed, and while none
+circus, with which BentoML starts them, would look for dead ones every ten seconds, and never for those that hang. Here
+a worker that has died is replaced at once, one that has been silent for `worker_timeout_s` is killed, and while none
 runs the parent refuses requests itself.
 """
 
@@ -41,7 +41,9 @@ _POLL_S = 0.5
 _LATE_S = 5.0
 """The parent process itself was stopped, or the machine is too busy to tell anything, if a poll is so late."""
 _YOUNG_S = 10.0
-"""A worker that died younger is left to circus: starting one after the other would take all the CPUs there are."""
+"""A worker that died younger is replaced at this age: starting one after the other would take all CPUs."""
+_MANAGE_S = 10.0
+"""How often circus counts its workers, dead ones or not, in seconds: one of them could not be started, for instance."""
 
 _logger = logging.getLogger(__name__)
 
@@ -155,6 +157,7 @@ class Supervisor:
         self._settings = settings
         self._silence = Silence()
         self._stand_in: StandIn | None = None
+        self._managed_at = clock()
         self._served = False
         self._announced = False
 
@@ -177,10 +180,11 @@ class Supervisor:
 
     def _look(self) -> None:
         self._announce()
+        # The first worker may have joined and died since the last look.
+        self._served = self._served or bool(self._heartbeats.beats())
         self._replace_the_dead()
         silent_s = self._silence.observe(self._heartbeats.beats(), self._clock())
         self._kill_the_silent(silent_s)
-        self._served = self._served or bool(silent_s)
         # A slow worker is not replaced by a refusal: only a dead one is.
         self._answer_in_their_place(needed=self._served and not silent_s)
 
@@ -193,18 +197,21 @@ class Supervisor:
         _logger.info("Ready: open %s", page_url(settings.http_host, settings.http_port))
 
     def _replace_the_dead(self) -> None:
+        now = self._clock()
+        due = now - self._managed_at >= _MANAGE_S
         for process in self._processes():
-            if not _has_died(process.pid):
-                continue
-            self._heartbeats.forget(process.pid)
-            if process.age() > _YOUNG_S:
-                self._arbiter.loop.add_callback(self._manage)
+            if _has_died(process.pid):
+                self._heartbeats.forget(process.pid)
+                due = due or process.age() > _YOUNG_S
         for pid in self._heartbeats.beats():
-            if not runs(pid):  # circus was first.
+            if not runs(pid):  # circus has taken its exit status.
                 self._heartbeats.forget(pid)
+        if due:
+            self._managed_at = now
+            self._arbiter.loop.add_callback(self._manage)
 
     async def _manage(self) -> None:
-        # circus is at it already, or the server is ending.
+        # circus is still at it, or the server is ending.
         with contextlib.suppress(ConflictError):
             await self._arbiter.manage_watchers()
 
@@ -244,6 +251,8 @@ def supervise(heartbeats: Heartbeats, settings: Settings, on_hangup: Callable[[]
 
         def __init__(self, made_by: Any) -> None:
             super().__init__(made_by)
+            # Two that count the workers at the same time would end in an exception of circus.
+            made_by.check_delay = -1
             Supervisor(made_by.arbiter, heartbeats, settings).start()
 
         def handle_hup(self) -> None:

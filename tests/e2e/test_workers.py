@@ -59,10 +59,12 @@ def test_a_worker_that_hangs_is_killed_and_replaced(server: Server, png: Callabl
     (hanging,) = server.workers()
     os.kill(hanging, signal.SIGSTOP)
     begun = time.monotonic()
+    refusing = "No worker runs: requests are refused with 503 until one does"
+    before = server.log.count(refusing)
     told = f"Worker {hanging} has given no sign of life for {TIMEOUT_S}"
     server.until(lambda: told in server.log, "the worker is killed")
     assert time.monotonic() - begun > TIMEOUT_S - 2
-    assert "No worker runs: requests are refused with 503 until one does" in server.log
+    server.until(lambda: server.log.count(refusing) > before, "requests are refused")
     server.until(answers_again(server, png((255, 0, 0))), "the next worker answers")
     (again,) = server.workers()
     assert again != hanging

@@ -118,8 +118,17 @@ def test_while_a_worker_beats_nothing_is_done(watch: Watch, listening: socket.so
         os.utime(watched.beat, (beat, beat))
         watched.look(4)
     assert watched.arbiter.child.poll() is None
-    assert watched.arbiter.asked == []
     assert status(listening) is None
+
+
+def test_circus_counts_its_workers_every_ten_seconds(watch: Watch) -> None:
+    watched = watch()
+    asked = []
+    for beat, later_s in enumerate((9.5, 0.5, 9.5, 0.5)):
+        os.utime(watched.beat, (beat, beat))
+        watched.look(later_s)
+        asked.append(len(watched.arbiter.asked))
+    assert asked == [0, 1, 1, 2]
 
 
 def test_a_silent_worker_is_killed_after_the_timeout_and_not_before(watch: Watch) -> None:
@@ -151,6 +160,18 @@ def test_requests_are_refused_while_no_worker_runs_and_only_then(watch: Watch, l
     watched.look(0.5)
     stopped = [status(listening) for _ in range(3)]
     assert stopped[-1] is None
+
+
+def test_requests_are_refused_if_the_first_worker_died_before_anyone_looked(
+    tmp_path: Path, watch: Watch, listening: socket.socket
+) -> None:
+    watched = watch()
+    watched.beat.touch()
+    fresh = Supervisor(watched.arbiter, Heartbeats(tmp_path, parent=1), Settings())
+    watched.kill()
+    fresh._look()
+    assert status(listening) == 503
+    fresh._answer_in_their_place(needed=False)
 
 
 def test_before_the_first_worker_has_started_requests_wait_for_it(
