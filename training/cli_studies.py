@@ -122,16 +122,17 @@ def compare_heat_maps(
     data: Data = DEFAULT_DATA,
     work: Work = DEFAULT_WORK,
     threads: Threads = THREADS,
-    subset: Annotated[str, typer.Option(help="validation, to choose a method.")] = "validation",
     images: Annotated[int, typer.Option(help="Most slices with a box, of each source.", min=1)] = 100,
     masks: Annotated[int, typer.Option(help="Half-covered images that RISE asks about for each slice.", min=1)] = 400,
 ) -> None:
-    """Compare methods of heat maps on slices with boxes, of persons and of another source; Markdown to stdout."""
+    """Compare methods of heat maps on validation slices with boxes, by person and of another source; Markdown."""
     from brainmri.errors import HeatMapUnavailable
     from brainmri.model.bundle import load_bundle
     from brainmri.model.explanation import open_head
     from brainmri.model.options import ModelOptions
     from brainmri.model.runtimes.open import open_runtime
+    from training.data.sources import VALIDATION
+    from training.data.split import EXTERNAL_VALIDATION
     from training.release.evaluate import heads
     from training.studies.heat_map_methods import boxed_rows, compare_methods, methods_of, page
 
@@ -141,8 +142,8 @@ def compare_heat_maps(
         raise HeatMapUnavailable(f"{opened.contract.tag} carries no heat maps. Name a bundle that does.")
     methods = methods_of(opened, runtime, head, masks)
     slices = Workspace(work).slices(data, bar("decoding"))
-    for title, is_named in (("Persons", True), ("Another source", False)):
-        rows = boxed_rows(slices, subset, images, is_named=is_named)
+    for title, subset in (("Persons", VALIDATION), ("Another source", EXTERNAL_VALIDATION)):
+        rows = boxed_rows(slices, subset, images)
         if len(rows):
             typer.echo(page(title, compare_methods(methods, runtime, slices, rows, heads(slices, rows))))
 

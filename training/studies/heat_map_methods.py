@@ -137,10 +137,10 @@ def methods_of(bundle: Bundle, runtime: Runtime, head: Head, masks: int) -> dict
     }
 
 
-def boxed_rows(slices: Slices, subset: str, most: int, *, is_named: bool) -> NDArray[np.intp]:
-    """Returns up to `most` rows of a subset that have a box, evenly spread, with a named kind of tumour or without."""
+def boxed_rows(slices: Slices, subset: str, most: int) -> NDArray[np.intp]:
+    """Returns up to `most` rows of a subset that have a box, evenly spread."""
     rows = slices.subset(subset)
-    rows = rows[(slices.boxes[rows, 2] > 0) & ((slices.labels[rows] != UNNAMED) == is_named)]
+    rows = rows[slices.boxes[rows, 2] > 0]
     places = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))
     return np.asarray(rows[places])
 

@@ -1,10 +1,13 @@
 """Methods of heat maps on maps and networks whose answer is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.studies.heat_map_methods import page, recipro_cam, rise
+from training.data.slices import Slices
+from training.studies.heat_map_methods import boxed_rows, page, recipro_cam, rise
 
 
 def test_recipro_cam_is_highest_where_a_cell_alone_gives_most_to_the_class() -> None:
@@ -35,3 +38,13 @@ def test_the_page_shows_each_method_with_its_intervals() -> None:
     text = page("Persons", [row | {"pointing_strict": 1 / 3, "pointing_strict_ci95": [0, 1]}])
     assert "## Persons: 3 slices of 2 persons or groups" in text
     assert "| A | 0.667 (0.500 to 0.750) | 0.333 (0.000 to 1.000) | 12 |" in text
+
+
+def test_rows_with_a_box_are_spread_over_their_subset() -> None:
+    images = [SimpleNamespace(subset=subset) for subset in ("validation",) * 9 + ("external_validation",) * 2]
+    boxes = np.array(
+        [[0, 0, share, share] for share in (0.5, 0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0)], np.float32
+    )
+    slices = Slices(np.empty(0, np.uint8), images, np.zeros(11, np.intp), np.arange(11), boxes)  # type: ignore[arg-type]
+    assert boxed_rows(slices, "validation", 3).tolist() == [0, 4, 8]
+    assert boxed_rows(slices, "external_validation", 3).tolist() == [9]
