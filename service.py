@@ -56,7 +56,7 @@ def _bytes(images: Any) -> Any:
     """Returns nested lists of pixels as an array.
 
     Raises:
-        ValueError: They are no numbers from 0 to 255 in lists of equal lengths. BentoML would answer some with 500.
+        ValueError: They are not numbers from 0 to 255 in lists of equal lengths. BentoML would answer some with 500.
     """
     if isinstance(images, np.ndarray):
         return images

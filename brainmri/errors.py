@@ -102,7 +102,7 @@ class ExtremeAspect(InvalidInput):
 
 
 class NotBrainMR(InvalidInput):
-    """The DICOM object says that it is no MRI of a head."""
+    """The DICOM object says that it is not an MRI of a head."""
 
     code = "not_brain_mr"
 

@@ -38,7 +38,7 @@ class Work:
         retry: For reading.
         heat_maps: Takes the heat map of each image; none are made without.
         dicom: Takes the DICOM results of each image; none are made without.
-        force: Answers also for DICOM objects that say they are no MRI of a head.
+        force: Answers also for DICOM objects that say they are not MRI of a head.
         tags: Keywords of the DICOM elements that are told in columns of their own.
     """
 

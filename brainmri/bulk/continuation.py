@@ -45,7 +45,7 @@ def done_before(members: Sequence[Member], images: int, given: str | None) -> in
         given: The token; None begins with the first image.
 
     Raises:
-        MalformedRequest: It is no token, or one of another archive.
+        MalformedRequest: It is not a token, or one of another archive.
     """
     if given is None:
         return 0

@@ -215,7 +215,7 @@ def _item(place: Place) -> Item:
 
 
 def _matches(pattern: Place) -> list[Place]:
-    """Returns what a pattern finds; what exists under its very name is no pattern."""
+    """Returns what a pattern finds; what exists under its very name is not a pattern."""
     if pattern.system.exists(pattern.path):
         return [pattern]
     paths = sorted(pattern.system.glob(pattern.path))

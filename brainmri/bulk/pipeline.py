@@ -116,7 +116,7 @@ class Pipeline:
         heat_maps: Takes the heat map of each image that is answered; none are made without.
         dicom: Takes the DICOM results of each image that is answered; none are made without, and with it an image that
             belongs to no study is a failed row.
-        force: Answers also for DICOM objects that say they are no MRI of a head.
+        force: Answers also for DICOM objects that say they are not MRI of a head.
         tags: Keywords of the DICOM elements that rows tell.
     """
 
@@ -156,7 +156,7 @@ class Pipeline:
     async def run(self, shards: AsyncIterable[Shard]) -> None:
         """Scores shards until there are no more.
 
-        What is no image's own fault, such as a lack of memory, is raised.
+        What is not an image's own fault, such as a lack of memory, is raised.
         """
         ahead = _BATCHES_AHEAD * self._batch_size * self._streams
         with ExitStack() as threads:

@@ -47,7 +47,7 @@ class Quality:
     Attributes:
         images: How many there are.
         unlabelled: Answered images whose folder spells no label.
-        withheld: Images among them whose verdict is no class: novel, or unsure.
+        withheld: Images among them whose verdict is not a class: novel, or unsure.
         accuracy: Share that is right.
         accuracy_ci95: Its Wilson interval.
         accuracy_when_given: Share that is right among those whose verdict is a class; None if there are none.

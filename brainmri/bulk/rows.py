@@ -33,7 +33,7 @@ class Row:
         id: Stable name of the image within its run; see `brainmri.bulk.items.Item`.
         path: Where it was, as the caller named it.
         frame: Which frame, page or slice of the file, from 0; None for the only one, or the one that is usually taken.
-        instance: See `brainmri.imaging.FrameOf`; as `series`, None for what is no DICOM object.
+        instance: See `brainmri.imaging.FrameOf`; as `series`, None for what is not a DICOM object.
         series: Equal for all slices of a series.
         sha256: Of the file's bytes, hexadecimal; None if they could not be read as a whole.
         status: `ok` or `failed`; a failed row has an error and no answer.

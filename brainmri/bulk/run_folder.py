@@ -51,7 +51,7 @@ class Method(_Frozen):
     max_image_pixels: int
     """Larger images are failed rows."""
     force: bool = False
-    """Whether DICOM objects that say they are no MRI of a head are answered too."""
+    """Whether DICOM objects that say they are not MRI of a head are answered too."""
     tags: tuple[str, ...] = ()
     """Keywords of the DICOM elements that have columns of their own."""
     step_mm: float = STEP_MM

@@ -24,7 +24,7 @@ class Scorer:
         predictor: Which model answers.
         metrics: The metrics of this process.
         record: Of the request that brought the images; None for those of a job.
-        force: Answers also for DICOM objects that say they are no MRI of a head.
+        force: Answers also for DICOM objects that say they are not MRI of a head.
     """
 
     def __init__(

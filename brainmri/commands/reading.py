@@ -12,7 +12,7 @@ StepOption = Annotated[
     float,
     typer.Option(help="Distance of the axial slices taken of a NIfTI volume, in millimetres.", min=0.1, max=100),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Answer for DICOM that is no MRI of a head too.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Answer for DICOM that is not an MRI of a head too.")]
 TagsOption = Annotated[
     str,
     typer.Option(help="DICOM elements to tell of each slice, such as StudyDate,SliceLocation; else none."),

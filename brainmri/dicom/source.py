@@ -80,8 +80,8 @@ def read_source(data: bytes | Picture, limits: DecodeLimits, options: ReadOption
         limits.check_bytes(data)
     if isinstance(data, Picture) or not is_dicom(data):
         raise NoStudy(
-            "The image is no DICOM object, so there is no study to write a report into. Send the DICOM object that it"
-            " was made from, or ask for JSON or a PNG."
+            "The image is not a DICOM object, so there is no study to write a report into. Send the DICOM object that"
+            " it was made from, or ask for JSON or a PNG."
         )
     try:
         # Of a deflated object its beginning: whole, it would take memory that nothing counts.

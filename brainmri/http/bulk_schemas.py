@@ -1,4 +1,4 @@
-"""The JSON of bulk scoring that is no row of results: the summary at its end, and jobs."""
+"""The JSON of bulk scoring that is not a row of results: the summary at its end, and jobs."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -54,7 +54,7 @@ class JsonReader:
         return MalformedRequest(f"The body holds {what} before byte {self._at}. Send {instead}.")
 
     def peek(self) -> bytes:
-        """Returns the next byte that is no space, without consuming it; empty at the end."""
+        """Returns the next byte that is not a space, without consuming it; empty at the end."""
         while space := _SPACE.match(self._body, self._at, self._at + _SPACES_AT_ONCE):
             self._at = space.end()
             self._stop.check()
@@ -99,7 +99,7 @@ class JsonReader:
         """
         self.peek()
         try:
-            # Latin-1: what is no number is refused below, and a byte stays a character.
+            # Latin-1: what is not a number is refused below, and a byte stays a character.
             value, length = _DECODER.raw_decode(self._body[self._at : self._at + most].decode("latin-1"))
         except (ValueError, RecursionError) as error:
             raise self.refused(f"no row of numbers in {most} bytes", instead) from error

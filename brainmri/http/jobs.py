@@ -142,7 +142,7 @@ class Jobs:
             path = PathRequest.model_validate_json(await read_body(request, limits)).path
         except ValidationError as error:
             raise MalformedRequest(
-                'The body is no JSON object with a path alone. Send {"path": "folder"}, or upload an archive.'
+                'The body is not a JSON object with a path alone. Send {"path": "folder"}, or upload an archive.'
             ) from error
         await self._bulk.job_threads.run(resolved_below, self._settings.jobs_input_root, path)
         return path

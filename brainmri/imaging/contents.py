@@ -112,14 +112,14 @@ def require_keywords(keywords: Sequence[str]) -> None:
     """Checks what a user asks to be told of DICOM objects.
 
     Raises:
-        MalformedRequest: One is no keyword of an element that holds text or numbers.
+        MalformedRequest: One is not a keyword of an element that holds text or numbers.
     """
     dictionary = quiet_pydicom().datadict
     for keyword in keywords:
         tag = dictionary.tag_for_keyword(keyword)
         if tag is None or _NOT_TOLD.intersection(dictionary.dictionary_VR(tag).split(" or ")):
             raise MalformedRequest(
-                f"{keyword[:64]!r} is no keyword of a DICOM element of text or numbers. Name such as StudyDate."
+                f"{keyword[:64]!r} is not a keyword of a DICOM element of text or numbers. Name such as StudyDate."
             )
 
 
@@ -127,7 +127,7 @@ def elements_of(data: bytes, keywords: Sequence[str]) -> dict[str, str]:
     """Returns the elements of a DICOM object that a user asked for, as text; absent ones are left out.
 
     Args:
-        data: The whole file; one that is no DICOM object has none.
+        data: The whole file; one that is not a DICOM object has none.
         keywords: As `require_keywords` allows them.
 
     Raises:

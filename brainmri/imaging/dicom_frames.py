@@ -103,7 +103,9 @@ def _check_codestream(source: bytes, header: Header, syntax: str) -> None:
     is_jpeg_2000 = source.startswith(_SIZ)
     size = _jpeg_2000_size(source) if is_jpeg_2000 else _jpeg_size(source)
     if size is None:
-        raise ImageUnreadable("The DICOM object's pixels are no codestream of the declared kind. Send the intact file.")
+        raise ImageUnreadable(
+            "The DICOM object's pixels are not a codestream of the declared kind. Send the intact file."
+        )
     if size != (header.width, header.height, header.channels):
         raise _contradiction(size[0], size[1], header)
     if _END not in source.rstrip(b"\0")[-_MOST_PADDING_BYTES:]:

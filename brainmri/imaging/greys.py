@@ -32,7 +32,7 @@ def scaling_of(values: NDArray[np.generic]) -> Scaling:
 
 
 def finite(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Returns float32 for floats, with 0 in place of what is no finite number; integers as they are."""
+    """Returns float32 for floats, with 0 in place of what is not a finite number; integers as they are."""
     if not np.issubdtype(values.dtype, np.floating):
         return values
     with np.errstate(over="ignore"):

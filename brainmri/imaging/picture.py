@@ -21,7 +21,7 @@ class ReadOptions:
 
     Attributes:
         frame: Which frame or page, from 0; None takes the middle frame of a DICOM object, the first page of others.
-        force: Answer also for a DICOM object that says it is no MRI of a head.
+        force: Answer also for a DICOM object that says it is not an MRI of a head.
 
     Raises:
         MalformedRequest: A frame below 0 or above `MAX_FRAME`.

@@ -80,7 +80,7 @@ class Artefact(_Frozen):
 
 
 class Novelty(_Frozen):
-    """The detector of images that are no brain-MRI slices; its features are those of one runtime."""
+    """The detector of images that are not brain-MRI slices; its features are those of one runtime."""
 
     method: str
     """What it measures, in words, for people."""

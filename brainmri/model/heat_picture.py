@@ -69,7 +69,7 @@ class Style:
         """Reads what a caller asks for; None takes the default.
 
         Raises:
-            MalformedRequest: The opacity is no number from 0 to 1, or there is no such palette.
+            MalformedRequest: The opacity is not a number from 0 to 1, or there is no such palette.
         """
         style = cls()
         if palette is not None and palette not in PALETTES:

@@ -121,7 +121,7 @@ class Predictor:
         runtime: The loaded network.
         limits: What images to refuse.
         documents: What people read about the model.
-        detector: Tells what is no brain-MRI slice; None answers for everything.
+        detector: Tells what is not a brain-MRI slice; None answers for everything.
         head: Turns feature maps into heat maps; None explains nothing.
         policy: The label of a novel image.
 

@@ -173,7 +173,7 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
     for member in archive:
         target = Path(os.path.normpath(folder / member.name))
         if not target.is_relative_to(folder) or not (member.isreg() or member.isdir()):
-            raise tarfile.TarError(f"{member.name[:80]!r} is no plain file inside of it")
+            raise tarfile.TarError(f"{member.name[:80]!r} is not a plain file inside of it")
         if member.isdir():
             target.mkdir(parents=True, exist_ok=True)
         elif (source := archive.extractfile(member)) is not None:

@@ -121,7 +121,7 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
 
     try:
         return choose_encoder(accept)
-    except (TypeError, ValueError):  # A version that is no number.
+    except (TypeError, ValueError):  # A version that is not a number.
         return choose_encoder("")
 
 

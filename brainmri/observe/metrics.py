@@ -149,7 +149,7 @@ class Metrics:
         """Counts an error answer, of a request or of one item, if nothing was run for it.
 
         What the batcher refuses it has counted itself, by reason. So it has every accepted image whose deadline passed;
-        a deadline that passed before that, during the upload, is no refusal.
+        a deadline that passed before that, during the upload, is not a refusal.
         """
         refusal = isinstance(error, InvalidInput | Unauthenticated | ModelNotFound | NotReady | Overloaded)
         if refusal and not error.counted:

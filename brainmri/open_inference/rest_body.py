@@ -73,7 +73,7 @@ def take_numbers(document: bytes, token: str, stop: Stop) -> tuple[bytes, dict[s
         What is left of the document, and the arrays by name.
 
     Raises:
-        MalformedRequest: Something between the commas is no integer from 0 to 255, or there are too many arrays.
+        MalformedRequest: Something between the commas is not an integer from 0 to 255, or there are too many arrays.
         Stopped: Nobody waits for it.
     """
     kept: list[bytes] = []
@@ -198,7 +198,7 @@ def parse_header(document: bytes) -> Header:
     """
     if sum(document.count(sign) for sign in (b",", b"[", b"{")) > _MOST_VALUES:
         raise MalformedRequest(
-            f"The JSON holds more than {_MOST_VALUES} values that are no pixels. Pixels are integers from 0 to 255.",
+            f"The JSON holds more than {_MOST_VALUES} values that are not pixels. Pixels are integers from 0 to 255.",
             limit=f"{_MOST_VALUES} values",
         )
     try:

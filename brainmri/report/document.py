@@ -116,7 +116,7 @@ def report_of(
         predictor: The model.
         entries: The images, at least one.
         made: When, with a time zone.
-        policy: What is answered for pictures that are no slices; a value of BRAINMRI_NOVELTY_POLICY.
+        policy: What is answered for pictures that are not slices; a value of BRAINMRI_NOVELTY_POLICY.
         style: How heat maps are drawn.
         labelled: Whether true labels were asked for.
     """

@@ -31,7 +31,7 @@ def html(report: Report) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Returns a template of this folder as text; whatever is no markup of ours is escaped."""
+    """Returns a template of this folder as text; whatever is not markup of ours is escaped."""
     return _environment().get_template(template).render(**values)
 
 

@@ -31,7 +31,7 @@ class Words:
     """An answer for a person.
 
     Attributes:
-        tone: Whether a class is named with confidence, none is, or the image is no slice.
+        tone: Whether a class is named with confidence, none is, or the image is not a slice.
         sentence: The verdict.
         more: What the verdict means.
     """

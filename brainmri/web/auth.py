@@ -72,7 +72,7 @@ def new_key(name: str) -> tuple[str, HashedKey]:
         InvalidSettings: A bad name.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidSettings(f"{name[:80]!r} is no name for a key. Use 1 to 64 letters, digits, dots, dashes or _.")
+        raise InvalidSettings(f"{name[:80]!r} is not a name for a key. Use 1 to 64 letters, digits, dots, dashes or _.")
     key, salt = _PREFIX + secrets.token_urlsafe(32), secrets.token_bytes(16)
     return key, HashedKey(name, salt, _digest(salt, key))
 
@@ -91,11 +91,11 @@ def read_keys(file: Path) -> tuple[HashedKey, ...]:
             f"The file of API keys {file} cannot be read: {error.strerror}. Make it with `brainmri keys add NAME`."
         ) from error
     if len(data) > MAX_FILE_BYTES:
-        raise InvalidSettings(f"{file} has more than {MAX_FILE_BYTES} bytes; that is no file of API keys.")
+        raise InvalidSettings(f"{file} has more than {MAX_FILE_BYTES} bytes; that is not a file of API keys.")
     try:
         lines = data.decode("ascii").splitlines()
     except UnicodeDecodeError as error:
-        raise InvalidSettings(f"{file} is not ASCII text; that is no file of API keys.") from error
+        raise InvalidSettings(f"{file} is not ASCII text; that is not a file of API keys.") from error
     keys = tuple(_parse(file, number, line) for number, line in enumerate(lines, 1) if line and line[0] != "#")
     if len({key.name for key in keys}) < len(keys):
         raise InvalidSettings(f"{file} holds two keys of one name. Remove one of the lines.")

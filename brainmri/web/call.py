@@ -195,7 +195,7 @@ def _options(request: Request) -> ReadOptions:
 
 
 def force_of(request: Request) -> bool:
-    """Returns whether DICOM objects that say they are no MRI of a head are answered too.
+    """Returns whether DICOM objects that say they are not MRI of a head are answered too.
 
     Raises:
         MalformedRequest: The parameter `force` is neither true nor false.

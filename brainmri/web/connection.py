@@ -121,7 +121,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Starts to answer a request; one to switch protocols waits until it is read again, as an ordinary one."""
         if self.parser.get_method() == b"CONNECT":
-            raise ValueError("This is no proxy")
+            raise ValueError("This is not a proxy")
         if self.parser.should_upgrade():
             return
         if self.parser.get_http_version() == "1.0":
@@ -243,7 +243,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, body)
 
     def _refuse_malformed(self) -> None:
-        """Answers 400 to what is no HTTP, unless it would be taken for the answer to an earlier request."""
+        """Answers 400 to what is not HTTP, unless it would be taken for the answer to an earlier request."""
         self._all.count_refusal("malformed")
         cycle = self.cycle
         if self.busy and not cycle.more_body:

@@ -128,7 +128,7 @@ class _Collector:
 
 
 def _filename(options: dict[bytes, bytes], disposition: bytes) -> str | None:
-    """Returns the name of a part's file; None for a part that is no file.
+    """Returns the name of a part's file; None for a part that is not a file.
 
     RFC 7578 wants no `filename*` (RFC 5987) in forms, but clients that send nothing else are common.
     """

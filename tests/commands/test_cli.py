@@ -164,7 +164,7 @@ def test_predict_tells_the_tags_that_are_named_and_no_others(run: Run, tmp_path:
     assert json.loads(out)["tags"] == {"SliceLocation": "12.5", "StudyDescription": "MARK study"}
     assert "NAME" not in out
     assert "MARK" not in run("predict", "--json", tmp_path / "slice")[1]
-    for bad, said in (("Age", "'Age' is no keyword"), ("PixelData", "'PixelData' is no keyword")):
+    for bad, said in (("Age", "'Age' is not a keyword"), ("PixelData", "'PixelData' is not a keyword")):
         status, _, err = run("predict", "--json", "--tags", bad, tmp_path / "slice")
         assert (status, said in err) == (2, True)
     assert "Name --json as well" in run("predict", "--tags", "StudyDate", tmp_path / "slice")[2]

@@ -111,7 +111,7 @@ def test_tags_that_are_named_are_columns_and_no_others(score: Run, study: Path, 
 
 def test_a_tag_that_is_none_is_refused(score: Run, study: Path, tmp_path: Path) -> None:
     status, _, err = score(study, "--out", tmp_path / "run", "--tags", "PixelData")
-    assert (status, "'PixelData' is no keyword" in err, (tmp_path / "run").exists()) == (2, True, False)
+    assert (status, "'PixelData' is not a keyword" in err, (tmp_path / "run").exists()) == (2, True, False)
 
 
 def test_another_part_of_the_body_is_a_failed_row_unless_it_is_forced(score: Run, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_an_object_without_its_uids_is_refused_by_their_names(name: str) -> None
 
 
 def test_a_picture_is_refused_with_what_to_do() -> None:
-    with pytest.raises(NoStudy, match=r"is no DICOM object.*ask for JSON or a PNG"):
+    with pytest.raises(NoStudy, match=r"is not a DICOM object.*ask for JSON or a PNG"):
         read_source(encode(grey(), "PNG"), LIMITS)
 
 

@@ -1,4 +1,4 @@
-"""DICOM objects: every transfer syntax, polarity and window gives the picture; what is no MR of a head is refused."""
+"""DICOM objects: every transfer syntax, polarity and window gives the picture; all but an MR of a head is refused."""
 
 import struct
 import time

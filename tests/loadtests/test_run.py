@@ -26,7 +26,7 @@ def test_a_smoke_test_starts_the_service_sends_every_kind_and_judges(tmp_path: P
     output = tmp_path / "out"
     done = run_module(
         *("loadtests.run", "smoke", "--output", str(output), "--levels", "15", "--stage-seconds", "8"),
-        # A machine of CI is no judge of speed.
+        # A machine of CI is not a judge of speed.
         *("--check", "--within-ms 30000", "--image-side", "128", "--image-count", "4"),
         **{**os.environ, "BRAINMRI_BUNDLES": str(tmp_path / "models"), "BRAINMRI_THREADS": "1"},
     )

@@ -298,7 +298,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(file: Path, monkeyp
     ("arguments", "message"),
     [
         (["add", "ward-3"], "has a key 'ward-3' already"),
-        (["add", "two words"], "is no name for a key"),
+        (["add", "two words"], "is not a name for a key"),
         (["remove", "nobody"], "has no key 'nobody'"),
     ],
 )

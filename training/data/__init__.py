@@ -1,1 +1,1 @@
-"""From a folder of slices to arrays: audit, split, images that are no slices."""
+"""From a folder of slices to arrays: audit, split, images that are not slices."""

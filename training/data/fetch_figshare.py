@@ -90,7 +90,9 @@ def read_mat(path: Path) -> MatSlice:
             number = int(np.asarray(file["cjdata/label"]).item())
             patient = "".join(chr(code) for code in np.asarray(file["cjdata/PID"]).ravel())
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DatasetError(f"{path} is no slice of figshare's ({error}). Download it again from {ADDRESS}.") from error
+        raise DatasetError(
+            f"{path} is not a slice of figshare's ({error}). Download it again from {ADDRESS}."
+        ) from error
     if number not in _LABELS or image.ndim != 2 or image.shape != mask.shape:
         raise DatasetError(
             f"{path} has the label {number}, an image of {image.shape} and a mask of {mask.shape}. Expected: a label"

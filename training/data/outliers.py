@@ -1,4 +1,4 @@
-"""The images that are no brain-MRI slices, as model inputs: photographs (far) and the near set."""
+"""The images that are not brain-MRI slices, as model inputs: photographs (far) and the near set."""
 
 import hashlib
 from dataclasses import dataclass

@@ -111,12 +111,12 @@ def localisation(figures: dict[str, Any]) -> str:
 
 
 def novelty(novelty: dict[str, Any]) -> str:
-    """Returns how images that are no slices are told."""
+    """Returns how images that are not slices are told."""
     if not novelty:
-        return "## Images that are no slices\n\nIt has no detector: a photograph gets a class that means nothing."
+        return "## Images that are not slices\n\nIt has no detector: a photograph gets a class that means nothing."
     slices, near = novelty["slices"], novelty["near"]
     lines = [
-        "## Images that are no slices",
+        "## Images that are not slices",
         "",
         f"Novel above {novelty['threshold']:.3f} (1 is the median validation slice); this keeps"
         f" {novelty['validation_kept']:.1%} of validation and {slices['kept']:.1%} of the {slices['images']} test"

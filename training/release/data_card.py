@@ -49,8 +49,8 @@ def write_data_card(audit: dict[str, Any], split: dict[str, Any], novelty: dict[
         " one person. Unreadable files are left out. Nothing else is removed or corrected.",
         _outliers(novelty),
         "## What it is not good for\n\n"
-        "It is no sample of any clinic's patients: tumours of three kinds, chosen for being visible. Prevalence, other"
-        " tumours, other diseases, children, low field strengths and artefacts are not represented.",
+        "It is not a sample of any clinic's patients: tumours of three kinds, chosen for being visible. Prevalence,"
+        " other tumours, other diseases, children, low field strengths and artefacts are not represented.",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -101,11 +101,11 @@ def _split(split: dict[str, Any]) -> str:
 
 def _outliers(novelty: dict[str, Any]) -> str:
     if not novelty:
-        return "## Images that are no slices\n\nNone were used: the model has no novelty detector."
+        return "## Images that are not slices\n\nNone were used: the model has no novelty detector."
     far = f"{novelty['far']['images']} photographs. " if "far" in novelty else "No photographs were at hand. "
     near = novelty["near"]
     lines = [
-        "## Images that are no slices",
+        "## Images that are not slices",
         "",
         f"Only for measuring the novelty detector, never for fitting it. Far: {far}Near: {near['images']} images,"
         f" frozen by the manifest `{near['manifest_sha256'][:12]}`: `real` are scans that pydicom and pydicom-data"

@@ -27,7 +27,7 @@ class Held:
 
     Attributes:
         slices: The decoded sources.
-        outliers: Images that are no slices.
+        outliers: Images that are not slices.
     """
 
     slices: Slices

@@ -10,7 +10,7 @@ from brainmri.text import printable
 
 _NESTED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar", ".lz4")
 _VOLUME = ".nii.gz"
-"""A NIfTI volume, which is no archive."""
+"""A NIfTI volume, which is not an archive."""
 
 _LEFTOVERS = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 _LEFTOVER_FOLDER = "__MACOSX"
@@ -82,7 +82,7 @@ class Listing:
             name: Its path as the archive has it.
             size: Its bytes once unpacked.
             unpacked_bytes: Those of all entries up to this one, it included.
-            is_folder: Folders are checked and counted, but are no members.
+            is_folder: Folders are checked and counted, but are not members.
 
         Raises:
             ArchiveRefused: A path that leads out of the archive, a nested archive, or a name that occurs twice.

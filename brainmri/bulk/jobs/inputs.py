@@ -106,7 +106,7 @@ def resolved_below(root: Path | None, path: str) -> tuple[Path, Path]:
     if not found.is_relative_to(root):
         raise missing
     if not found.is_dir() and not is_archive_name(found.name) and not _is_image(found):
-        raise MalformedRequest(f"{path[:200]!r} is no folder, image or archive by its name. Name one of these.")
+        raise MalformedRequest(f"{path[:200]!r} is not a folder, image or archive by its name. Name one of these.")
     return root, found
 
 

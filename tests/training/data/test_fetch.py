@@ -87,7 +87,7 @@ def test_figshare_without_a_folder_or_without_files_names_the_address(tmp_path: 
 def test_a_damaged_file_is_named_and_leaves_no_table(tmp_path: Path) -> None:
     write_mat(tmp_path / "mat" / "1.mat")
     (tmp_path / "mat" / "2.mat").write_bytes(b"not HDF5")
-    with pytest.raises(DatasetError, match=r"2\.mat is no slice"):
+    with pytest.raises(DatasetError, match=r"2\.mat is not a slice"):
         fetch_source("figshare", tmp_path / "data", tmp_path / "mat")
     assert not (tmp_path / "data" / "sources" / "figshare.csv").exists()
 

@@ -12,7 +12,7 @@ REAL, DRAWN, ALTERED = "real", "drawn", "altered"
 
 @dataclass(frozen=True)
 class NearImage:
-    """One image that is no brain-MRI slice.
+    """One image that is not a brain-MRI slice.
 
     Attributes:
         name: Identity within the near set, such as `ct/CT_small.dcm/bone`.
