@@ -37,7 +37,7 @@ from brainmri.model.predictor import Predictor
 from brainmri.observe.metrics import Metrics
 from brainmri.settings import Settings
 from brainmri.web.body import BodyLimits, read_body
-from brainmri.web.call import cancel_on_disconnect
+from brainmri.web.call import cancel_on_disconnect, force_of
 from brainmri.web.spool import receive_archive
 from brainmri.web.upload import content_type
 
@@ -74,13 +74,14 @@ class Jobs:
         """Makes a job of an upload, or of a path below the input root."""
         query = request.query_params
         predictor = self._engine.models.get(query.get("model", ""), query.get("version", ""))
+        force = force_of(request)
         await self._bulk.job_threads.run(self._store.require_room, _owner(request))
         with self._store.incoming() as folder:
             if content_type(request) == "application/json":
                 source = Source(path=await self._read_path(request))
             else:
                 source = await self._receive(request, folder)
-            spec = _spec(_owner(request), source, predictor)
+            spec = _spec(_owner(request), source, predictor, force)
             job = await self._bulk.job_threads.run(self._store.publish, folder, spec)
         answer = json_response(self._body(job))
         answer.status_code = 202
@@ -187,7 +188,7 @@ def _iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat(timespec="seconds")
 
 
-def _spec(owner: str | None, source: Source, predictor: Predictor) -> JobSpec:
+def _spec(owner: str | None, source: Source, predictor: Predictor, force: bool) -> JobSpec:
     contract = predictor.contract
     return JobSpec(
         id=secrets.token_hex(16),
@@ -196,6 +197,7 @@ def _spec(owner: str | None, source: Source, predictor: Predictor) -> JobSpec:
         source=source,
         model_name=contract.name,
         model_version=contract.version,
+        force=force,
     )
 
 

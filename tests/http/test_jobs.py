@@ -25,6 +25,7 @@ from tests.disks import small_disk
 from tests.http.json_schema import faults
 from tests.http.test_openapi import DOCUMENT
 from tests.http.test_score import COLOURS, four
+from tests.imaging.dicom_samples import dataset, file, twelve_bits
 from tests.web.test_auth import add
 
 Png = Callable[..., bytes]
@@ -122,6 +123,23 @@ def test_a_form_becomes_a_job_in_which_every_file_is_tried(serve: Callable[..., 
             ("no suffix", "glioma"),
             ("b.png", "pituitary"),
         ]
+
+    serve(visit)
+
+
+def test_another_part_of_the_body_is_a_failed_row_of_a_job_unless_it_is_forced(serve: Callable[..., None]) -> None:
+    async def visit(service: Service) -> None:
+        form = [("images", ("IM1", file(dataset(twelve_bits(), BodyPartExamined="KNEE"))))]
+
+        async def code(query: str) -> str | None:
+            identity = (await service.client.post(f"/jobs{query}", files=form)).json()["id"]
+            await service.until(identity, "succeeded")
+            found: str | None = (await service.rows(identity))[0]["error_code"]
+            return found
+
+        assert (await code(""), await code("?force=true")) == ("not_brain_mr", None)
+        refused = await service.client.post("/jobs?force=yes", files=form)
+        assert (refused.status_code, code_of(refused)) == (400, "malformed_request")
 
     serve(visit)
 

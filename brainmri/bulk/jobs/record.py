@@ -35,6 +35,7 @@ class JobSpec(_Record):
         source: Where the images come from.
         model_name: Which model answers.
         model_version: Its version.
+        force: Answers also for DICOM objects that say they are not MRI of a head.
     """
 
     id: str
@@ -43,6 +44,7 @@ class JobSpec(_Record):
     source: Source
     model_name: str
     model_version: str
+    force: bool = False
 
 
 class JobError(_Record):

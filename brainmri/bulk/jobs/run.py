@@ -80,11 +80,13 @@ class JobMethod:
         predictor: Which model answers.
         settings: Limits on images and archives, the novelty policy.
         archives: What archives to refuse.
+        force: Answers also for DICOM objects that say they are not MRI of a head.
     """
 
     predictor: Predictor
     settings: Settings
     archives: ArchiveLimits
+    force: bool
 
     def record(self) -> Method:
         """Returns what every row depends on besides its image."""
@@ -99,6 +101,7 @@ class JobMethod:
             batch_size=settings.max_batch_size,
             max_image_bytes=settings.max_image_bytes,
             max_image_pixels=settings.max_image_pixels,
+            force=self.force,
         )
 
 

@@ -169,10 +169,11 @@ class JobRunner:
         spec = running.job.spec
         predictor = self._engine.models.get(spec.model_name, spec.model_version)
         root = None if spec.source.path is None else require_root(self._settings.jobs_input_root)
+        method = JobMethod(predictor, self._settings, self._archives, spec.force)
         with closing(Sources(self._archives, Retry(), over)) as sources:
-            scorer = Scorer(self._limiter, predictor, self._metrics)
+            scorer = Scorer(self._limiter, predictor, self._metrics, force=spec.force)
             with closing(ServiceEngine(scorer, sources, loop, over, root)) as engine:
-                run_job(running, JobMethod(predictor, self._settings, self._archives), engine, over)
+                run_job(running, method, engine, over)
 
     def _fail(self, claim: Claim, error: BrainMRIError) -> None:
         shown, failure = claim.job.shown, JobError(code=error.code, message=error.message)
