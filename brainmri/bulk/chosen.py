@@ -22,7 +22,7 @@ SYSTEM_FILE, LINKED_FOLDER, SPECIAL_FILE = "system_file", "linked_folder", "spec
 REASONS: Mapping[str, str] = {
     OTHER_KIND: "the name ends like that of another kind of file",
     NO_IMAGE: "the name has no ending, and the first bytes are of no image",
-    VOLUME: "a NIfTI volume; pass the file itself to brainmri score or brainmri predict",
+    VOLUME: "a NIfTI volume; name it to brainmri score or brainmri predict as a file of this machine",
     ARCHIVE: "an archive; name it as an input of its own",
     DICOMDIR: "the index of a DICOM medium; its images are read by themselves",
     SYSTEM_FILE: "left by an operating system",
@@ -78,7 +78,7 @@ def is_directory_name(name: str) -> bool:
 
 
 def left_out_lines(left_out: Mapping[str, int]) -> list[str]:
-    """Returns a line for people for each reason, the most frequent first."""
+    """Returns the number of files and the reason, for people, the most frequent reason first."""
     return [f"{count}: {REASONS[reason]}" for reason, count in sorted(left_out.items(), key=lambda pair: -pair[1])]
 
 

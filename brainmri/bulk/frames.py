@@ -53,7 +53,7 @@ class Taken:
             file.seek(0)
             if kind == DICOM:
                 frames = frames_of(file, size)
-            elif kind == NIFTI and self.volumes and item.member is None:
+            elif kind == NIFTI and self.volumes and item.is_local_file:
                 frames = frames_of_volume(Path(item.location), self.step_mm)
             else:
                 frames = [FrameOf()]

@@ -107,14 +107,15 @@ class Inputs:
             yield from self._slices(_item(place))
 
     def _walk(self, folder: Place) -> Iterator[Item]:
+        choice = self._choice if folder.is_local else self._without_volumes()
         for path, kind in _children(folder):
             self._stop.check()
             child = folder.below(path)
             if kind == _FOLDER:
                 yield from self._walk(child)
             elif kind != _FILE:
-                self._choice.leave_out(kind)
-            elif self._choice.takes(path, partial(file_head, child)):
+                choice.leave_out(kind)
+            elif choice.takes(path, partial(file_head, child)):
                 yield from self._slices(_item(child))
 
     def _slices(self, item: Item) -> Iterator[Item]:
@@ -148,9 +149,11 @@ class Inputs:
                 path = printable(f"{place.shown}/{member.name}")
                 return Item(item_id(path), path, place.location, member.name)
 
-            # A volume is read as a file alone.
-            choice = Choice(left_out=self._choice.left_out)
-            yield from chosen_items(archive, choice, named, self._taken)
+            yield from chosen_items(archive, self._without_volumes(), named, self._taken)
+
+    def _without_volumes(self) -> Choice:
+        """Returns what chooses where a volume cannot be read: in archives and behind URLs."""
+        return Choice(left_out=self._choice.left_out)
 
 
 def _content(place: Place, most: int) -> bytes:

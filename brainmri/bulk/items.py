@@ -32,6 +32,16 @@ class Item:
     instance: str | None = None
     series: str | None = None
 
+    @property
+    def shown(self) -> str:
+        """For people: the path, and which frame of it."""
+        return self.path if self.frame is None else f"{self.path}, frame {self.frame}"
+
+    @property
+    def is_local_file(self) -> bool:
+        """Whether it lies in a file of its own on this machine."""
+        return self.member is None and "://" not in self.location
+
     def of(self, frame: FrameOf) -> "Item":
         """Returns one frame of the file as an item with an identity of its own."""
         identity = self.id

@@ -15,7 +15,7 @@ from brainmri.bulk.items import Item
 from brainmri.bulk.loaded import LastRead, Loaded, loaded
 from brainmri.bulk.place import open_location
 from brainmri.bulk.volumes import Volumes
-from brainmri.errors import BrainMRIError, ImageTooLarge, SourceUnreadable
+from brainmri.errors import BrainMRIError, ImageTooLarge, ImageUnreadable, SourceUnreadable
 from brainmri.imaging import HEAD_BYTES, DecodeLimits
 from brainmri.imaging.nifti import is_nifti
 
@@ -114,7 +114,7 @@ class Sources:
         return loaded(read) if item.frame is None else self._last.get((item.location, item.member), read)
 
     def _is_volume(self, item: Item) -> bool:
-        if "://" in item.location or not may_hold_frames(item.location):
+        if not item.is_local_file or not may_hold_frames(item.location):
             return False
         with open_location(item.location) as file:
             return is_nifti(file.read(HEAD_BYTES))
@@ -128,6 +128,10 @@ class Sources:
         most = self._limits.max_member_bytes
         with open_location(item.location) as file:
             data = file.read(most + 1)
+        if not item.is_local_file and is_nifti(data[:HEAD_BYTES]):
+            raise ImageUnreadable(
+                "This is a NIfTI volume, which is read from this machine alone. Copy it here, and name the copy."
+            )
         if len(data) > most:
             raise ImageTooLarge(
                 f"The file has more than {most} bytes, which an image may have. Raise BRAINMRI_MAX_IMAGE_BYTES, or"

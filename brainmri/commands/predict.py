@@ -177,7 +177,7 @@ def _print_json(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> No
 
 def _print_table(rows: Sequence[_Row], series: Mapping[str, SeriesVerdict]) -> None:
     console = Console()
-    names = [row.item.path if row.item.frame is None else f"{row.item.path}, frame {row.item.frame}" for row in rows]
+    names = [row.item.shown for row in rows]
     # What a pipe or a file receives is as wide as it has to be.
     room = console.width - _ROOM_OF_ANSWERS if console.is_terminal else max(map(len, names), default=0)
     if not console.is_terminal:
@@ -188,7 +188,7 @@ def _print_table(rows: Sequence[_Row], series: Mapping[str, SeriesVerdict]) -> N
         answer = row.answer
         if isinstance(answer, BrainMRIError):
             table.add_row(_end_of(name, room), answer.code)
-            problems.append(f"{row.item.path}: {answer.message}")
+            problems.append(f"{name}: {answer.message}")
             continue
         values = [f"{answer.probabilities[label]:.3f}" for label in LABELS]
         label = answer.label or answer.verdict

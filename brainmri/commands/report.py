@@ -12,14 +12,16 @@ import typer
 
 from brainmri import durable
 from brainmri.bulk.archives.archive import ArchiveLimits
+from brainmri.bulk.frames import Taken
 from brainmri.bulk.inputs import Inputs
 from brainmri.bulk.items import Item
 from brainmri.bulk.quality import folder_label
 from brainmri.bulk.sources import Retry, Sources
 from brainmri.commands.opened import archive_limits, open_predictor
-from brainmri.commands.reading import ForceOption, unwritable
+from brainmri.commands.reading import ForceOption, StepOption, unwritable
 from brainmri.errors import BrainMRIError, MalformedRequest, ScoringRefused
 from brainmri.imaging import ReadOptions
+from brainmri.imaging.nifti import STEP_MM
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import PALETTES, Style
 from brainmri.model.predictor import Prediction, Predictor
@@ -39,7 +41,7 @@ class _Reading:
     """How every image of one report is read and answered."""
 
     predictor: Predictor
-    options: ReadOptions
+    force: bool
     explain: Explain | None
     style: Style
     side: int
@@ -51,10 +53,10 @@ class _Reading:
         answer: Prediction | BrainMRIError
         try:
             data = sources.prepare(item)().data
-            answer = self.predictor.predict(data, self.explain, self.options, self.side)
+            answer = self.predictor.predict(data, self.explain, ReadOptions(item.frame, self.force), self.side)
         except BrainMRIError as error:
             answer = error
-        return entry_of(item.path, answer, self.style, self.side, truth)
+        return entry_of(item.shown, answer, self.style, self.side, truth)
 
 
 @app.command()
@@ -75,17 +77,18 @@ def report(  # noqa: PLR0913 -- the options of a command
     label: Annotated[str | None, typer.Option(help="Class that heat maps explain; else the most probable.")] = None,
     opacity: Annotated[str | None, typer.Option(help="Of the strongest evidence, 0 to 1; 0.6 if not given.")] = None,
     palette: Annotated[str | None, typer.Option(help=f"Colours of heat maps: {', '.join(PALETTES)}.")] = None,
-    frame: Annotated[int | None, typer.Option(help="Frame or page, from 0; else the usual one.", min=0)] = None,
+    frame: Annotated[int | None, typer.Option(help="This frame or page alone, from 0.", min=0)] = None,
     force: ForceOption = False,
+    step_mm: StepOption = STEP_MM,
 ) -> None:
-    """Write a report about images, with pictures, as one HTML or PDF file; exit status 1 if one has no answer."""
-    form, style, options = _form(out), Style.of(opacity, palette), ReadOptions(frame, force)
+    """Write a report about images, each frame for itself, as HTML or PDF; exit status 1 if one has no answer."""
+    form, style = _form(out), Style.of(opacity, palette)
     settings, labelled = load_settings(), labels_from is not None
     limits = archive_limits(settings)
-    items = _items(inputs, limits)
+    items = _items(inputs, limits, Taken(frame, step_mm))
     predictor = open_predictor(settings)
-    reading = _Reading(predictor, options, wanted(predictor, label), style, picture_side(len(items)), labelled=labelled)
-    with closing(Sources(limits, Retry())) as sources:
+    reading = _Reading(predictor, force, wanted(predictor, label), style, picture_side(len(items)), labelled)
+    with closing(Sources(limits, Retry(), decode=predictor.limits)) as sources:
         entries = [reading.entry(item, sources) for item in items]
     policy, made = settings.novelty_policy, datetime.now(UTC)
     _write(out, form(report_of(predictor, entries, made, policy=policy, style=style, labelled=labelled)))
@@ -104,8 +107,8 @@ def _form(out: Path) -> Callable[[Report], bytes]:
     return known
 
 
-def _items(inputs: list[str], limits: ArchiveLimits) -> list[Item]:
-    named = Inputs(inputs, limits)
+def _items(inputs: list[str], limits: ArchiveLimits, taken: Taken) -> list[Item]:
+    named = Inputs(inputs, limits, taken=taken)
     named.require()
     items = list(islice(named, MOST_IMAGES + 1))
     if not items:

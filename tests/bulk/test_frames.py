@@ -19,7 +19,7 @@ from brainmri.bulk.jobs.inputs import RootInputs
 from brainmri.bulk.manifest import Division, Manifest, freeze
 from brainmri.bulk.sources import Retry, Sources
 from brainmri.bulk.uploads import uploaded_items
-from brainmri.errors import ArchiveTooLarge
+from brainmri.errors import ArchiveTooLarge, ImageUnreadable
 from brainmri.imaging import Picture
 from tests.imaging.dicom_samples import dataset, file, twelve_bits
 from tests.imaging.test_contents import directory
@@ -150,6 +150,18 @@ def test_what_a_server_takes_is_the_same_without_volumes(study: Path) -> None:
     ]
     assert items[1].id == item_id("study/IM1", 1)
     assert inputs.left_out == {"other_kind": 1, "volume": 1}
+
+
+def test_a_volume_behind_a_url_is_left_out_of_a_folder_and_refused_by_itself(study: Path) -> None:
+    system = fsspec.filesystem("memory")
+    system.put(f"{study}/", "/study/", recursive=True)
+    folder = Inputs(["memory://study"], ArchiveLimits(), taken=Taken())
+    assert named(list(folder)) == [("IM1", 0), ("IM1", 1), ("IM2.dcm", None), ("p.png", None)]
+    assert folder.left_out == {"other_kind": 1, "volume": 1}
+    (item,) = Inputs(["memory://study/v.nii.gz"], ArchiveLimits(), taken=Taken())
+    assert item.frame is None
+    with pytest.raises(ImageUnreadable, match="read from this machine alone"):
+        Sources(ArchiveLimits(), Retry()).prepare(item)()
 
 
 def test_a_table_names_frames_after_its_ids(study: Path) -> None:

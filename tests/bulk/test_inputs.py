@@ -92,7 +92,7 @@ def test_what_is_no_image_is_counted_by_reason_and_a_pipe_is_never_opened(tmp_pa
     assert list(inputs) == []
     assert set(inputs.left_out) == set(REASONS) - {"no_image"}
     assert inputs.left_out.total() == 7
-    with pytest.raises(ScoringRefused, match="Left out were 2: a pipe, socket or device"):
+    with pytest.raises(ScoringRefused, match="Left out, 2: a pipe, socket or device"):
         freeze(tmp_path / "m.parquet", inputs, Division(10), inputs.left_out)
 
 

@@ -24,6 +24,7 @@ from brainmri.model.contract import Contract
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import Style, overlay_png
 from brainmri.model.predictor import Predictor
+from tests.bulk.test_frames import two_frames, volume
 from tests.commands.conftest import Run, called
 from tests.imaging.dicom_samples import dataset, twelve_bits
 from tests.imaging.dicom_samples import file as dicom_file
@@ -436,6 +437,21 @@ def test_report_writes_one_file_about_folders_with_labels(
     monkeypatch.setattr("brainmri.commands.report.MOST_IMAGES", 2)
     status, _, err = run("report", tmp_path / "scans", "--out", tmp_path / "more.html")
     assert (status, "A report holds at most 2 images. Name fewer, or use brainmri score --report" in err) == (2, True)
+
+
+def test_report_shows_every_frame_of_a_volume_or_the_one_that_is_asked_for(run: Run, tmp_path: Path) -> None:
+    written = tmp_path / "report.html"
+    files = [tmp_path / "IM1", volume(tmp_path / "v.nii.gz")]
+    files[0].write_bytes(two_frames())
+
+    def shown(*options: str) -> list[str]:
+        status, _, _ = run("report", *files, "--out", written, *options)
+        assert status == 0
+        return sorted(set(re.findall(r"(?:IM1|v\.nii\.gz), frame \d+", written.read_text())))
+
+    every = ["IM1, frame 0", "IM1, frame 1", *(f"v.nii.gz, frame {number}" for number in (10, 17, 3))]
+    assert shown("--step-mm", "14") == every
+    assert shown("--frame", "1") == ["IM1, frame 1", "v.nii.gz, frame 1"]
 
 
 def test_report_names_the_endings_that_it_writes(run: Run, tmp_path: Path) -> None:
