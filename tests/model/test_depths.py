@@ -55,6 +55,13 @@ def test_every_depth_of_a_slice_gets_the_probabilities_of_eight_bits(brain_mri_d
     assert len(furthest) == 8 * 20
 
 
+def test_a_slice_of_eight_bits_in_a_wider_file_is_the_same_slice() -> None:
+    grey = np.random.default_rng(3).integers(0, 256, (60, 70)).astype(np.uint8)
+    grey[0, 0] = 255
+    for name, data in stored(grey.astype(np.uint16) * 257):
+        assert greys_apart(grey, data) == 0, name
+
+
 def greys_apart(grey: NDArray[np.uint8], data: bytes) -> int:
     """Returns how many grey levels the network's input differs by from that of the slice in 8 bits."""
     of_8_bits, other = (decode(file).astype(int) for file in (encode(grey, "PNG"), data))
