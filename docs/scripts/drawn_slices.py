@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 SIDE = 320
-VIEWS = ("axial", "sagittal")
-KINDS = ("ring", "ball", "knot", "nothing")
+VIEWS = ("axial", "sagittal", "base")
+KINDS = ("ring", "ball", "knot", "sella", "nothing")
 """Of lesions; see `with_lesion`."""
+_STREAMS = {"axial": 0, "sagittal": 1, "lesion": 2, "base": 3}
+"""Of random numbers, so that a head and its lesion vary by themselves."""
 Plane = NDArray[np.float32]
 _ROWS, _COLUMNS = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
 
@@ -100,15 +102,45 @@ def sagittal_head(rng: np.random.Generator) -> Head:
     return Head(greys, np.ones_like(brain), x, y, width, height)
 
 
+def base_head(rng: np.random.Generator) -> Head:
+    """Draws a slice at the height of the eyes: nose and orbits in front, temporal lobes, stem and cerebellum behind."""
+    x, y = SIDE / 2 + rng.normal(0, 3), SIDE / 2 + rng.normal(0, 4)
+    width, height = rng.uniform(98, 116), rng.uniform(128, 142)
+    greys = over(np.zeros((SIDE, SIDE), np.float32), inside(ellipse(x, y, width, height)), rng.uniform(120, 210))
+    greys = over(greys, inside(ellipse(x, y, width - 7, height - 6)), rng.uniform(15, 35))
+    lobes = ellipse(x, y + height * 0.2, width - 14, height * 0.74)
+    tissue = _tissue(rng, lobes)
+    greys = over(greys, inside(lobes) * np.clip((_ROWS - y + height * 0.3 + 10 * noise(rng, 7)) / 6, 0, 1), tissue)
+    for side in (-1, 1):
+        muscle = ellipse(x + side * width * 0.78, y - height * 0.28, 13, 26, side * 0.3)
+        greys = over(greys, inside(muscle, 0.3), rng.uniform(50, 80) + 40 * noise(rng, 30))
+        fat = ellipse(x + side * width * 0.4, y - height * 0.55, 24, 34, side * 0.35)
+        greys = over(greys, inside(fat, 0.15), rng.uniform(130, 200) + 60 * noise(rng, 40))
+        greys = over(
+            greys, inside(ellipse(x + side * width * 0.45, y - height * 0.68, 17, 17), 0.1), rng.uniform(18, 40)
+        )
+        greys = over(greys, inside(ellipse(x + side * width * 0.36, y - height * 0.45, 3, 18, side * 0.3)), 60)
+    nose = inside(ellipse(x, y - height * 0.62, width * 0.17, height * 0.36), 0.1)
+    cells = 25 + 90 * (np.abs(noise(rng, 26)) < 0.06) + 60 * (np.abs(_COLUMNS - x) < 1.5)
+    greys = over(greys, nose, cells)
+    around = ellipse(x, y + height * 0.12, rng.uniform(24, 32), rng.uniform(20, 28))
+    greys = over(greys, inside(around, 0.1), rng.uniform(20, 45))
+    stem = ellipse(x, y + height * 0.14, rng.uniform(19, 24), rng.uniform(17, 22))
+    greys = over(greys, inside(stem, 0.1), tissue)
+    greys = over(greys, inside(ellipse(x, y + height * 0.31, 5, 6), 0.2), rng.uniform(20, 40))
+    return Head(greys, np.ones_like(greys), x, y, width, height)
+
+
 def with_lesion(head: Head, rng: np.random.Generator, kind: str) -> Plane:
-    """Draws a `ring`, a `ball`, a `knot` at the base, or `nothing` into a head."""
+    """Draws a `ring`, a `ball`, a `knot` at the base, a ball in the `sella`, or `nothing` into a head."""
     if kind == "nothing":
         return head.greys
-    radius = rng.uniform(*{"ring": (22, 44), "ball": (14, 38), "knot": (8, 26)}[kind])
+    radius = rng.uniform(*{"ring": (22, 44), "ball": (14, 38), "knot": (8, 26), "sella": (9, 22)}[kind])
     along, down = {
         "ring": (rng.choice([-1, 1]) * rng.uniform(0.3, 0.55), rng.uniform(-0.5, 0.45)),
         "ball": (rng.uniform(-0.7, 0.7), rng.uniform(-0.7, 0.6)),
         "knot": (rng.normal(-0.08, 0.1), rng.uniform(0.05, 0.55)),
+        "sella": (rng.normal(0, 0.02), rng.uniform(-0.22, -0.08)),
     }[kind]
     place = head.x + along * head.half_width, head.y + down * head.half_height
     bumps = noise(rng, 16) * (0.5 if kind == "ring" else 0.1)
@@ -140,9 +172,9 @@ class Drawing:
 
     def draw(self) -> Image.Image:
         """Draws it, 320 x 320 greys."""
-        rng = np.random.default_rng([VIEWS.index(self.view), self.head])
-        head = (axial_head if self.view == "axial" else sagittal_head)(rng)
-        greys = with_lesion(head, np.random.default_rng([len(VIEWS), self.lesion]), self.kind)
+        rng = np.random.default_rng([_STREAMS[self.view], self.head])
+        head = {"axial": axial_head, "sagittal": sagittal_head, "base": base_head}[self.view](rng)
+        greys = with_lesion(head, np.random.default_rng([_STREAMS["lesion"], self.lesion]), self.kind)
         grain = rng.normal(0, rng.uniform(0, 5), greys.shape) * (greys > 8)
         uneven = greys * (1 + 0.25 * noise(rng, 4)) + grain
         image = Image.fromarray(np.clip(uneven, 0, 255).astype(np.uint8))

@@ -1,8 +1,9 @@
 """Writes the samples of the page: `python -m docs.scripts.samples`, again after another model is released.
 
-Searches for a drawn slice for each answer: first at random, then among slices that share the head or the lesion with
-those that came nearest. The model is asked through `brainmri predict`, so that a sample gets on the page the answer
-that it was chosen for. It takes some seconds a round, and usually a few rounds.
+Samples that still get their answers stay. For each other answer it searches for a drawn slice: first at random, then
+among slices that share the head or the lesion with those that came nearest. The model is asked through
+`brainmri predict`, so that a sample gets on the page the answer that it was chosen for. It takes some seconds a round,
+and usually a few rounds.
 """
 
 import json
@@ -95,14 +96,29 @@ def children(parent: Drawing, rng: random.Random) -> list[Drawing]:
     return [*others, replace(parent, kind=rng.choice(KINDS))]
 
 
-def search() -> dict[str, Found]:
-    """Returns answer to its nearest slice, of all answers that a slice can have."""
+def lacking() -> list[str]:
+    """Returns the answers whose samples do not get them from the released model."""
+    files = {f"{target}.jpg": SAMPLES / f"{target}.jpg" for target in ANSWERS}
+    verdicts = ask({name: path.read_bytes() for name, path in files.items() if path.exists()})
+    return [
+        target
+        for target in ANSWERS
+        if f"{target}.jpg" not in verdicts or verdicts[f"{target}.jpg"]["verdict"] != target
+    ]
+
+
+def search(targets: list[str]) -> dict[str, Found]:
+    """Returns answer to its nearest slice.
+
+    Args:
+        targets: Answers that a slice can have.
+    """
     rng = random.Random(0)  # noqa: S311 -- which slices are drawn, the same at each call
     drawings = [Drawing(view, kind, seed, seed) for view, kind, seed in product(VIEWS, KINDS, range(FIRST_SEEDS))]
     kept: list[Found] = []
     for number in range(MOST_ROUNDS):
         kept += asked(drawings)
-        parents = {target: best(kept, target, PARENTS) for target in (*LABELS, UNSURE)}
+        parents = {target: best(kept, target, PARENTS) for target in targets}
         kept = list({id(one): one for ones in parents.values() for one in ones}.values())
         nearness = {target: round(ones[0].nearness(target), 3) for target, ones in parents.items()}
         sys.stderr.write(f"round {number + 1}: {nearness}\n")
@@ -114,15 +130,15 @@ def search() -> dict[str, Found]:
 
 
 def main() -> None:
-    """Writes a sample for every answer that was found, and names those that were not, whose old samples stay."""
-    found = {target: one.file for target, one in search().items() if one.nearness(target) >= 0}
-    chart = as_jpeg(draw_chart())
-    if ask({"chart.jpg": chart})["chart.jpg"]["verdict"] == FOREIGN:
-        found[FOREIGN] = chart
-    for target, file in found.items():
-        (SAMPLES / f"{target}.jpg").write_bytes(file)
-    if missing := [target for target in ANSWERS if target not in found]:
-        raise SystemExit(f"No drawn slice gave {', '.join(missing)}; their samples of before stay.")
+    """Writes a sample for every answer that lacks one and was found, and names those that were not found."""
+    if FOREIGN in lacking():
+        (SAMPLES / f"{FOREIGN}.jpg").write_bytes(as_jpeg(draw_chart()))
+    if targets := [target for target in lacking() if target != FOREIGN]:
+        for target, one in search(targets).items():
+            if one.nearness(target) >= 0:
+                (SAMPLES / f"{target}.jpg").write_bytes(one.file)
+    if missing := lacking():
+        raise SystemExit(f"No drawn slice gave {', '.join(missing)}.")
 
 
 if __name__ == "__main__":
