@@ -1,11 +1,14 @@
 """What the page says of models: their figures, several side by side, and where each one looked."""
 
+import base64
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
@@ -99,6 +102,25 @@ def test_the_heat_map_shows_where_the_evidence_for_each_class_lies(page: Page) -
     page.get_by_role("switch", name="Show where the network looked").uncheck()
     page.wait_for_timeout(200)
     assert page.evaluate(COLOURED, [0.8, 0.5]) == [0, 180, 20]
+
+
+def test_a_report_shows_where_the_network_looked(page: Page) -> None:
+    page.get_by_label("Model", exact=True).select_option(SECOND)
+    give(page, halves())
+    report = saved(page, "Save a report")
+    plain, heat = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', report)
+    colours = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one))), int) for one in (plain, heat)]
+    changed = np.abs(colours[1] - colours[0]).mean(axis=2)
+    middle = changed.shape[1] // 2
+    # The left half is what the tiny network takes for a glioma.
+    assert changed[:, :middle].mean() > 4 * changed[:, middle:].mean()
+    assert "Bright parts weighed most for glioma. This does not outline a tumour." in report
+
+
+def test_a_report_of_a_model_without_heat_maps_has_none(page: Page) -> None:
+    give(page, halves())
+    report = saved(page, "Save a report")
+    assert (report.count("<img"), "heat map" in report.lower()) == (1, False)
 
 
 def test_a_model_without_heat_maps_says_so(page: Page) -> None:

@@ -14,7 +14,7 @@ import { MOST_IMAGES, Uploads } from "./uploads.js";
 import { counted } from "./words.js";
 
 const uploads = new Uploads();
-const result = new Result(byId("result"), uploads, (item) => saveReport([item], byId("notice").textContent));
+const result = new Result(byId("result"), uploads, (item) => saveReport([item], byId("notice").textContent, uploads.models[0] ?? null));
 const table = new Table(byId("many"), uploads, {
   open: (item) => {
     show(item);
@@ -22,7 +22,7 @@ const table = new Table(byId("many"), uploads, {
   },
   csv: async (items) => saveCsv(items, (await json("model").catch(() => null))?.input?.preprocessing_version ?? ""),
   json: (items) => saveJson(items, byId("notice").textContent),
-  report: (items) => saveReport(items, byId("notice").textContent),
+  report: (items) => saveReport(items, byId("notice").textContent, uploads.models[0] ?? null),
   pdf: (items, told, named) => savePdf(items, uploads.models[0] ?? null, told, named),
 });
 
