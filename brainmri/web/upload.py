@@ -18,14 +18,17 @@ FIELD_OF_MANY = "images"
 DICOM = "application/dicom"
 """Media type of a DICOM object (RFC 3240)."""
 
-_TYPES = "multipart/form-data, image/* or application/dicom"
+_FILE_TYPES = (DICOM, "application/octet-stream")
+"""Media types of a file as it is, beside image/*; its first bytes say what it is."""
+
+_TYPES = "multipart/form-data, image/*, application/dicom or application/octet-stream"
 
 ENVELOPE_BYTES = 64 * 2**10
 """What the boundaries and headers of a form with one file may add."""
 
 
 async def read_image(request: Request, settings: Settings, deadline: Deadline) -> bytes:
-    """Reads the one image of a request: the multipart field `image`, or a body of type image/* or application/dicom.
+    """Reads the one image of a request: the multipart field `image`, or a body that is the file itself.
 
     Args:
         request: The request; its body is consumed.
@@ -47,7 +50,7 @@ async def read_image(request: Request, settings: Settings, deadline: Deadline) -
         if isinstance(image, BrainMRIError):
             raise image
         return image
-    if kind.startswith("image/") or kind == DICOM:
+    if kind.startswith("image/") or kind in _FILE_TYPES:
         data = await read_body(request, BodyLimits(most, settings.upload_idle_timeout_s, deadline), file_too_large)
         if not data:
             raise _empty()

@@ -173,7 +173,7 @@ def test_predict_takes_a_form_with_one_file_or_a_raw_image_and_predict_batch_a_f
         for path in ("/predict", "/predict_batch")
     )
     assert (sorted(one), sorted(many)) == (
-        ["application/dicom", "image/*", "multipart/form-data"],
+        ["application/dicom", "application/octet-stream", "image/*", "multipart/form-data"],
         ["multipart/form-data"],
     )
     image = one["multipart/form-data"]["schema"]["properties"]["image"]

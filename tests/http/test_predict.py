@@ -22,7 +22,7 @@ def test_a_multipart_image_is_classified(ask: Ask, png: Callable[..., bytes]) ->
     assert body["request_id"] == response.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "IMAGE/*; q=1"])
+@pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "IMAGE/*; q=1", "application/octet-stream"])
 def test_a_raw_body_is_classified_whatever_image_type_it_claims(
     ask: Ask, png: Callable[..., bytes], content_type: str
 ) -> None:
