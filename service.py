@@ -67,7 +67,7 @@ def _bytes(images: Any) -> Any:
 
 
 Tensors = Annotated[NDArray[np.uint8], DType("uint8"), Shape((-1, SIDE, SIDE, 3)), BeforeValidator(_bytes)]
-Probabilities = Annotated[NDArray[np.float32], DType("float32"), Shape((-1, 4))]
+Probabilities = Annotated[NDArray[np.float32], DType("float32"), Shape((-1, -1))]
 
 
 def compose(settings: Settings) -> Any:

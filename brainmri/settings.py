@@ -220,7 +220,7 @@ class Settings(BaseSettings):
 
     novelty_policy: Literal["abstain", "no_tumor", "pass"] = "abstain"
     """Answer for an image that does not look like a brain MRI. `abstain`: no label, the verdict is `not_a_brain_mri`;
-    `no_tumor`: the label `notumor`; `pass`: the network's own label."""
+    `no_tumor`: the label that means so, `notumor` of the released models; `pass`: the network's own label."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe message of this project that is logged."""

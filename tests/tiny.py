@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import openvino
+from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from brainmri.imaging import PREPROCESSING_VERSION
@@ -63,17 +64,25 @@ def contract_parts(**changes: Any) -> dict[str, Any]:
     return {**parts, **changes}
 
 
+def head_of(classes: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns WEIGHTS and BIAS for so many classes; those beyond the fourth always have the logit 0."""
+    beyond = max(0, classes - len(BIAS))
+    weights, bias = np.pad(WEIGHTS, ((0, 0), (0, beyond))), np.pad(BIAS, (0, beyond))
+    return np.ascontiguousarray(weights[:, :classes], np.float32), np.ascontiguousarray(bias[:classes], np.float32)
+
+
 def write_openvino(folder: Path, classes: int = 4, *, explains: bool = False) -> Path:
     """Writes the network as `model.xml` and `model.bin`: logits = mean colour x WEIGHTS + BIAS, features = mean.
 
     With `explains` it has the output `feature_map` as well.
     """
+    weights, bias = head_of(classes)
     image = ops.parameter([-1, 299, 299, 3], np.uint8, name="image")
     # Rows first: one float32 sum over 89,401 pixels is off by 0.1 %. The relu keeps OpenVINO from merging the two.
     rows = ops.relu(ops.reduce_mean(ops.convert(image, "f32"), ops.constant([2], np.int64), keep_dims=False))
     mean = ops.reduce_mean(rows, ops.constant([1], np.int64), keep_dims=False)
-    product = ops.matmul(mean, ops.constant(WEIGHTS[:, :classes]), False, False)
-    logits = ops.add(product, ops.constant(BIAS[:classes]))
+    product = ops.matmul(mean, ops.constant(weights), False, False)
+    logits = ops.add(product, ops.constant(bias))
     outputs = {"logits": logits, "features": mean}
     if explains:
         split = ops.constant([-1, CELLS, 299 // CELLS, CELLS, 299 // CELLS, 3], np.int64)
@@ -101,12 +110,12 @@ def write_novelty(path: Path) -> Path:
     return path
 
 
-def explanation_parts(head: Path) -> dict[str, Any]:
+def explanation_parts(head: Path, classes: int = 4) -> dict[str, Any]:
     """Returns the contract's explanation of the tiny network, and writes its head to `head`.
 
     Without bias, and with WEIGHTS as the last kernel: the hidden layer is the mean colour.
     """
-    write_head(head, np.zeros(3, np.float32), WEIGHTS.astype(np.float32))
+    write_head(head, np.zeros(3, np.float32), head_of(classes)[0])
     return {
         "method": "grad-cam",
         "rows": CELLS,
@@ -144,7 +153,7 @@ def write_tiny_bundle(
     """Writes a valid bundle with one OpenVINO artefact at `folder`; `changes` go into its contract.
 
     With `novelty_threshold` it has the detector of `write_novelty`, and answers below `min_confidence` are unsure.
-    With `explains` it is one of schema 2, which has heat maps.
+    With `explains` it is one of schema 2, which has heat maps; own `labels` need a `schema_version` of 4.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     detectors = {}
@@ -154,9 +163,10 @@ def write_tiny_bundle(
             detectors["openvino-f32"], novelty_threshold, min_confidence=min_confidence, coverage=0.95
         )
         changes = {"calibrations": [calibration], **changes}
+    classes = len(changes.get("labels", LABELS))
     head = scratch / "head.npz" if explains else None
     if head is not None:
-        changes = {"schema_version": 2, "explanation": explanation_parts(head), **changes}
+        changes = {"schema_version": 2, "explanation": explanation_parts(head, classes), **changes}
     contract = Contract.from_parts(**contract_parts(**changes))
-    artefacts = {"openvino-f32": write_openvino(scratch / "ir", explains=explains)}
+    artefacts = {"openvino-f32": write_openvino(scratch / "ir", classes, explains=explains)}
     return write_bundle(folder, contract, artefacts, {"accuracy": 1.0}, "# Tiny\n", detectors=detectors, head=head)

@@ -12,7 +12,7 @@ from brainmri.bulk.finish import Outcome
 from brainmri.bulk.quality import Quality
 from brainmri.bulk.series import series_line
 from brainmri.bulk.summary import Summary
-from brainmri.model.contract import LABELS, NOTICE
+from brainmri.model.contract import NOTICE
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE
 
 _MOST_SERIES = 20
@@ -29,7 +29,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         for table in (_confusion(outcome.quality), _per_class(outcome.quality), _figures(outcome.quality)):
             console.print(table)
     if outcome.unlabelled:
-        console.print(unlabelled_line(outcome.unlabelled), soft_wrap=True)
+        console.print(unlabelled_line(outcome.unlabelled, outcome.classes.labels), soft_wrap=True)
     for name, found in islice(outcome.series.items(), _MOST_SERIES):
         console.print(series_line(name, found), soft_wrap=True)
     if len(outcome.series) > _MOST_SERIES:
@@ -58,8 +58,8 @@ def _failures(failures: Mapping[str, int]) -> Table:
 
 
 def _confusion(quality: Quality) -> Table:
-    table = _table("Confusion: true label by row, most probable class by column", "true", *LABELS)
-    for label, counts in zip(LABELS, quality.confusion, strict=True):
+    table = _table("Confusion: true label by row, most probable class by column", "true", *quality.classes)
+    for label, counts in zip(quality.classes, quality.confusion, strict=True):
         table.add_row(label, *map(str, counts))
     return table
 

@@ -1,9 +1,8 @@
 """Figures against true labels as cells of text, for terminals and reports."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from brainmri.bulk.quality import Quality
-from brainmri.model.contract import LABELS
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE
 from brainmri.text import printable
 
@@ -39,12 +38,12 @@ def figure_rows(quality: Quality) -> Sequence[tuple[str, str]]:
     ]
 
 
-def unlabelled_line(unlabelled: Mapping[str, int]) -> str:
-    """Returns which folders' names gave no label, and how many images that leaves without one."""
+def unlabelled_line(unlabelled: Mapping[str, int], labels: Iterable[str]) -> str:
+    """Returns which folders' names gave no label, for how many images, and which labels there are."""
     named = sorted(unlabelled.items(), key=lambda pair: -pair[1])
     shown = ", ".join(f"{printable(folder)!r} ({images})" for folder, images in named[:_MOST_FOLDERS])
     more = ", ..." if len(named) > _MOST_FOLDERS else ""
     return (
         f"{sum(unlabelled.values())} answers have no true label, because the names of their folders are none:"
-        f" {shown}{more}. Name each folder after its label: {', '.join(LABELS)}."
+        f" {shown}{more}. Name each folder after its label: {', '.join(labels)}."
     )

@@ -15,7 +15,7 @@ from brainmri.bulk.row_tables import schema_of
 from brainmri.bulk.run_folder import Format, Record, RunFolder
 from brainmri.bulk.series import SeriesVerdict, SeriesVotes
 from brainmri.bulk.summary import Summary
-from brainmri.model.contract import NOTICE
+from brainmri.model.contract import NOTICE, Classes
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class Outcome:
     series: Mapping[str, SeriesVerdict]
     unlabelled: Mapping[str, int]
 
+    @property
+    def classes(self) -> Classes:
+        """What the model tells apart."""
+        return self.record.method.classes
+
 
 def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled: bool) -> Outcome:
     """Joins the parts into the first folder: results, summary, and the marker last.
@@ -52,7 +57,8 @@ def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled:
     Raises:
         ScoringRefused: Parts are missing or do not belong to the run.
     """
-    folder, summary, labels, votes = folders[0], Summary(), Labelled(), SeriesVotes()
+    folder, classes = folders[0], record.method.classes
+    summary, labels, votes = Summary(classes), Labelled(classes), SeriesVotes(classes)
 
     def counted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
@@ -67,7 +73,7 @@ def finish(folders: Sequence[RunFolder], record: Record, form: Format, labelled:
     results = folder.results(form)
     with folder.manifest(record) as manifest:
         tables = counted(joined(folders, record, manifest))
-        schema = schema_of(record.method.tags)
+        schema = schema_of(record.method.tags, classes.labels)
         durable.write(results, lambda file: write_results(file, tables, form, schema))
     quality, series = labels.quality(), votes.verdicts()
     facts = {

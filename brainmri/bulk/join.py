@@ -34,7 +34,7 @@ def joined(folders: Sequence[RunFolder], record: Record, manifest: Manifest) -> 
         )
     for shard, holder in enumerate(holders):
         assert holder is not None  # noqa: S101 -- none is missing
-        table = holder.part(shard, schema_of(record.method.tags))
+        table = holder.part(shard, schema_of(record.method.tags, record.method.labels))
         _verify(table, shard, record, manifest)
         yield table
 

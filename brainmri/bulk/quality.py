@@ -5,6 +5,7 @@ Serving does not import training, whose figures go further; a test compares the 
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.bulk.rows import OK, PROBABILITY
-from brainmri.model.contract import LABELS
+from brainmri.model.contract import RELEASED_CLASSES, Classes
 from brainmri.model.figures import equal_mass_bins
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class Quality:
         accuracy: Share that is right.
         accuracy_ci95: Its Wilson interval.
         accuracy_when_given: Share that is right among those whose verdict is a class; None if there are none.
-        macro_f1: Unweighted mean of F1 over all four classes.
+        macro_f1: Unweighted mean of F1 over all classes.
         classes: Label to its figures.
-        confusion: Images by true label (row) and answer (column), `[4, 4]`.
+        confusion: Images by true label (row) and answer (column), `[C, C]`.
         log_loss: Mean negative log probability of the true label, in nats.
         brier: Mean squared distance of the probabilities from the truth.
         ece: Expected calibration error over 15 bins of equal mass (Nixon 2019, arXiv:1904.01685).
@@ -84,40 +85,49 @@ class Quality:
     roc_curves: dict[str, list[tuple[float, float]]]
 
 
-def folder_label(path: str) -> str | None:
+def folder_label(path: str, classes: Classes = RELEASED_CLASSES) -> str | None:
     """Returns the label that the name of an image's folder spells (`No Tumor`, `glioma_tumor`), or None."""
-    name = re.sub(r"[^a-z]", "", PurePosixPath(path).parent.name.lower()).removesuffix("tumor")
-    if name in _NO_TUMOUR:
-        return "notumor"
-    return name if name in LABELS else None
+    folder = PurePosixPath(path).parent.name.lower()
+    spelt = {re.sub("[^a-z0-9]", "", label): label for label in classes.labels}
+    letters = re.sub("[^a-z]", "", folder)
+    short = letters.removesuffix("tumor").removesuffix("tumour")
+    for name in (re.sub("[^a-z0-9]", "", folder), letters, short):
+        if name in spelt:
+            return spelt[name]
+    return classes.no_tumor if short in _NO_TUMOUR else None
 
 
 class Labelled:
-    """Collects answers and true labels, 20 bytes an image.
+    """Collects answers and true labels: 4 bytes for each class of an image, and 3 more.
+
+    Args:
+        classes: What the model tells apart.
 
     Attributes:
         unlabelled: Answered images whose folder's name spells no label, by that name; of a thousand names, and
             `OTHER_FOLDERS` for those beyond.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Classes = RELEASED_CLASSES) -> None:
+        self._classes = classes
         self._probabilities: list[NDArray[np.float32]] = []
         self._truths: list[NDArray[np.int8]] = []
         self._given: list[NDArray[np.bool_]] = []
         self.unlabelled: Counter[str] = Counter()
 
     def add(self, table: "pa.Table") -> None:
-        """Takes the answered rows of a table of `brainmri.bulk.row_tables.SCHEMA`."""
+        """Takes the answered rows of a table of `brainmri.bulk.row_tables.schema_of`."""
+        classes = self._classes.labels
         table = table.filter(table["status"].to_numpy(zero_copy_only=False) == OK)
-        labels = [folder_label(path) for path in table["path"].to_pylist()]
+        labels = [folder_label(path, self._classes) for path in table["path"].to_pylist()]
         known = np.array([label is not None for label in labels], bool)
         for path, label in zip(table["path"].to_pylist(), labels, strict=True):
             if label is None:
                 self._count_unlabelled(PurePosixPath(path).parent.name)
-        columns = [table[PROBABILITY + label].to_numpy() for label in LABELS]
+        columns = [table[PROBABILITY + label].to_numpy() for label in classes]
         self._probabilities.append(np.stack(columns, axis=1).astype(np.float32)[known])
-        self._truths.append(np.array([LABELS.index(label) for label in labels if label], np.int8))
-        self._given.append(np.isin(table["verdict"].to_numpy(zero_copy_only=False).astype(str), LABELS)[known])
+        self._truths.append(np.array([classes.index(label) for label in labels if label], np.int8))
+        self._given.append(np.isin(table["verdict"].to_numpy(zero_copy_only=False).astype(str), classes)[known])
 
     def quality(self) -> Quality | None:
         """Returns the figures; None without a single labelled answer."""
@@ -125,7 +135,7 @@ class Labelled:
         if not len(truths):
             return None
         probabilities, given = np.concatenate(self._probabilities), np.concatenate(self._given)
-        return quality_of(probabilities, truths, given, self.unlabelled.total())
+        return quality_of(probabilities, truths, given, self.unlabelled.total(), self._classes.labels)
 
     def _count_unlabelled(self, folder: str) -> None:
         full = len(self.unlabelled) >= _MOST_FOLDERS and folder not in self.unlabelled
@@ -133,15 +143,20 @@ class Labelled:
 
 
 def quality_of(
-    probabilities: NDArray[np.float32], truths: NDArray[np.int8], given: NDArray[np.bool_], unlabelled: int
+    probabilities: NDArray[np.float32],
+    truths: NDArray[np.int8],
+    given: NDArray[np.bool_],
+    unlabelled: int,
+    labels: Sequence[str],
 ) -> Quality:
     """Returns the figures of answers with a true label, at least one.
 
     Args:
-        probabilities: Calibrated, `[N, 4]`.
+        probabilities: Calibrated, `[N, C]`.
         truths: Numbers of the true labels, `[N]`.
         given: Whether the verdict is a class, `[N]`.
         unlabelled: How many further answers have no true label.
+        labels: The C classes.
     """
     answers = probabilities.argmax(axis=1)
     right = answers == truths
@@ -149,11 +164,11 @@ def quality_of(
     confidence = wide.max(axis=1)
     surest = np.argsort(-confidence, kind="stable")
     bins = equal_mass_bins(confidence, right)
-    confusion = np.zeros((len(LABELS), len(LABELS)), int)
+    confusion = np.zeros((len(labels), len(labels)), int)
     np.add.at(confusion, (truths, answers), 1)
     classes = {
         label: _class_quality(confusion, index, probabilities[:, index], truths == index)
-        for index, label in enumerate(LABELS)
+        for index, label in enumerate(labels)
     }
     true_probability = wide[np.arange(len(truths)), truths]
     return Quality(
@@ -167,7 +182,7 @@ def quality_of(
         classes=classes,
         confusion=confusion.tolist(),
         log_loss=float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
-        brier=float(((wide - np.eye(len(LABELS))[truths]) ** 2).sum(axis=1).mean()),
+        brier=float(((wide - np.eye(len(labels))[truths]) ** 2).sum(axis=1).mean()),
         ece=float(sum(images * abs(accuracy - mean) for mean, accuracy, images in bins) / len(right)),
         augrc=float((np.cumsum(~right[surest]) / len(right)).mean()),
         accuracy_at_95_coverage=float(right[surest[: max(1, round(0.95 * len(right)))]].mean()),
@@ -175,7 +190,7 @@ def quality_of(
         risk_coverage=_risk_coverage(~right[surest]),
         roc_curves={
             label: _roc_curve(probabilities[:, index], truths == index)
-            for index, label in enumerate(LABELS)
+            for index, label in enumerate(labels)
             if classes[label].roc_auc is not None
         },
     )

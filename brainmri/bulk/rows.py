@@ -1,7 +1,7 @@
 """One row for each image: the columns of the results, the same in Parquet, CSV and JSONL."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -22,8 +22,6 @@ NO_LABEL = "none"
 PROBABILITY = "probability_"
 """Each class has a column of this beginning, such as `probability_glioma`."""
 
-_PROBABILITIES = [PROBABILITY + label for label in LABELS]
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -38,7 +36,7 @@ class Row:
         sha256: Of the file's bytes, hexadecimal; None if they could not be read as a whole.
         status: `ok` or `failed`; a failed row has an error and no answer.
         label: As in `Prediction`; None also when the model abstains.
-        probabilities: Calibrated, in the order of `LABELS`.
+        probabilities: Calibrated, in the order of `labels`.
         confidence: The largest probability.
         novelty: As in `Prediction`; None without a detector.
         verdict: As in `Prediction`.
@@ -47,6 +45,7 @@ class Row:
         model: `name:version`.
         runtime: Such as `openvino-int8`.
         preprocessing_version: Of the decode and resize rule.
+        labels: The classes that the model tells apart; each is a column.
         tags: Elements of a DICOM object that the caller asked for, by keyword; each is a column after these.
         scored_at: When, in UTC, to the millisecond; the only column that another run of the same images changes.
     """
@@ -69,6 +68,7 @@ class Row:
     runtime: str
     preprocessing_version: str
     scored_at: datetime
+    labels: tuple[str, ...] = LABELS
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,16 +78,22 @@ Kind = Literal["text", "integer", "number", "time"]
 _KINDS: Mapping[str, Kind] = {"frame": "integer", "confidence": "number", "novelty": "number", "scored_at": "time"}
 
 
-def _columns(name: str) -> dict[str, Kind]:
-    if name == "probabilities":
-        return dict.fromkeys(_PROBABILITIES, "number")
-    return {name: _KINDS.get(name, "text")}
+_FIELDS = tuple(one.name for one in fields(Row) if one.name not in ("labels", "tags"))
 
 
-_FIELDS = tuple(one.name for one in fields(Row) if one.name != "tags")
+def columns_of(labels: Sequence[str]) -> dict[str, Kind]:
+    """Returns column to what it holds, in their order; each probability has one. Those of tags come after them."""
+    columns: dict[str, Kind] = {}
+    for name in _FIELDS:
+        if name == "probabilities":
+            columns |= dict.fromkeys((PROBABILITY + label for label in labels), "number")
+        else:
+            columns[name] = _KINDS.get(name, "text")
+    return columns
 
-COLUMNS = {column: kind for name in _FIELDS for column, kind in _columns(name).items()}
-"""Column to what it holds, in their order; the probabilities have one each. Those of tags come after them."""
+
+COLUMNS = columns_of(LABELS)
+"""The columns of the released models."""
 
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
@@ -99,7 +105,7 @@ def answered(item: Item, sha256: str, prediction: Prediction, tags: Mapping[str,
         sha256=sha256,
         status=OK,
         label=prediction.label,
-        probabilities=tuple(prediction.probabilities[label] for label in LABELS),
+        probabilities=tuple(prediction.probabilities.values()),
         confidence=prediction.confidence,
         novelty=prediction.novelty,
         verdict=prediction.verdict,
@@ -109,6 +115,7 @@ def answered(item: Item, sha256: str, prediction: Prediction, tags: Mapping[str,
         runtime=prediction.model.runtime,
         preprocessing_version=PREPROCESSING_VERSION,
         scored_at=_now(),
+        labels=tuple(prediction.probabilities),
         tags=tags,
     )
 
@@ -132,6 +139,7 @@ def failed(
         runtime=model.runtime,
         preprocessing_version=PREPROCESSING_VERSION,
         scored_at=_now(),
+        labels=model.classes.labels,
         tags=tags,
     )
 
@@ -141,12 +149,13 @@ def _named(item: Item) -> dict[str, Any]:
 
 
 def values(row: Row) -> dict[str, object]:
-    """Returns column to value, in the order of `COLUMNS`, and then the tags; the time is still a `datetime`."""
+    """Returns column to value, in the order of `columns_of`, and then the tags; the time is still a `datetime`."""
     found: dict[str, object] = {}
     for name in _FIELDS:
         value = getattr(row, name)
         if name == "probabilities":
-            found |= zip(_PROBABILITIES, value or [None] * len(LABELS), strict=True)
+            columns = (PROBABILITY + label for label in row.labels)
+            found |= zip(columns, value or [None] * len(row.labels), strict=True)
         else:
             found[name] = value
     return {**found, **row.tags}

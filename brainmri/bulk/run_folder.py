@@ -20,7 +20,7 @@ from brainmri.bulk.rows import FAILED
 from brainmri.errors import ScoringRefused
 from brainmri.imaging import PREPROCESSING_VERSION, DecodeLimits
 from brainmri.imaging.nifti import STEP_MM
-from brainmri.model.contract import Contract
+from brainmri.model.contract import LABELS, NO_TUMOR, Classes, Contract
 
 Format = Literal["parquet", "csv", "jsonl"]
 
@@ -56,6 +56,10 @@ class Method(_Frozen):
     """Keywords of the DICOM elements that have columns of their own."""
     step_mm: float = STEP_MM
     """Between the slices of a NIfTI volume, in millimetres."""
+    labels: tuple[str, ...] = LABELS
+    """Classes of the model in the order of its logits."""
+    no_tumor_label: str | None = NO_TUMOR
+    """Which of them means that there is no tumour."""
 
     @classmethod
     def of(
@@ -81,7 +85,14 @@ class Method(_Frozen):
             max_image_pixels=limits.max_pixels,
             force=force,
             tags=tags,
+            labels=contract.labels,
+            no_tumor_label=contract.classes.no_tumor,
         )
+
+    @property
+    def classes(self) -> Classes:
+        """What the model tells apart."""
+        return Classes(self.labels, self.no_tumor_label)
 
 
 class Record(_Frozen):

@@ -4,10 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from brainmri.model.contract import LABELS
+from brainmri.model.contract import RELEASED_CLASSES, Classes
 from brainmri.model.novelty import UNSURE
-
-NO_TUMOUR = "notumor"
 
 
 @dataclass(frozen=True)
@@ -46,23 +44,32 @@ class SeriesVerdict:
     votes: Mapping[str, int]
 
 
-def series_verdict(verdicts: Sequence[str | None], rule: SeriesRule = RULE) -> SeriesVerdict:
+def series_verdict(
+    verdicts: Sequence[str | None], rule: SeriesRule = RULE, classes: Classes = RELEASED_CLASSES
+) -> SeriesVerdict:
     """Returns what the slices of one series say together.
 
     The tumour with the most slices is the verdict if the rule's thresholds allow it. Without such a tumour the verdict
-    is `notumor` if at least half of the answered slices say so, else `unsure`; so it is where too few are answered.
+    is the label for "no tumour" if at least half of the answered slices say so, else `unsure`; so it is where too few
+    are answered. Of a model without such a label, every class counts as a tumour does.
 
     Args:
         verdicts: Of each slice, in any order; None for one that failed.
         rule: The thresholds.
+        classes: What the model tells apart.
     """
-    return _verdict(Counter(verdicts), rule)
+    return _verdict(Counter(verdicts), rule, classes)
 
 
 class SeriesVotes:
-    """Counts the verdicts of slices by series; its size depends on how many series there are."""
+    """Counts the verdicts of slices by series; its size depends on how many series there are.
 
-    def __init__(self) -> None:
+    Args:
+        classes: What the model tells apart.
+    """
+
+    def __init__(self, classes: Classes = RELEASED_CLASSES) -> None:
+        self._classes = classes
         self._counts: dict[str, Counter[str | None]] = {}
 
     def add(self, series: str | None, verdict: str | None) -> None:
@@ -72,7 +79,8 @@ class SeriesVotes:
 
     def verdicts(self) -> dict[str, SeriesVerdict]:
         """Returns the verdict of each series of several slices."""
-        return {series: _verdict(counts, RULE) for series, counts in self._counts.items() if counts.total() > 1}
+        several = {series: counts for series, counts in self._counts.items() if counts.total() > 1}
+        return {series: _verdict(counts, RULE, self._classes) for series, counts in several.items()}
 
 
 def series_line(series: str, found: SeriesVerdict) -> str:
@@ -81,15 +89,17 @@ def series_line(series: str, found: SeriesVerdict) -> str:
     return f"Series {series}: {found.verdict}. Of {found.slices} slices {found.answered} have a class: {votes}."
 
 
-def _verdict(counts: Counter[str | None], rule: SeriesRule) -> SeriesVerdict:
-    votes = {label: counts[label] for label in LABELS if counts[label]}
+def _verdict(counts: Counter[str | None], rule: SeriesRule, classes: Classes) -> SeriesVerdict:
+    votes = {label: counts[label] for label in classes.labels if counts[label]}
     answered = sum(votes.values())
-    tumours = [(count, label) for label, count in votes.items() if label != NO_TUMOUR]
+    tumours = [(count, label) for label, count in votes.items() if label != classes.no_tumor]
     most, tumour = max(tumours, default=(0, UNSURE))
     if answered < rule.answered:
         verdict = UNSURE
     elif most >= max(rule.tumour_slices, rule.tumour_share * answered):
         verdict = tumour
+    elif classes.no_tumor is not None and 2 * votes.get(classes.no_tumor, 0) >= answered:
+        verdict = classes.no_tumor
     else:
-        verdict = NO_TUMOUR if 2 * votes.get(NO_TUMOUR, 0) >= answered else UNSURE
+        verdict = UNSURE
     return SeriesVerdict(verdict, counts.total(), answered, votes)

@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from brainmri.bulk.totals import COUNTED, Totals
+from brainmri.model.contract import RELEASED_CLASSES, Classes
 
 CONFIDENCE_EDGES = tuple(np.linspace(0, 1, 21).round(2).tolist())
 NOVELTY_EDGES = tuple(np.linspace(0, 5, 26).round(1).tolist())
@@ -16,18 +17,21 @@ NOVELTY_EDGES = tuple(np.linspace(0, 5, 26).round(1).tolist())
 class Summary(Totals):
     """Totals of tables of rows, and how their numbers are distributed.
 
+    Args:
+        classes: What the model tells apart.
+
     Attributes:
         confidences: Images in each bin of `CONFIDENCE_EDGES`.
         novelties: Images in each bin of `NOVELTY_EDGES`; all 0 without a detector.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, classes: Classes = RELEASED_CLASSES) -> None:
+        super().__init__(classes)
         self.confidences = np.zeros(len(CONFIDENCE_EDGES) - 1, np.int64)
         self.novelties = np.zeros(len(NOVELTY_EDGES) - 1, np.int64)
 
     def add_table(self, table: pa.Table) -> None:
-        """Counts the rows of a table of `brainmri.bulk.row_tables.SCHEMA`."""
+        """Counts the rows of a table of `brainmri.bulk.row_tables.schema_of`."""
         for row in zip(*(table[name].to_pylist() for name in COUNTED), strict=True):
             self.add(*row)
         self.confidences += _histogram(table["confidence"], CONFIDENCE_EDGES)

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from brainmri.bulk.rows import FAILED, NO_LABEL
-from brainmri.model.contract import LABELS
+from brainmri.model.contract import RELEASED_CLASSES, Classes
 
 COUNTED = ("status", "label", "verdict", "confidence", "error_code")
 """The columns of a row that `Totals.add` counts, in the order of its arguments."""
@@ -33,6 +33,9 @@ class ClassCount:
 class Totals:
     """Counts rows; its size does not depend on how many there are.
 
+    Args:
+        classes: What the model tells apart.
+
     Attributes:
         images: All rows.
         failed: Rows without an answer.
@@ -40,10 +43,10 @@ class Totals:
         failures: Error code to number of images.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Classes = RELEASED_CLASSES) -> None:
         self.images = 0
         self.failed = 0
-        self.classes = {label: ClassCount() for label in (*LABELS, NO_LABEL)}
+        self.classes = {label: ClassCount() for label in (*classes.labels, NO_LABEL)}
         self.failures: Counter[str] = Counter()
 
     @property

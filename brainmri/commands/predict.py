@@ -24,10 +24,11 @@ from brainmri.errors import BrainMRIError, MalformedRequest, ScoringRefused
 from brainmri.imaging import ReadOptions
 from brainmri.imaging.contents import elements_of
 from brainmri.imaging.nifti import STEP_MM
-from brainmri.model.contract import LABELS, NOTICE
+from brainmri.model.contract import NOTICE, RELEASED_CLASSES, Classes
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import PALETTES, Style, overlay_png
 from brainmri.model.predictor import Prediction, Predictor
+from brainmri.report.words import MOST_COLUMNS, likeliest
 from brainmri.settings import load_settings
 from brainmri.web.schemas import error_body, explanation_body, prediction_body
 
@@ -92,7 +93,7 @@ def predict(  # noqa: PLR0913 -- the options of a command
             f"--heatmap takes one slice, and {files[0]} holds {len(rows)}. Choose one with --frame.",
             limit="1 slice",
         )
-    votes = SeriesVotes()
+    votes = SeriesVotes(_classes(rows))
     for row in rows:
         votes.add(row.item.series, row.verdict)
     series = votes.verdicts()
@@ -157,6 +158,12 @@ def _write_overlay(path: Path, answer: Prediction | BrainMRIError, style: Style)
         raise unwritable(path, error) from error
 
 
+def _classes(rows: Iterable[_Row]) -> Classes:
+    """Returns what the model tells apart; that of the released ones where no image has an answer."""
+    answers = (row.answer for row in rows)
+    return next((answer.model.classes for answer in answers if isinstance(answer, Prediction)), RELEASED_CLASSES)
+
+
 def _print_json(rows: Iterable[_Row], series: Mapping[str, SeriesVerdict]) -> None:
     for number, row in enumerate(rows):
         item, answer = row.item, row.answer
@@ -182,7 +189,9 @@ def _print_table(rows: Sequence[_Row], series: Mapping[str, SeriesVerdict]) -> N
     room = console.width - _ROOM_OF_ANSWERS if console.is_terminal else max(map(len, names), default=0)
     if not console.is_terminal:
         console.width = max(console.width, room + _ROOM_OF_ANSWERS)
-    table = Table(*(Column(head, no_wrap=True) for head in ("file", "label", *LABELS, "ms")))
+    labels = _classes(rows).labels
+    heads = labels if len(labels) <= MOST_COLUMNS else ("likeliest",)
+    table = Table(*(Column(head, no_wrap=True) for head in ("file", "label", *heads, "ms")))
     problems = []
     for row, name in zip(rows, names, strict=True):
         answer = row.answer
@@ -190,7 +199,9 @@ def _print_table(rows: Sequence[_Row], series: Mapping[str, SeriesVerdict]) -> N
             table.add_row(_end_of(name, room), answer.code)
             problems.append(f"{name}: {answer.message}")
             continue
-        values = [f"{answer.probabilities[label]:.3f}" for label in LABELS]
+        values = [f"{share:.3f}" for share in answer.probabilities.values()]
+        if len(values) > MOST_COLUMNS:
+            values = [likeliest(answer)]
         label = answer.label or answer.verdict
         table.add_row(_end_of(name, room), label, *values, f"{answer.timings_ms['total']:.0f}")
     console.print(table)

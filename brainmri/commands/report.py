@@ -49,7 +49,7 @@ class _Reading:
 
     def entry(self, item: Item, sources: Sources) -> Entry:
         """Returns one image of the report; what is wrong with it is its answer."""
-        truth = folder_label(item.path) if self.labelled else None
+        truth = folder_label(item.path, self.predictor.contract.classes) if self.labelled else None
         answer: Prediction | BrainMRIError
         try:
             data = sources.prepare(item)().data

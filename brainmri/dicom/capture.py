@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from brainmri.dicom.report import MANUFACTURER, instance_number, key_of
 from brainmri.dicom.source import Source
 from brainmri.imaging import SIDE
-from brainmri.model.contract import LABELS, NOTICE
+from brainmri.model.contract import NOTICE
 from brainmri.model.explanation import Explanation
 from brainmri.model.heat_picture import Style, overlay
 from brainmri.model.predictor import Prediction
@@ -24,6 +24,9 @@ _SERIES_NUMBER = 9002
 _WIDTH = 2 * SIDE
 _LINE, _MARGIN, _TEXT = 24, 8, 17
 """Height of a line, margin and height of letters, in pixels."""
+
+_MOST_SHARES, _LETTERS = 4, 12
+"""Most probabilities that have room in a line, and letters of their labels; of more classes it tells the likeliest."""
 
 
 def capture_of(source: Source, prediction: Prediction, style: Style) -> Any:
@@ -109,7 +112,8 @@ def _picture(prediction: Prediction, explanation: Explanation, style: Style) -> 
 
 def _lines(prediction: Prediction, explanation: Explanation) -> list[str]:
     model = prediction.model
-    probabilities = ", ".join(f"{label} {100 * prediction.probabilities[label]:.1f} %" for label in LABELS)
+    shares = prediction.probabilities if len(prediction.probabilities) <= _MOST_SHARES else dict(prediction.ranked[:3])
+    probabilities = ", ".join(f"{label[:_LETTERS]} {100 * share:.1f} %" for label, share in shares.items())
     return [
         f"Verdict: {prediction.verdict.replace('_', ' ')}",
         probabilities,

@@ -23,7 +23,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from brainmri.dicom.source import Source, derived_uid
 from brainmri.imaging import PREPROCESSING_VERSION
-from brainmri.model.contract import LABELS, NOTICE
+from brainmri.model.contract import NOTICE
+from brainmri.model.novelty import NOT_A_BRAIN_MRI
 from brainmri.model.predictor import ModelIdentity, Prediction
 
 SCHEME = "99BRAINMRI"
@@ -112,7 +113,8 @@ def _group(source: Source, prediction: Prediction) -> MeasurementsAndQualitative
 
 def _measurements(prediction: Prediction) -> list[Measurement]:
     values = [
-        (_code(f"P-{label.upper()}", f"Probability of {label}"), prediction.probabilities[label]) for label in LABELS
+        (_code(f"P-{label.upper()}", f"Probability of {label}"), share)
+        for label, share in prediction.probabilities.items()
     ]
     if prediction.novelty is not None:
         values.append((_code("NOVELTY", "Distance from the training slices"), prediction.novelty))
@@ -120,8 +122,9 @@ def _measurements(prediction: Prediction) -> list[Measurement]:
 
 
 def _verdict(verdict: str) -> CodedConcept:
-    # A short code value has at most 16 characters.
-    return _code(verdict.upper().removeprefix("NOT_A_").replace("_", "-"), verdict.replace("_", " "))
+    # A short code value has at most 16 characters; that of a longer label is stored as a long one.
+    value = "BRAIN-MRI" if verdict == NOT_A_BRAIN_MRI else verdict.upper().replace("_", "-")
+    return _code(value, verdict.replace("_", " "))
 
 
 def _code(value: str, meaning: str) -> CodedConcept:

@@ -107,7 +107,7 @@ class _Work:
         return answers
 
     def _entry(self, name: str, answer: Prediction | BrainMRIError) -> Entry:
-        truth = folder_label(name) if self.asked.labelled else None
+        truth = folder_label(name, self.call.predictor.contract.classes) if self.asked.labelled else None
         return entry_of(name, answer, self.asked.style, self.side, truth)
 
     def _written(self, entries: list[Entry], policy: str) -> bytes:

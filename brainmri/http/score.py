@@ -112,7 +112,8 @@ class _Answer:
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yields a line for each row, and the summary, also when something ends the rows early."""
-        begun, totals, votes = time.perf_counter(), Totals(), SeriesVotes()
+        classes = self._rows.predictor.contract.classes
+        begun, totals, votes = time.perf_counter(), Totals(classes), SeriesVotes(classes)
         ending: BrainMRIError | None = None
         try:
             async with aclosing(self._rows.scored()) as rows:

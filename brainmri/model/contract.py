@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -20,7 +21,16 @@ from pydantic import (
 from brainmri.errors import InvalidBundle
 
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
-"""The classes in the order of the logits. A contract spells them out and must agree."""
+"""The classes of the released models in the order of the logits; those of every contract up to schema 3."""
+
+NO_TUMOR = "notumor"
+"""That of them which means that there is no tumour."""
+
+MOST_LABELS = 100
+"""Most classes of a model: each has a column in tables, and a time series in metrics."""
+
+RESERVED_LABELS = ("unsure", "not_a_brain_mri", "brain_mri", "none", "tumour")
+"""Words that stand beside labels: verdicts, the label of an image without one, and a tumour of unknown kind."""
 
 NOTICE = "Research use only. Not a medical device; never a diagnosis."
 """Travels with every answer."""
@@ -29,6 +39,23 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 RuntimeName = Annotated[str, StringConstraints(pattern=r"^(openvino|onnx|litert|keras)-[a-z0-9]+$")]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a model tells apart.
+
+    Attributes:
+        labels: In the order of the logits.
+        no_tumor: That of them which means that there is no tumour; None if none does.
+    """
+
+    labels: tuple[str, ...] = LABELS
+    no_tumor: str | None = NO_TUMOR
+
+
+RELEASED_CLASSES = Classes()
+"""Those of the released models."""
 
 
 def _plain(name: str) -> str:
@@ -197,16 +224,18 @@ _Part = TypeVar("_Part", Artefact, Calibration, Measurement)
 class Contract(_Frozen):
     """Every fact about a released model that another part of the system relies on."""
 
-    schema_version: Literal[1, 2, 3]
-    """Version of this format; every other one is refused. 2 adds `explanation`, 3 `classifier`."""
+    schema_version: Literal[1, 2, 3, 4]
+    """Version of this format; every other one is refused. 2 adds `explanation`, 3 `classifier`, 4 own labels."""
     name: Name
     """Name of the bundle and in the model store."""
     serving_name: Name
     """Name of the model in the Open Inference Protocol."""
     version: Version
     """Version in the model store."""
-    labels: tuple[str, ...]
+    labels: tuple[Name, ...] = Field(min_length=2, max_length=MOST_LABELS)
     """Classes in the order of the logits."""
+    no_tumor_label: str | None = None
+    """Which of them means that there is no tumour; None if none does. Up to schema 3 it is `notumor`, and left out."""
     input: InputSpec
     network_side: int = Field(ge=32, le=299)
     """Side in pixels that the network sees after the in-graph average pooling."""
@@ -231,9 +260,11 @@ class Contract(_Frozen):
 
     @field_validator("labels")
     @classmethod
-    def _canonical(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        if labels != LABELS:
-            raise ValueError(f"the labels must be {list(LABELS)} in this order")
+    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) != len(labels):
+            raise ValueError("a label is named twice")
+        if reserved := [label for label in labels if label in RESERVED_LABELS]:
+            raise ValueError(f"{reserved[0]!r} is no label: the answers use the word for something else")
         return labels
 
     @field_validator("artefacts", "calibrations", "measurements")
@@ -243,6 +274,14 @@ class Contract(_Frozen):
         if len(set(runtimes)) != len(runtimes):
             raise ValueError(f"a runtime is named twice: {runtimes}")
         return parts
+
+    @model_validator(mode="after")
+    def _own_labels_from_schema_4_on(self) -> Self:
+        if self.schema_version < 4 and (self.labels != LABELS or self.no_tumor_label is not None):
+            raise ValueError(f"the labels must be {list(LABELS)} in this order; others need schema_version 4")
+        if self.no_tumor_label is not None and self.no_tumor_label not in self.labels:
+            raise ValueError(f"no_tumor_label is {self.no_tumor_label!r}, which is none of the labels")
+        return self
 
     @model_validator(mode="after")
     def _explained_from_schema_2_on(self) -> Self:
@@ -257,6 +296,11 @@ class Contract(_Frozen):
         if self.classifier is not None and self.explanation is not None:
             raise ValueError("heat maps explain the network's own logits, which a classifier replaces: leave one out")
         return self
+
+    @property
+    def classes(self) -> Classes:
+        """What the model tells apart."""
+        return Classes(self.labels, NO_TUMOR if self.schema_version < 4 else self.no_tumor_label)
 
     @property
     def tag(self) -> str:
@@ -279,9 +323,8 @@ class Contract(_Frozen):
     def digest(self) -> str:
         """Returns the SHA-256 of the contract's content, independent of JSON layout."""
         # A model store remembers digests: a contract from before there was such a part keeps its own.
-        absent = {
-            name for name in ("calibrations", "measurements", "explanation", "classifier") if not getattr(self, name)
-        }
+        later = ("calibrations", "measurements", "explanation", "classifier", "no_tumor_label")
+        absent = {name for name in later if not getattr(self, name)}
         canonical = json.dumps(self.model_dump(mode="json", exclude=absent), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

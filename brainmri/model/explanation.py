@@ -3,10 +3,11 @@
 Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), worked out exactly in NumPy. The head is `logits = last @ relu(mean
 of the feature map)`, so the gradient of a logit with respect to a cell is the last kernel where the hidden layer is
 active, and zero elsewhere. The mean of such a map before its negative part is cut off is the logit, less the biases.
-Bundles carry the last kernel less its mean over the classes: what counts is the logit beyond the mean of all four.
+Bundles carry the last kernel less its mean over the classes: what counts is the logit beyond the mean of all.
 """
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,17 +69,19 @@ class Head:
 
     Args:
         bias: float32 `[M]`, of the hidden layer.
-        kernel: float32 `[M, 4]`, of the last layer.
+        kernel: float32 `[M, C]`, of the last layer.
+        labels: The C classes in the order of the logits.
 
     Raises:
         InvalidBundle: Shapes do not fit, or a value is not finite.
     """
 
-    def __init__(self, bias: NDArray[np.float32], kernel: NDArray[np.float32]) -> None:
-        if bias.ndim != 1 or kernel.shape != (bias.size, len(LABELS)):
+    def __init__(self, bias: NDArray[np.float32], kernel: NDArray[np.float32], labels: Sequence[str] = LABELS) -> None:
+        if bias.ndim != 1 or kernel.shape != (bias.size, len(labels)):
             raise InvalidBundle(f"The head's bias and kernel do not fit: {list(bias.shape)}, {list(kernel.shape)}.")
         if not (np.isfinite(bias).all() and np.isfinite(kernel).all()):
             raise InvalidBundle("The head for heat maps holds a value that is not finite. Export the model again.")
+        self._labels = tuple(labels)
         self._bias, self._kernel = bias.astype(np.float32), kernel.astype(np.float32)
 
     @property
@@ -87,7 +90,7 @@ class Head:
         return len(self._bias)
 
     @classmethod
-    def read(cls, path: Path) -> "Head":
+    def read(cls, path: Path, labels: Sequence[str] = LABELS) -> "Head":
         """Reads the parameters from a NumPy archive of plain arrays.
 
         Raises:
@@ -98,7 +101,7 @@ class Head:
                 bias, kernel = (np.asarray(archive[name], np.float32) for name in _ARRAYS)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InvalidBundle(f"{path.name} holds no head for heat maps: {error}. Export the model again.") from error
-        return cls(bias, kernel)
+        return cls(bias, kernel, labels)
 
     def of(self, label: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Returns the bias of the hidden layer and the last layer's weights for one class, `[M]` each.
@@ -106,15 +109,15 @@ class Head:
         Raises:
             MalformedRequest: No such class.
         """
-        require_label(label)
-        return self._bias, self._kernel[:, LABELS.index(label)]
+        require_label(label, self._labels)
+        return self._bias, self._kernel[:, self._labels.index(label)]
 
     def heat_map(self, feature_map: NDArray[np.float32], label: str) -> HeatMap:
         """Returns where the evidence for a class lies in one image.
 
         Args:
             feature_map: float32 `[h, w, M]`.
-            label: One of `LABELS`.
+            label: One of the classes.
 
         Raises:
             MalformedRequest: No such class.
@@ -146,14 +149,14 @@ def require_explanation(contract: Contract) -> None:
         )
 
 
-def require_label(label: str) -> None:
+def require_label(label: str, labels: Sequence[str]) -> None:
     """Compares a class with those that there are.
 
     Raises:
         MalformedRequest: No such class; names those that there are.
     """
-    if label not in LABELS:
-        known = ", ".join(LABELS)
+    if label not in labels:
+        known = ", ".join(labels)
         raise MalformedRequest(f"There is no label {label[:40]!r}. Choose one of {known}.", limit=known)
 
 
@@ -166,7 +169,7 @@ def open_head(bundle: Bundle) -> Head | None:
     explanation = bundle.contract.explanation
     if explanation is None:
         return None
-    head = Head.read(bundle.folder / explanation.file)
+    head = Head.read(bundle.folder / explanation.file, bundle.contract.labels)
     if head.channels != explanation.channels:
         raise InvalidBundle(
             f"{explanation.file} has {head.channels} channels, and the contract says {explanation.channels}."

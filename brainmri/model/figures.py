@@ -46,7 +46,7 @@ class PersonFigures(_Part):
     macro_f1_ci95: Interval
     per_class: dict[str, ClassFigures]
     """Label to its figures."""
-    confusion: tuple[tuple[int, int, int, int], ...] = Field(min_length=4, max_length=4)
+    confusion: tuple[tuple[int, ...], ...] = Field(min_length=2)
     """Images by true label (row) and most probable label (column), in the order of the labels."""
 
 
@@ -64,7 +64,7 @@ class NormalFigures(_Part):
 
     images: int = Field(ge=1)
     called_notumor: Share
-    """Share whose verdict is `notumor`."""
+    """Share whose verdict is the label that means "no tumour"."""
     called_notumor_ci95: Interval
 
 

@@ -17,7 +17,7 @@ from brainmri.errors import InvalidBundle
 from brainmri.model.bundle import Bundle
 
 Policy = Literal["abstain", "no_tumor", "pass"]
-"""Label of an image that is novel: none, `notumor`, or the network's own. The verdict is the same with each."""
+"""Label of an image that is novel: none; what means "no tumour", if any; or the network's own. The verdict stays."""
 
 NOT_A_BRAIN_MRI, UNSURE = "not_a_brain_mri", "unsure"
 _ARRAYS = ("mean", "scale", "basis", "weights", "rest", "unit")

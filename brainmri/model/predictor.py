@@ -29,7 +29,7 @@ from brainmri.imaging import (
 )
 from brainmri.model.bundle import Bundle
 from brainmri.model.calibration import probabilities
-from brainmri.model.contract import Contract
+from brainmri.model.contract import RELEASED_CLASSES, Classes, Contract
 from brainmri.model.explanation import (
     Explain,
     Explanation,
@@ -50,11 +50,12 @@ from brainmri.settings import RuntimeChoice
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model answered: name and version in the store, runtime and precision."""
+    """Which model answered: name and version in the store, runtime and precision, and what it tells apart."""
 
     name: str
     version: str
     runtime: str
+    classes: Classes = RELEASED_CLASSES
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class Prediction:
     explanation: Explanation | None = None
     image: SourceImage | None = None
     preview: bytes | None = None
+
+    @property
+    def ranked(self) -> list[tuple[str, float]]:
+        """Labels and probabilities, the most probable first."""
+        return sorted(self.probabilities.items(), key=lambda pair: -pair[1])
 
     @property
     def explained(self) -> Explanation:
@@ -147,7 +153,7 @@ class Predictor:
         self._policy = policy
         self.contract = contract
         self.documents = documents
-        self.model = ModelIdentity(contract.name, contract.version, runtime.info.name)
+        self.model = ModelIdentity(contract.name, contract.version, runtime.info.name, contract.classes)
         self._runtime = runtime
         self._limits = limits
 
@@ -273,7 +279,7 @@ class Predictor:
         """
         require_explanation(self.contract)
         if label is not None:
-            require_label(label)
+            require_label(label, self.contract.labels)
 
     def heat_map(self, output: Output, row_number: int, label: str | None = None) -> HeatMap:
         """Returns where the evidence for a class lies in image `row_number` of the network's output.
@@ -298,7 +304,7 @@ class Predictor:
         return None if novelty is None or limit is None else novelty <= limit.threshold
 
     def _label_if_novel(self, label: str) -> str | None:
-        return {"abstain": None, "no_tumor": "notumor", "pass": label}[self._policy]
+        return {"abstain": None, "no_tumor": self.contract.classes.no_tumor, "pass": label}[self._policy]
 
     def explain(
         self, prediction: Prediction, output: Output, row_number: int, pixels: NDArray[np.uint8], wanted: Explain

@@ -12,7 +12,7 @@ from brainmri import __version__
 from brainmri.bulk.quality import Quality, quality_of
 from brainmri.errors import BrainMRIError, RequestTooLarge
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE
-from brainmri.model.contract import LABELS
+from brainmri.model.contract import RELEASED_CLASSES
 from brainmri.model.explanation import Explain
 from brainmri.model.heat_picture import Style, overlay_png
 from brainmri.model.predictor import Prediction, Predictor
@@ -68,7 +68,12 @@ class Entry:
     def mistaken(self) -> bool:
         """Whether a class is named, and it is not the true one."""
         found = self.prediction
-        return found is not None and self.truth is not None and found.verdict in LABELS and found.verdict != self.truth
+        return (
+            found is not None
+            and self.truth is not None
+            and found.verdict in found.probabilities
+            and found.verdict != self.truth
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Report:
         facts: Term and value: the model, the date, the settings.
         entries: The images, at least one.
         labelled: Whether true labels were asked for.
+        labels: Classes of the model in the order of its logits.
     """
 
     title: str
@@ -88,6 +94,7 @@ class Report:
     facts: Sequence[tuple[str, str]]
     entries: Sequence[Entry]
     labelled: bool = False
+    labels: Sequence[str] = RELEASED_CLASSES.labels
 
     @property
     def totals(self) -> list[tuple[str, int]]:
@@ -98,13 +105,15 @@ class Report:
     def quality(self) -> Quality | None:
         """Figures against the true labels; None without a single answer whose label is known."""
         answered = [(entry.prediction, entry.truth) for entry in self.entries]
-        known = [(found, LABELS.index(truth)) for found, truth in answered if found is not None and truth is not None]
+        labels = list(self.labels)
+        known = [(found, labels.index(truth)) for found, truth in answered if found is not None and truth is not None]
         if not known:
             return None
-        probabilities = np.array([[found.probabilities[label] for label in LABELS] for found, _ in known], np.float32)
-        given = np.array([found.verdict in LABELS for found, _ in known])
+        probabilities = np.array([[found.probabilities[label] for label in labels] for found, _ in known], np.float32)
+        given = np.array([found.verdict in labels for found, _ in known])
         unlabelled = sum(found is not None and truth is None for found, truth in answered)
-        return quality_of(probabilities, np.array([truth for _, truth in known], np.int8), given, unlabelled)
+        truths = np.array([truth for _, truth in known], np.int8)
+        return quality_of(probabilities, truths, given, unlabelled, labels)
 
 
 def report_of(
@@ -135,7 +144,7 @@ def report_of(
     if any(entry.heat for entry in entries):
         facts.append(("Heat maps", f"{style.palette}, opacity {style.opacity:g}; bright parts weighed most"))
     title = "What the model said of one image" if len(entries) == 1 else f"What the model said of {len(entries)} images"
-    return Report(title, contract.notice, facts, entries, labelled)
+    return Report(title, contract.notice, facts, entries, labelled, contract.labels)
 
 
 def wanted(predictor: Predictor, label: str | None) -> Explain | None:

@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from brainmri.errors import BrainMRIError
-from brainmri.model.contract import LABELS
 from brainmri.report.charts import Chart
 from brainmri.report.document import Report
 from brainmri.report.quality import quality_charts, quality_tables
@@ -24,7 +23,7 @@ def html(report: Report) -> str:
         title=report.title,
         notice=report.notice,
         report=report,
-        labels=LABELS,
+        labels=report.labels,
         charts=[] if quality is None else quality_charts(quality),
         tables=[] if quality is None else quality_tables(quality),
     )

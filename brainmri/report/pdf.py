@@ -14,11 +14,11 @@ from reportlab.platypus import Flowable, Image, KeepTogether, Paragraph, SimpleD
 from reportlab.platypus import Table as Grid
 
 from brainmri.errors import BrainMRIError
-from brainmri.model.contract import LABELS
+from brainmri.model.predictor import Prediction
 from brainmri.report.document import Entry, Report
 from brainmri.report.pdf_chart import PdfChart
 from brainmri.report.quality import Table, quality_charts, quality_tables
-from brainmri.report.words import exact, in_words, name_of
+from brainmri.report.words import MOST_COLUMNS, exact, in_words, likeliest, name_of
 
 _MARGIN = 18 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
@@ -69,7 +69,7 @@ def pdf(report: Report) -> bytes:
     if len(report.entries) == 1:
         parts += _alone(report.entries[0])
     else:
-        parts += [*_overview(report), *_images("Images", report.entries, report.labelled)]
+        parts += [*_overview(report), *_images("Images", report.entries, report.labels, report.labelled)]
     parts += [_heading("How it was made"), _grid([_row(pair) for pair in report.facts], (35 * mm, _WIDTH - 35 * mm))]
 
     def foot(canvas: Any, page: Any) -> None:
@@ -91,7 +91,7 @@ def _alone(entry: Entry) -> list[Flowable]:
     if entry.truth is not None:
         parts.append(_paragraph(f"Its folder names the class {name_of(entry.truth)}."))
     shares = entry.answer.probabilities
-    rows = [[_cell(name_of(label)), _Bar(shares[label]), _cell(exact(shares[label]))] for label in LABELS]
+    rows = [[_cell(name_of(label)), _Bar(shares[label]), _cell(exact(shares[label]))] for label in shares]
     parts += [Spacer(1, 6), _grid(rows, (35 * mm, _WIDTH - 55 * mm, 20 * mm))]
     if entry.answer.novelty is not None:
         parts.append(_paragraph(f"Distance from the training slices: {entry.answer.novelty:.2f}.", _QUIET))
@@ -121,14 +121,15 @@ def _overview(report: Report) -> list[Flowable]:
         parts.append(KeepTogether([PdfChart(figure.chart), _paragraph(figure.caption, _QUIET), Spacer(1, 10)]))
     mistaken = [entry for entry in report.entries if entry.mistaken]
     if mistaken:
-        return [*parts, *_images("Mistakes", mistaken, labelled=True)]
+        return [*parts, *_images("Mistakes", mistaken, report.labels, labelled=True)]
     return [*parts, _heading("Mistakes"), _paragraph("No image got another class than its own.")]
 
 
-def _images(heading: str, entries: Sequence[Entry], labelled: bool) -> list[Flowable]:
+def _images(heading: str, entries: Sequence[Entry], labels: Sequence[str], labelled: bool) -> list[Flowable]:
     mapped = any(entry.heat for entry in entries)
     head = ["Image", *(["Heat map"] if mapped else []), "File", "Verdict", *(["True class"] if labelled else [])]
-    head += [name_of(label) for label in LABELS]
+    columns = _columns(labels)
+    head += columns
     rows, style = [[_paragraph(name, _HEAD) for name in head]], [*_GRID]
     for number, entry in enumerate(entries, start=1):
         pictures = [entry.picture, *([entry.heat] if mapped else [])]
@@ -139,12 +140,28 @@ def _images(heading: str, entries: Sequence[Entry], labelled: bool) -> list[Flow
             row += [_cell(f"{entry.verdict}: {entry.answer.message}"), *[""] * (len(head) - len(row) - 1)]
         else:
             truth = [_cell(name_of(entry.truth) if entry.truth else "not known")] if labelled else []
-            shares = [_cell(exact(entry.answer.probabilities[label])) for label in LABELS]
-            row += [_cell(entry.verdict), *truth, *shares]
+            row += [_cell(entry.verdict), *truth, *_shares(entry.answer)]
         rows.append(row)
-    fixed = [18 * mm] * len(pictures) + [0.0] + [19 * mm] * (1 + labelled) + [17 * mm] * len(LABELS)
+    fixed = (
+        [18 * mm] * len(pictures)
+        + [0.0]
+        + [19 * mm] * (1 + labelled)
+        + ([17 * mm] * len(columns) if len(columns) > 1 else [50 * mm])
+    )
     fixed[len(pictures)] = _WIDTH - sum(fixed)
     return [_heading(heading), Grid(rows, fixed, style=style, repeatRows=1, hAlign="LEFT")]
+
+
+def _columns(labels: Sequence[str]) -> list[str]:
+    """Returns the heads of the columns that tell probabilities."""
+    return [name_of(label) for label in labels] if len(labels) <= MOST_COLUMNS else ["Likeliest"]
+
+
+def _shares(answer: Prediction) -> list[Flowable]:
+    """Returns the cells below `_columns`."""
+    if len(answer.probabilities) > MOST_COLUMNS:
+        return [_cell(likeliest(answer))]
+    return [_cell(exact(share)) for share in answer.probabilities.values()]
 
 
 def _table(table: Table) -> Flowable:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from brainmri.bulk.figures import CLASS_FIGURES, class_rows, figure_rows
 from brainmri.bulk.quality import Quality
-from brainmri.model.contract import LABELS
 from brainmri.report.charts import Chart, curves, matrix
 
 
@@ -42,7 +41,8 @@ def quality_tables(quality: Quality) -> list[Table]:
 
 def quality_charts(quality: Quality) -> list[Figure]:
     """Returns confusion matrix, ROC curves, reliability and risk by coverage."""
-    found = [Figure(matrix(LABELS, quality.confusion, "Confusion matrix"), "Images by true and most probable class.")]
+    confusion = matrix(tuple(quality.classes), quality.confusion, "Confusion matrix")
+    found = [Figure(confusion, "Images by true and most probable class.")]
     if quality.roc_curves:
         roc = curves(
             {f"{label}, area {quality.classes[label].roc_auc:.3f}": line for label, line in quality.roc_curves.items()},

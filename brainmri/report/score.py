@@ -1,6 +1,6 @@
 """The result of a bulk run as one page that can be sent by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from brainmri.bulk.rows import NO_LABEL
 from brainmri.bulk.run_folder import Record
 from brainmri.bulk.series import SeriesVerdict
 from brainmri.bulk.summary import CONFIDENCE_EDGES, NOVELTY_EDGES, Summary
-from brainmri.model.contract import LABELS, NOTICE
+from brainmri.model.contract import NOTICE
 from brainmri.model.novelty import NOT_A_BRAIN_MRI, UNSURE
 from brainmri.report.charts import bars, histogram
 from brainmri.report.html import render
@@ -38,9 +38,9 @@ def page(outcome: Outcome) -> str:
         tables, charts = quality_tables(quality), quality_charts(quality)
         sections.append(("Against the names of the folders", "", tables, charts))
     if outcome.series:
-        sections.append(_series(outcome.series))
+        sections.append(_series(outcome.series, outcome.classes.labels))
     if outcome.unlabelled:
-        sections.append(("Without a true label", unlabelled_line(outcome.unlabelled), [], []))
+        sections.append(("Without a true label", unlabelled_line(outcome.unlabelled, outcome.classes.labels), [], []))
     title = f"{outcome.summary.images} images scored by {outcome.record.method.model}"
     return render("score.html", title=title, notice=NOTICE, sections=sections, facts=_facts(outcome.record))
 
@@ -85,13 +85,13 @@ def _failures(summary: Summary) -> Section:
     return "Failures", "", [Table("Images without an answer", ("reason", "images"), rows)], []
 
 
-def _series(series: Mapping[str, SeriesVerdict]) -> Section:
+def _series(series: Mapping[str, SeriesVerdict], labels: Sequence[str]) -> Section:
     rows = [
-        (name, found.verdict, str(found.slices), str(found.answered), *(str(found.votes.get(one, 0)) for one in LABELS))
+        (name, found.verdict, str(found.slices), str(found.answered), *(str(found.votes.get(one, 0)) for one in labels))
         for name, found in islice(series.items(), _MOST_SERIES)
     ]
     more = len(series) - len(rows)
-    table = Table("Series", ("series", "verdict", "slices", "with a class", *LABELS), rows)
+    table = Table("Series", ("series", "verdict", "slices", "with a class", *labels), rows)
     return "Series", f"{more} more are in summary.json." if more else "", [table], []
 
 

@@ -22,6 +22,14 @@ _ABOUT = dict(
         strict=True,
     )
 )
+_RELEASED = set(LABELS)
+
+MOST_COLUMNS = 6
+"""Most classes that have a column each in a table of limited width; of more, the `LIKELIEST` share one."""
+
+LIKELIEST = 3
+"""So many classes are named where not all have room."""
+
 _NAMED_IF_UNSURE = 0.2
 """Classes of an unsure answer are named from this probability on, at least two and at most three of them."""
 
@@ -46,11 +54,14 @@ def in_words(prediction: Prediction) -> Words:
     if prediction.verdict == NOT_A_BRAIN_MRI:
         return _foreign(prediction)
     if prediction.verdict == UNSURE:
-        ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
-        named = [pair for place, pair in enumerate(ranked) if place < 2 or pair[1] >= _NAMED_IF_UNSURE][:3]
+        named = [pair for place, pair in enumerate(prediction.ranked) if place < 2 or pair[1] >= _NAMED_IF_UNSURE][:3]
         listed = ", ".join(f"{name_of(label).lower()} {percent(share)}" for label, share in named)
         return Words("unsure", f"Not sure: {listed}.", "No class is likely enough to be named as the answer.")
-    like, share = _LIKE[prediction.verdict], percent(prediction.confidence)
+    share = percent(prediction.confidence)
+    if prediction.probabilities.keys() != _RELEASED:
+        # What a model of other classes means by one of these names is not known.
+        return Words("sure", f"Most like {name_of(prediction.verdict)}; {share} sure.", "")
+    like = _LIKE[prediction.verdict]
     return Words("sure", f"Most like {like}; {share} sure.", _ABOUT[prediction.verdict])
 
 
@@ -64,13 +75,18 @@ def _foreign(prediction: Prediction) -> Words:
 
 
 def name_of(label: str) -> str:
-    """Returns a label as a name, such as `No tumour`."""
-    return _NAMES[label]
+    """Returns a label as a name, such as `No tumour`; an own label is its words, such as `Grade 2`."""
+    return _NAMES.get(label) or label.replace("_", " ").capitalize()
 
 
 def short_verdict(verdict: str) -> str:
     """Returns a verdict in a word or two, for tables."""
     return {NOT_A_BRAIN_MRI: "Not a brain MRI", UNSURE: "Unsure"}.get(verdict) or name_of(verdict)
+
+
+def likeliest(prediction: Prediction) -> str:
+    """Returns the likeliest classes with their probabilities, for where not all have room."""
+    return ", ".join(f"{name_of(label)} {exact(share)}" for label, share in prediction.ranked[:LIKELIEST])
 
 
 def percent(share: float) -> str:

@@ -17,7 +17,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
 from brainmri.batching.engine import Engine
-from brainmri.bulk.rows import COLUMNS
+from brainmri.bulk.rows import columns_of
 from brainmri.errors import STATUS, BrainMRIError, InvalidInput, Overloaded
 from brainmri.http.app import create_app
 from brainmri.http.bulk_schemas import JobBody, JobsBody, PathRequest, ScoreSummaryLine
@@ -25,7 +25,6 @@ from brainmri.http.documentation import openapi_document
 from brainmri.http.report import FORMS, LABELS_FROM
 from brainmri.imaging.formats import FORMATS
 from brainmri.imaging.picture import MAX_FRAME
-from brainmri.model.contract import LABELS
 from brainmri.model.heat_picture import PALETTES
 from brainmri.observe.metrics import Metrics
 from brainmri.open_inference.dataplane import DataPlane
@@ -137,13 +136,12 @@ def test_the_schemas_are_those_of_the_bodies_that_are_sent() -> None:
 def test_the_choices_are_those_that_the_code_takes() -> None:
     components = DOCUMENT["components"]
     parameters = {name: node["schema"] for name, node in components["parameters"].items()}
-    assert parameters["Label"]["enum"] == list(LABELS)
     assert parameters["Palette"]["enum"] == list(PALETTES)
     assert parameters["Frame"]["maximum"] == MAX_FRAME
     report = {one["name"]: one["schema"] for one in DOCUMENT["paths"]["/report"]["post"]["parameters"] if "name" in one}
     assert (report["format"]["enum"], report["labels_from"]["enum"]) == (list(FORMS), list(LABELS_FROM))
     row = components["schemas"]["ScoreRow"]
-    assert row["required"] == list(COLUMNS) == list(row["properties"])
+    assert row["required"] == list(columns_of(())) == list(row["properties"])
     file = components["requestBodies"]["OneImage"]["content"]["multipart/form-data"]["schema"]["properties"]["image"]
     assert file["description"] == f"One file: {', '.join(FORMATS)}."
 

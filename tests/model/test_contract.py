@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from brainmri.errors import InvalidBundle
-from brainmri.model.contract import LABELS, Artefact, Contract
+from brainmri.model.contract import LABELS, RELEASED_CLASSES, Artefact, Classes, Contract
 from tests.tiny import calibration_parts, contract_parts, explanation_parts, write_novelty
 
 
@@ -36,8 +36,13 @@ def test_labels_are_never_defaulted() -> None:
 @pytest.mark.parametrize(
     ("changes", "quoted"),
     [
-        ({"labels": ("meningioma", "glioma", "notumor", "pituitary")}, r"labels: .*got \('meningioma', 'glioma'"),
-        ({"schema_version": 4}, r"schema_version: .*\(got 4\)"),
+        ({"labels": ("meningioma", "glioma", "notumor", "pituitary")}, r"others need schema_version 4"),
+        ({"schema_version": 4, "labels": ("grade_2",)}, r"labels: .*at least 2 items"),
+        ({"schema_version": 4, "labels": ("grade_2", "grade_2")}, r"a label is named twice"),
+        ({"schema_version": 4, "labels": ("grade_2", "unsure")}, r"'unsure' is no label"),
+        ({"schema_version": 4, "labels": ("grade_2", "Grade 3")}, r"labels.1: .*\(got 'Grade 3'\)"),
+        ({"schema_version": 4, "no_tumor_label": "healthy"}, r"'healthy', which is none of the labels"),
+        ({"schema_version": 5}, r"schema_version: .*\(got 5\)"),
         ({"temperature": 0}, r"temperature: .*\(got 0\)"),
         ({"temperature": float("nan")}, r"temperature: .*\(got nan\)"),
         ({"name": "Brain MRI"}, r"name: .*\(got 'Brain MRI'\)"),
@@ -50,6 +55,15 @@ def test_labels_are_never_defaulted() -> None:
 def test_a_bad_value_is_quoted(changes: dict[str, object], quoted: str) -> None:
     with pytest.raises(InvalidBundle, match=quoted):
         Contract.from_parts(**contract_parts(**changes))
+
+
+def test_own_labels_say_which_of_them_means_no_tumour() -> None:
+    own = contract_parts(schema_version=4, labels=("healthy", "grade_2"), no_tumor_label="healthy")
+    contract = Contract.from_parts(**own)
+    assert contract.classes == Classes(("healthy", "grade_2"), "healthy")
+    assert Contract.from_json(contract.to_json()) == contract
+    assert Contract.from_parts(**{**own, "no_tumor_label": None}).classes.no_tumor is None
+    assert Contract.from_parts(**contract_parts()).classes == RELEASED_CLASSES
 
 
 def test_an_explanation_needs_schema_2(tmp_path: Path) -> None:
@@ -92,7 +106,7 @@ def test_a_runtime_without_calibration_has_the_temperature_and_abstains_from_not
 def test_a_contract_from_before_calibrations_is_valid_and_keeps_its_digest() -> None:
     # A store remembers the digest under which it holds a model.
     parts = json.loads(Contract.from_parts(**contract_parts()).to_json())
-    del parts["calibrations"], parts["measurements"], parts["explanation"], parts["classifier"]
+    del parts["calibrations"], parts["measurements"], parts["explanation"], parts["classifier"], parts["no_tumor_label"]
     old = Contract.from_json(json.dumps(parts))
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     assert old.digest() == hashlib.sha256(canonical.encode()).hexdigest()
@@ -141,7 +155,7 @@ def test_a_contract_without_measurements_keeps_its_digest() -> None:
     parts = json.loads(
         Contract.from_parts(**contract_parts(calibrations=[{"runtime": "keras-f16", "temperature": 1.0}])).to_json()
     )
-    del parts["measurements"], parts["explanation"], parts["classifier"]
+    del parts["measurements"], parts["explanation"], parts["classifier"], parts["no_tumor_label"]
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     assert Contract.from_json(json.dumps(parts)).digest() == hashlib.sha256(canonical.encode()).hexdigest()
 

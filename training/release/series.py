@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from brainmri.bulk.series import NO_TUMOUR, RULE, SeriesRule, series_verdict
+from brainmri.bulk.series import RULE, SeriesRule, series_verdict
 from brainmri.errors import DatasetError
-from brainmri.model.contract import LABELS
+from brainmri.model.contract import LABELS, NO_TUMOR
 from brainmri.model.novelty import UNSURE
 from training.data.sources import FIGSHARE
 from training.data.split import SplitRow
@@ -61,7 +61,7 @@ def slices_to_ask(rows: Iterable[SplitRow], subset: str) -> list[SplitRow]:
     """
     chosen = [row for row in rows if row.subset == subset]
     tumours = [row for row in chosen if row.source == FIGSHARE and row.person and row.label in LABELS]
-    normal = [row for row in chosen if row.label == NO_TUMOUR]
+    normal = [row for row in chosen if row.label == NO_TUMOR]
     if not tumours or len(normal) < SERIES_SLICES:
         raise DatasetError(
             f"The subset {subset!r} has {len(tumours)} tumour slices of known persons and {len(normal)} normal ones; a"
@@ -105,9 +105,9 @@ def made_series(answers: Sequence[Answered], rng: np.random.Generator) -> Mappin
     """Returns the series of each kind."""
     persons: dict[tuple[str, str], list[str | None]] = defaultdict(list)
     for one in answers:
-        if one.label != NO_TUMOUR:
+        if one.label != NO_TUMOR:
             persons[one.person, one.label].append(one.verdict)
-    normal = np.array([one.verdict for one in answers if one.label == NO_TUMOUR], object)
+    normal = np.array([one.verdict for one in answers if one.label == NO_TUMOR], object)
     mixed, of_normal = [], []
     for (_, label), verdicts in persons.items():
         shown = list(rng.permutation(np.array(verdicts, object))[:TUMOUR_SLICES])
@@ -116,7 +116,7 @@ def made_series(answers: Sequence[Answered], rng: np.random.Generator) -> Mappin
     for _ in range(_DRAWS):
         order = rng.permutation(normal)
         parts = len(order) // SERIES_SLICES
-        of_normal += [Series(NO_TUMOUR, list(part)) for part in np.split(order[: parts * SERIES_SLICES], parts)]
+        of_normal += [Series(NO_TUMOR, list(part)) for part in np.split(order[: parts * SERIES_SLICES], parts)]
     return {
         "persons": [Series(label, verdicts) for (_, label), verdicts in persons.items() if len(verdicts) > 1],
         "mixed": mixed,
@@ -131,10 +131,10 @@ def counts(series: Sequence[Series], rule: SeriesRule) -> dict[str, int]:
         verdict = series_verdict(one.verdicts, rule).verdict
         if verdict == one.truth:
             found["right"] += 1
-        elif verdict in (UNSURE, NO_TUMOUR):
+        elif verdict in (UNSURE, NO_TUMOR):
             found["unsure" if verdict == UNSURE else "missed"] += 1
         else:
-            found["false_alarm" if one.truth == NO_TUMOUR else "other_tumour"] += 1
+            found["false_alarm" if one.truth == NO_TUMOR else "other_tumour"] += 1
     return {"series": len(series), **dict(sorted(found.items()))}
 
 

@@ -102,6 +102,8 @@ class JobMethod:
             max_image_bytes=settings.max_image_bytes,
             max_image_pixels=settings.max_image_pixels,
             force=self.force,
+            labels=contract.labels,
+            no_tumor_label=contract.classes.no_tumor,
         )
 
 
