@@ -23,6 +23,7 @@
     |-- JobNotFound                  no such job, or another caller's
     |-- JobUnfinished                asked for results before there are all
     |-- JobsDisabled                 this server keeps no jobs
+    |-- FeedbackDisabled             this server takes no feedback
     |-- HeatMapUnavailable           this model carries nothing that heat maps are made of
     |-- DicomUnavailable             DICOM results are asked for, and what writes them is not installed
     |-- InferenceFailed              the network failed on this request's images
@@ -223,6 +224,12 @@ class JobsDisabled(BrainMRIError):
     code = "jobs_disabled"
 
 
+class FeedbackDisabled(BrainMRIError):
+    """The server has no directory for feedback."""
+
+    code = "feedback_disabled"
+
+
 class HeatMapUnavailable(BrainMRIError):
     """A heat map is asked for, and the model carries none."""
 
@@ -332,6 +339,7 @@ STATUS: dict[type[BrainMRIError], Status] = {
     JobNotFound: Status(404, "NOT_FOUND"),
     JobUnfinished: Status(409, "FAILED_PRECONDITION"),
     JobsDisabled: Status(501, "UNIMPLEMENTED"),
+    FeedbackDisabled: Status(501, "UNIMPLEMENTED"),
     HeatMapUnavailable: Status(501, "UNIMPLEMENTED"),
     DicomUnavailable: Status(501, "UNIMPLEMENTED"),
     InferenceFailed: Status(500, "INTERNAL"),

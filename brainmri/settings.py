@@ -208,6 +208,13 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = None
     """File of hashed API keys (`brainmri keys add`); read again when it changes. None asks for no key."""
 
+    feedback_dir: Path | None = None
+    """Folder in which `POST /feedback` keeps what people say of answers: hashes, request ids and labels. It needs
+    BRAINMRI_API_KEYS_FILE. No feedback if unset."""
+
+    max_feedback_bytes: int = Field(default=64 * 2**20, ge=4096)
+    """Most bytes of all feedback; more is refused with 507 until somebody has collected it."""
+
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may call the HTTP interface, separated by commas. None by default."""
 
@@ -231,6 +238,13 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("feedback_dir")
+    @classmethod
+    def _ask_for_keys(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
+        if folder is not None and info.data.get("api_keys_file") is None:
+            raise ValueError("it needs BRAINMRI_API_KEYS_FILE, so that only callers with a key leave feedback")
+        return folder
 
     @field_validator("shutdown_delay_s")
     @classmethod

@@ -14,6 +14,7 @@ from brainmri.bulk.serving import Bulk
 from brainmri.errors import JobsDisabled
 from brainmri.http.documentation import document_route, model_routes, unknown_route
 from brainmri.http.explain import explain_routes
+from brainmri.http.feedback import feedback_routes
 from brainmri.http.kserve_v1 import v1_routes
 from brainmri.http.predict import predict_routes, preview_routes
 from brainmri.http.report import report_routes
@@ -99,6 +100,7 @@ def create_app(
         *report_routes(engine, metrics, settings),
         *score_routes(engine, metrics, settings, bulk),
         *job_routes(engine, metrics, settings, bulk),
+        *feedback_routes(engine, settings),
         *model_routes(engine),
         *v1_routes(engine, metrics, settings),
         *open_inference_routes(plane),

@@ -19,7 +19,13 @@ from brainmri.web.middleware import CONTENT_POLICY
 SITE = Path(__file__).parent / "site"
 """`index.html`, and below `page/` everything that it loads."""
 
-FEATURES = {"explain": "/explain", "preview": "/preview", "frames": "/preview", "report": "/report"}
+FEATURES = {
+    "explain": "/explain",
+    "preview": "/preview",
+    "frames": "/preview",
+    "report": "/report",
+    "feedback": "/feedback",
+}
 """What the page offers only where the server has a route for it."""
 
 MAX_SAMPLES = 24
@@ -69,7 +75,7 @@ def page_routes(settings: Settings) -> list[BaseRoute]:
                 "report_bytes": settings.max_request_bytes,
             },
             "formats": _FORMATS,
-            "features": _features(request.app.routes),
+            "features": _features(request.app.routes, settings),
             "samples": _sample_entries(samples),
         }
         return JSONResponse(body, headers={"Cache-Control": "no-cache"})
@@ -82,8 +88,10 @@ def page_routes(settings: Settings) -> list[BaseRoute]:
     ]
 
 
-def _features(routes: Sequence[BaseRoute]) -> list[str]:
+def _features(routes: Sequence[BaseRoute], settings: Settings) -> list[str]:
     paths = {route.path for route in routes if isinstance(route, Route)}
+    if settings.feedback_dir is None:
+        paths.discard(FEATURES["feedback"])
     return [name for name, path in FEATURES.items() if path in paths]
 
 

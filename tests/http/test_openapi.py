@@ -22,6 +22,7 @@ from brainmri.errors import STATUS, BrainMRIError, InvalidInput, Overloaded
 from brainmri.http.app import create_app
 from brainmri.http.bulk_schemas import JobBody, JobsBody, PathRequest, ScoreSummaryLine
 from brainmri.http.documentation import openapi_document
+from brainmri.http.feedback import FeedbackRequest
 from brainmri.http.report import FORMS, LABELS_FROM
 from brainmri.imaging.formats import FORMATS
 from brainmri.imaging.picture import MAX_FRAME
@@ -52,6 +53,7 @@ BODIES = (
     JobBody,
     JobsBody,
     PathRequest,
+    FeedbackRequest,
 )
 BENTOML = {"/livez": "GET", "/healthz": "GET", "/readyz": "GET", "/probabilities": "POST"}
 """Answered by BentoML, not by the application."""
