@@ -1,15 +1,17 @@
 /** Answers as files: CSV with the columns of `brainmri score`, and JSON as the server said it. */
 
 import { save } from "./dom.js";
-import { LABELS, UNANSWERED } from "./words.js";
+import { UNANSWERED, labelsOf } from "./words.js";
 
-const COLUMNS = ["id", "path", "frame", "instance", "series", "sha256", "status", "label", ...LABELS.map((label) => `probability_${label}`), "confidence", "novelty",
-  "verdict", "error_code", "error_message", "model", "runtime", "preprocessing_version", "scored_at"];
+const BEFORE = ["id", "path", "frame", "instance", "series", "sha256", "status", "label"];
+const AFTER = ["confidence", "novelty", "verdict", "error_code", "error_message", "model", "runtime", "preprocessing_version", "scored_at"];
 
 /** @param {import("./uploads.js").Item[]} items @param {string} preprocessing Version of the resize rule, from `/model`. */
 export async function saveCsv(items, preprocessing) {
   const rows = await rowsOf(items, preprocessing);
-  const lines = [COLUMNS, ...rows.map((row) => COLUMNS.map((column) => row[column]))];
+  const labels = labelsOf(items.flatMap((item) => (item.state === "done" ? item.answers.map(({ answer }) => answer) : [])));
+  const columns = [...BEFORE, ...labels.map((label) => `probability_${label}`), ...AFTER];
+  const lines = [columns, ...rows.map((row) => columns.map((column) => row[column]))];
   save("answers.csv", "text/csv", lines.map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n");
 }
 
@@ -38,7 +40,7 @@ async function rowOf(item, answer, preprocessing) {
   const row = { id: String(item.id), path: item.name, sha256: await sha256(item.file), scored_at: item.askedAt };
   if (!answer) return { ...row, status: item.failure ? "failed" : UNANSWERED.code, error_code: why(item).code, error_message: why(item).message };
   const { label, confidence, novelty, verdict, model, image } = answer;
-  const shares = Object.fromEntries(LABELS.map((one) => [`probability_${one}`, answer.probabilities[one]]));
+  const shares = Object.fromEntries(Object.entries(answer.probabilities).map(([one, share]) => [`probability_${one}`, share]));
   return { ...row, frame: image?.frames > 1 ? image.frame : null, ...shares, status: "ok", label, confidence, novelty, verdict, model: `${model.name}:${model.version}`, runtime: model.runtime, preprocessing_version: preprocessing };
 }
 

@@ -1,19 +1,23 @@
 /** How a model did in its evaluation: figures with their intervals, confusion matrix, reliability. */
 
 import { h } from "./dom.js";
-import { LABELS, exact, nameOf } from "./words.js";
+import { exact, nameOf } from "./words.js";
 
 const TUMOURS = "Tumours of another source";
 const EXTERNAL = { br35h: `${TUMOURS}, found`, br35h_unseen: `${TUMOURS}, found by a network that saw none of it` };
 
-/** @param {any} figures Of `/model`; null where the release has none. @returns {HTMLElement[]} */
-export function figureCards(figures) {
+/**
+ * @param {any} figures Of `/model`; null where the release has none.
+ * @param {string[]} labels The model's classes, in the order of the confusion matrix.
+ * @returns {HTMLElement[]}
+ */
+export function figureCards(figures, labels) {
   if (!figures) return [];
   const { person, reliability } = figures;
   return [
-    h("section", { class: "card" }, h("h3", {}, "How it did on people it had not seen"), intervals(figures),
+    h("section", { class: "card" }, h("h3", {}, "How it did on people it had not seen"), intervals(figures, labels),
       h("p", { class: "hint" }, "Each line spans the 95 % interval around the figure; people and groups of near-duplicates are drawn whole.")),
-    h("section", { class: "card" }, h("h3", {}, "Which classes it takes for which"), confusion(person.confusion),
+    h("section", { class: "card" }, h("h3", {}, "Which classes it takes for which"), confusion(person.confusion, labels),
       h("p", { class: "hint" }, `${person.images} slices of people of whom no slice was trained on, by true class and most probable class.`)),
     ...(reliability.length ? [h("section", { class: "card" }, h("h3", {}, "Whether its percentages can be trusted"), reliable(reliability),
       h("p", { class: "hint" }, "Each point stands for slices of similar confidence. On the line, it is right as often as it is sure; below, less often."), bins(reliability))] : []),
@@ -21,11 +25,11 @@ export function figureCards(figures) {
 }
 
 /** @returns {[string, number, number, [number, number]][]} Name, images, share, and its interval. */
-function rowsOf({ person, external, normal }) {
+function rowsOf({ person, external, normal }, labels) {
   return [
     ["Macro-F1", person.images, person.macro_f1, person.macro_f1_ci95],
     ["Right", person.images, person.accuracy, person.accuracy_ci95],
-    ...LABELS.map((label) => {
+    ...labels.map((label) => {
       const { support, recall, recall_ci95: ends } = person.per_class[label];
       return [`${nameOf(label)}, recognised`, support, recall, ends];
     }),
@@ -34,9 +38,9 @@ function rowsOf({ person, external, normal }) {
   ];
 }
 
-function intervals(figures) {
+function intervals(figures, labels) {
   return scrolled("Figures of the evaluation", h("table", { class: "plain" }, head(["Figure", "From 0 to 100 %", "Share", "95 % interval", "Slices"]),
-    h("tbody", {}, ...rowsOf(figures).map(([name, images, share, [low, high]]) => h("tr", {}, h("th", { scope: "row" }, name),
+    h("tbody", {}, ...rowsOf(figures, labels).map(([name, images, share, [low, high]]) => h("tr", {}, h("th", { scope: "row" }, name),
       h("td", {}, strip(share, low, high)),
       ...[exact(share), `${exact(low)} to ${exact(high)}`, String(images)].map((text) => h("td", { class: "number whole" }, text)))))));
 }
@@ -49,16 +53,16 @@ function strip(share, low, high) {
     h("line", { class: "interval", x1: x(low), x2: x(high), y1: 10, y2: 10 }), h("circle", { class: "point", cx: x(share), cy: 10, r: 4 }));
 }
 
-function confusion(counts) {
+function confusion(counts, labels) {
   const rows = counts.map((row, number) => {
     const all = Math.max(1, row.reduce((sum, count) => sum + count, 0));
-    return h("tr", {}, h("th", { scope: "row" }, nameOf(LABELS[number])), ...row.map((count) => {
+    return h("tr", {}, h("th", { scope: "row" }, nameOf(labels[number])), ...row.map((count) => {
       const cell = h("td", { class: "number shaded" }, String(count));
       cell.style.setProperty("--share", String(count / all));
       return cell;
     }));
   });
-  return scrolled("Confusion matrix", h("table", { class: "plain" }, h("caption", {}, "True class by row, most probable class by column"), head(["", ...LABELS.map(nameOf)]), h("tbody", {}, ...rows)));
+  return scrolled("Confusion matrix", h("table", { class: "plain" }, h("caption", {}, "True class by row, most probable class by column"), head(["", ...labels.map(nameOf)]), h("tbody", {}, ...rows)));
 }
 
 function reliable(points) {

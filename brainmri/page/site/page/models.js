@@ -54,7 +54,7 @@ function about(model) {
   return [
     h("section", { class: "card" }, h("h2", {}, `${model.name} ${model.version}`),
       h("dl", { class: "facts" }, ...facts.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]))),
-    ...figureCards(model.figures),
+    ...figureCards(model.figures, model.labels),
     ...(model.measurements.length ? [runtimes(model)] : []),
     h("section", { class: "card prose" }, h("h2", {}, `Card of ${model.name} ${model.version}`), markdown(model.card.replace(/^# .*\n/, ""), 2)),
   ];

@@ -5,7 +5,7 @@ import { h, save } from "./dom.js";
 import { heatOf } from "./heat.js";
 import { pictureOf } from "./pictures.js";
 import { bars } from "./result.js";
-import { LABELS, UNANSWERED, counted, errorWords, exact, inWords, nameOf, ranked, shortVerdict } from "./words.js";
+import { UNANSWERED, counted, errorWords, inWords, likeliest, nameOf, ranked, shortVerdict } from "./words.js";
 
 const SIDE = 420;
 /** Each is asked of the server, one after the other. */
@@ -74,7 +74,7 @@ async function chapter(item, model) {
   }
   const words = inWords(item.answer);
   const others = item.answers.slice(1).map(({ answer }) => h("p", { class: "quiet" },
-    `${answer.model.name} ${answer.model.version}: ${shortVerdict(answer)} (${LABELS.map((label) => `${nameOf(label)} ${exact(answer.probabilities[label])}`).join(", ")})`));
+    `${answer.model.name} ${answer.model.version}: ${shortVerdict(answer)} (${likeliest(answer)})`));
   const { novelty, in_distribution: known, request_id: request } = item.answer;
   const measured = novelty === null ? "" : `Distance from the training slices ${novelty.toFixed(2)}${known ? "" : ", farther than slices are"}. `;
   return h("article", {}, h("div", {}, image, heat), h("div", {}, name, h("h2", {}, words.sentence), h("p", {}, words.more), bars(item.answer), ...others,

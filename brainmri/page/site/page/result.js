@@ -6,7 +6,7 @@ import { heatOf } from "./heat.js";
 import { pictureOf } from "./pictures.js";
 import { savePdf } from "./server_report.js";
 import { Viewer } from "./viewer.js";
-import { LABELS, errorWords, exact, inWords, nameOf, ranked, shortVerdict } from "./words.js";
+import { columnsOf, errorWords, exact, inWords, labelsOf, nameOf, ranked, shortVerdict } from "./words.js";
 
 const SIGNS = {
   sure: "M5 12.5l4.5 4.5L19 7.5",
@@ -183,8 +183,7 @@ function sentence(tone, words) {
 export function bars(answer) {
   const [[likely]] = ranked(answer);
   const muted = answer.verdict === "not_a_brain_mri";
-  const rows = LABELS.filter((label) => label in answer.probabilities).map((label) => {
-    const share = answer.probabilities[label];
+  const rows = Object.entries(answer.probabilities).map(([label, share]) => {
     const fill = h("i", {});
     fill.style.width = `${share * 100}%`;
     return h("li", { class: label === likely && !muted ? "bar likely" : "bar" }, h("span", { class: "bar-name" }, nameOf(label)),
@@ -194,9 +193,10 @@ export function bars(answer) {
 }
 
 function comparison(answers) {
-  const head = h("tr", {}, h("th", { scope: "col" }, "Model"), h("th", { scope: "col" }, "Answer"), ...LABELS.map((label) => h("th", { scope: "col", class: "number" }, nameOf(label))));
+  const columns = columnsOf(labelsOf(answers.map(({ answer }) => answer)));
+  const head = h("tr", {}, h("th", { scope: "col" }, "Model"), h("th", { scope: "col" }, "Answer"), ...columns.map(({ name }) => h("th", { scope: "col", class: "number" }, name)));
   const rows = answers.map(({ model, answer }) => h("tr", {}, h("th", { scope: "row" }, `${model.name} ${model.version}`), h("td", {}, shortVerdict(answer)),
-    ...LABELS.map((label) => h("td", { class: "number" }, exact(answer.probabilities[label])))));
+    ...columns.map(({ text }) => h("td", { class: "number" }, text(answer)))));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Models side by side" },
     h("table", { class: "plain" }, h("caption", {}, "Models side by side"), h("thead", {}, head), h("tbody", {}, ...rows)));
 }

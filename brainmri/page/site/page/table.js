@@ -3,7 +3,7 @@
 import { offers } from "./api.js";
 import { byId, h } from "./dom.js";
 import { thumbnail } from "./pictures.js";
-import { LABELS, counted, errorWords, exact, nameOf, shortVerdict } from "./words.js";
+import { columnsOf, counted, errorWords, labelsOf, nameOf, shortVerdict } from "./words.js";
 
 const LATER_MS = 150;
 const FAILED = "No answer";
@@ -17,6 +17,8 @@ export class Table {
   #sort = { by: "order", down: false };
   #current = null;
   #timer = 0;
+  #labels = "";
+  /** Those with probabilities. */ #columns = columnsOf([]);
   #parts;
 
   /**
@@ -50,9 +52,9 @@ export class Table {
       stop: h("button", { type: "button", onclick: () => this.#uploads.cancel() }, "Stop"),
       retry: h("button", { type: "button", onclick: () => this.#uploads.again(this.#failed()) }, "Try the failed ones again"),
       name: h("input", { type: "search", id: "filter-name", oninput: () => this.#later() }),
-      verdict: h("select", { id: "filter-verdict", onchange: () => this.#later() }, h("option", { value: "" }, "All"),
-        ...[...LABELS.map(nameOf), "Unsure", "Not a brain MRI", FAILED].map((name) => h("option", { value: name }, name))),
+      verdict: h("select", { id: "filter-verdict", onchange: () => this.#later() }, ...verdicts([])),
       all: h("input", { type: "checkbox", "aria-label": "Select all shown images", onchange: (event) => this.#selectAll(event.target.checked) }),
+      head: h("tr", { role: "row" }),
       body: h("tbody", { role: "rowgroup" }),
       chosen: h("p", { class: "chosen" }),
       named: h("input", { type: "checkbox", id: "pdf-names" }),
@@ -63,10 +65,7 @@ export class Table {
     const save = [h("button", { type: "button", onclick: () => this.#actions.csv(this.#target()) }, "CSV"),
       h("button", { type: "button", onclick: () => this.#actions.json(this.#target()) }, "JSON"),
       h("button", { type: "button", onclick: () => this.#actions.report(this.#target()) }, "Report"), parts.pdf];
-    const heads = [["order", "File"], ["verdict", "Verdict"], ...LABELS.map((label) => [label, nameOf(label)])];
-    const head = h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, parts.all),
-      ...heads.map(([by, name]) => h("th", { scope: "col", role: "columnheader", "data-by": by, class: LABELS.includes(by) ? "number" : "" },
-        h("button", { type: "button", class: "sort", onclick: () => this.#sortBy(by) }, name))));
+    parts.head.append(h("th", { scope: "col", role: "columnheader" }, parts.all), this.#heading("order", "File"), this.#heading("verdict", "Verdict"));
     this.#host.append(
       h("div", { class: "many-head" }, h("h2", { id: "many-title" }, "All images"), parts.count, parts.progress,
         h("div", { class: "buttons" }, parts.stop, parts.retry), parts.totals),
@@ -74,8 +73,36 @@ export class Table {
       h("div", { class: "saving", role: "group", "aria-label": "Save or remove images" }, parts.chosen, h("div", { class: "buttons" }, ...save, parts.remove),
         h("label", { class: "switch", for: "pdf-names" }, parts.named, h("span", {}, "Name the files in the PDF; the server gets their names then")), parts.told),
       h("table", { class: "images", role: "table" }, h("caption", { class: "unseen" }, "Images and answers; each file name opens its image"),
-        h("thead", { role: "rowgroup" }, head), parts.body));
+        h("thead", { role: "rowgroup" }, parts.head), parts.body));
     return parts;
+  }
+
+  #heading(by, name, kind = "") {
+    return h("th", { scope: "col", role: "columnheader", "data-by": by, class: kind }, h("button", { type: "button", class: "sort", onclick: () => this.#sortBy(by) }, name));
+  }
+
+  /** Gives the classes of the answers their columns; they stay while there is no answer. */
+  #classes() {
+    const labels = labelsOf(this.#uploads.items.flatMap(({ answer }) => (answer ? [answer] : [])));
+    if (!labels.length || labels.join() === this.#labels) return;
+    this.#labels = labels.join();
+    this.#columns = columnsOf(labels);
+    const { head, verdict } = this.#parts;
+    const chosen = verdict.value;
+    verdict.replaceChildren(...verdicts(labels));
+    verdict.value = [...verdict.options].some((option) => option.value === chosen) ? chosen : "";
+    for (const old of head.querySelectorAll(".number")) old.remove();
+    head.append(...this.#columns.map(({ by, name }) => this.#heading(by, name, "number")));
+    if (![...head.children].some((th) => th.dataset.by === this.#sort.by)) this.#sort = { by: "order", down: false };
+    for (const [item, row] of this.#rows) {
+      for (const old of row.querySelectorAll(".share")) old.remove();
+      row.append(...this.#shares());
+      this.#fill(item);
+    }
+  }
+
+  #shares() {
+    return this.#columns.map(({ name }) => h("td", { role: "cell", class: "number share", "data-name": name }));
   }
 
   #later() {
@@ -93,6 +120,7 @@ export class Table {
     }
     this.#host.hidden = items.length < 2;
     if (this.#host.hidden) return;
+    this.#classes();
     for (const item of items) if (!this.#rows.has(item)) this.#fill(item);
     const shown = this.#shown();
     const wanted = shown.map((item) => this.#rows.get(item));
@@ -135,7 +163,7 @@ export class Table {
     const verdict = this.#parts.verdict.value;
     const shown = this.#uploads.items.filter((item) => (!name || item.name.toLowerCase().includes(name)) && (!verdict || verdictOf(item) === verdict));
     const { by, down } = this.#sort;
-    const value = (item) => (by === "order" ? item.name : by === "verdict" ? verdictOf(item) : item.answer?.probabilities[by] ?? -1);
+    const value = (item) => (by === "order" ? item.name : by === "verdict" ? verdictOf(item) : (item.answer && this.#column(by)?.share(item.answer)) ?? -1);
     if (by === "order" && !down) return shown;
     const compare = (one, other) => (typeof one === "string" ? one.localeCompare(other, undefined, { numeric: true }) : one - other);
     return shown.sort((one, other) => compare(value(one), value(other)) * (down ? -1 : 1));
@@ -148,7 +176,7 @@ export class Table {
       const pick = h("input", { type: "checkbox", "aria-label": `Select ${item.name}`, onchange: (event) => this.#select(item, event.target.checked) });
       const open = h("button", { type: "button", class: "open", onclick: () => this.#actions.open(item) }, thumbnail(item), h("span", {}, item.name));
       row = h("tr", { role: "row" }, h("td", { role: "cell", class: "pick" }, pick), h("th", { scope: "row", role: "rowheader" }, open),
-        h("td", { role: "cell", class: "verdict" }), ...LABELS.map((label) => h("td", { role: "cell", class: "number share", "data-name": nameOf(label) })));
+        h("td", { role: "cell", class: "verdict" }), ...this.#shares());
       row.toggleAttribute("data-current", item === this.#current);
       this.#rows.set(item, row);
     }
@@ -156,16 +184,20 @@ export class Table {
     row.querySelector(".verdict").textContent = item.state === "done" ? shortVerdict(item.answer)
       : item.state === "failed" ? errorWords(item.failure).title : item.state === "sending" ? "Asking …" : "Waiting";
     row.querySelectorAll(".share").forEach((place, number) => {
-      const share = item.answer?.probabilities[LABELS[number]];
-      place.textContent = share === undefined ? "" : exact(share);
-      place.toggleAttribute("data-most", share !== undefined && share === item.answer.confidence);
+      const { share, text } = this.#columns[number];
+      place.textContent = item.answer ? text(item.answer) : "";
+      place.toggleAttribute("data-most", Boolean(item.answer) && share(item.answer) === item.answer.confidence);
     });
   }
 
   #sortBy(by) {
-    const numbers = LABELS.includes(by);
+    const numbers = Boolean(this.#column(by));
     this.#sort = { by, down: this.#sort.by === by ? !this.#sort.down : numbers };
     this.#arrange();
+  }
+
+  #column(by) {
+    return this.#columns.find((column) => column.by === by);
   }
 
   #select(item, on) {
@@ -194,6 +226,10 @@ export class Table {
     return this.#uploads.items.filter((item) => item.state === "failed");
   }
 }
+
+/** What the table can be filtered by. */
+const verdicts = (labels) => [h("option", { value: "" }, "All"),
+  ...[...labels.map(nameOf), "Unsure", "Not a brain MRI", FAILED].map((name) => h("option", { value: name }, name))];
 
 function verdictOf(item) {
   if (item.state === "failed") return FAILED;

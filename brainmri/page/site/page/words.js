@@ -1,7 +1,5 @@
 /** What the page says: a server's answers and errors in plain sentences. Pure functions. */
 
-export const LABELS = ["glioma", "meningioma", "notumor", "pituitary"];
-
 const NAMES = { glioma: "Glioma", meningioma: "Meningioma", notumor: "No tumour", pituitary: "Pituitary tumour" };
 const LIKE = {
   glioma: "a glioma",
@@ -16,8 +14,33 @@ const ABOUT = {
   pituitary: "Pituitary tumours grow from the gland below the brain.",
 };
 
-/** @param {string} label @returns {string} The label as a name, such as "No tumour". */
-export const nameOf = (label) => NAMES[label] ?? label;
+/** The most classes with a column each; of more, the `LIKELIEST` share one. As in `brainmri/report/words.py`. */
+const MOST_COLUMNS = 6;
+const LIKELIEST = 3;
+
+/** @param {string} label @returns {string} The label as a name, such as "No tumour"; an own label is its words, such as "Grade 2". */
+export const nameOf = (label) => (Object.hasOwn(NAMES, label) ? NAMES[label] : capitalised(label.replaceAll("_", " ")));
+
+const capitalised = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+/** @param {any[]} answers Bodies of `/predict`, of one model or several. @returns {string[]} Every class that one of them names, once. */
+export const labelsOf = (answers) => [...new Set(answers.flatMap((answer) => Object.keys(answer.probabilities)))];
+
+/**
+ * @param {string[]} labels Classes of the answers in a table.
+ * @returns {{by: string, name: string, share: (answer: any) => number | undefined, text: (answer: any) => string}[]} The columns that tell their
+ *   probabilities; `share` is what they are sorted by, and undefined for a class that the model of the answer does not have.
+ */
+export function columnsOf(labels) {
+  if (labels.length > MOST_COLUMNS) return [{ by: "likeliest", name: "Likeliest", share: (answer) => answer.confidence, text: likeliest }];
+  return labels.map((label) => {
+    const share = (answer) => answer.probabilities[label];
+    return { by: `probability_${label}`, name: nameOf(label), share, text: (answer) => (share(answer) === undefined ? "–" : exact(share(answer))) };
+  });
+}
+
+/** @param {any} answer @returns {string} The likeliest classes with their probabilities, for where not all have room. */
+export const likeliest = (answer) => ranked(answer).slice(0, LIKELIEST).map(([label, share]) => `${nameOf(label)} ${exact(share)}`).join(", ");
 
 /** Whole per cent, which neither rounds up to certainty nor down to nothing. @param {number} share In [0, 1]. */
 export function percent(share) {
@@ -40,8 +63,10 @@ export function inWords(answer) {
     const list = likely.map(([label, share]) => `${nameOf(label).toLowerCase()} ${percent(share)}`).join(", ");
     return { tone: "unsure", sentence: `Not sure: ${list}.`, more: "No class is likely enough to be named as the answer." };
   }
-  const like = LIKE[answer.verdict] ?? answer.verdict;
-  return { tone: "sure", sentence: `Most like ${like}; ${percent(answer.confidence)} sure.`, more: ABOUT[answer.verdict] ?? "" };
+  // What a model of other classes means by one of these names is not known.
+  const released = ranked(answer).length === Object.keys(NAMES).length && ranked(answer).every(([label]) => Object.hasOwn(NAMES, label));
+  const like = released ? LIKE[answer.verdict] : nameOf(answer.verdict);
+  return { tone: "sure", sentence: `Most like ${like}; ${percent(answer.confidence)} sure.`, more: released ? ABOUT[answer.verdict] : "" };
 }
 
 function foreign(answer) {
