@@ -6,7 +6,7 @@ from typing import Any
 from brainmri.model.contract import LABELS, Contract
 from training.fit.architectures import registered
 from training.fit.recipe import Recipe
-from training.release import card_results
+from training.release import card_results, looks
 from training.release.export_figures import table
 
 
@@ -41,6 +41,7 @@ def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any], made
         "Out of scope: images that are not single slices of a brain MRI (the novelty detector refuses most, not all),"
         " other questions than these four labels, how large a tumour is, and any decision about a person.",
         card_results.results(metrics),
+        looks.section(contract.provenance.split_sha256),
         _missed(made.missed),
         card_results.classes(person),
         card_results.calibration(person),
