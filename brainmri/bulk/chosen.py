@@ -78,8 +78,11 @@ def is_directory_name(name: str) -> bool:
 
 
 def left_out_lines(left_out: Mapping[str, int]) -> list[str]:
-    """Returns the number of files and the reason, for people, the most frequent reason first."""
-    return [f"{count}: {REASONS[reason]}" for reason, count in sorted(left_out.items(), key=lambda pair: -pair[1])]
+    """Returns a sentence about the files left out for each reason, for people, the most frequent reason first."""
+    return [
+        f"Left out, {count}: {REASONS[reason]}."
+        for reason, count in sorted(left_out.items(), key=lambda pair: -pair[1])
+    ]
 
 
 def _reason(name: str, head: Callable[[], bytes], *, volumes: bool) -> str | None:

@@ -35,7 +35,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     if len(outcome.series) > _MOST_SERIES:
         console.print(f"{len(outcome.series) - _MOST_SERIES} more series are in summary.json.")
     for line in left_out_lines(outcome.record.left_out_reasons):
-        console.print(f"Left out, {line}.", soft_wrap=True)
+        console.print(line, soft_wrap=True)
     console.print(f"{summary.images} rows, {summary.failed} failed: {outcome.results}", soft_wrap=True)
     console.print(NOTICE)
 

@@ -113,7 +113,7 @@ def freeze(path: Path, items: Iterable[Item], division: Division, left_out: Mapp
     _write(path, counted.once(items), division.shard_size)
     if not counted.items:
         path.unlink()
-        beside = "".join(f" Left out, {line}." for line in left_out_lines(left_out or {}))
+        beside = "".join(f" {line}" for line in left_out_lines(left_out or {}))
         raise ScoringRefused(f"The inputs hold no image.{beside} Name image files, folders, archives or tables.")
     size = division.size(counted.items)
     if size < division.shard_size and size < counted.items:

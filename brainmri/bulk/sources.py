@@ -97,12 +97,19 @@ class Sources:
         thread.
         """
         if item.member is None:
-            return lambda: self._retry.call(lambda: self._load(item), item.path)
+            self._volumes.expect(Path(item.location))
+            return partial(self._load_file, item)
         try:
             data = self._retry.call(lambda: self._load(item), item.path)
         except BrainMRIError as error:
             return _raising(error)
         return lambda: data
+
+    def _load_file(self, item: Item) -> Loaded:
+        try:
+            return self._retry.call(lambda: self._load(item), item.path)
+        finally:
+            self._volumes.done(Path(item.location))
 
     def _load(self, item: Item) -> Loaded:
         if item.member is not None:
@@ -120,7 +127,11 @@ class Sources:
             return is_nifti(file.read(HEAD_BYTES))
 
     def close(self) -> None:
-        """Closes the archive that is open."""
+        """Closes the archive that is open, and gives the last volume back."""
+        self._close_archive()
+        self._volumes.close()
+
+    def _close_archive(self) -> None:
         self._open.close()
         self._location, self._archive, self._members = "", None, {}
 
@@ -142,7 +153,7 @@ class Sources:
 
     def _read_member(self, item: Item) -> bytes:
         if self._location != item.location or self._archive is None:
-            self.close()
+            self._close_archive()
             file = self._open.enter_context(open_location(item.location))
             self._archive = self._open.enter_context(open_archive(file, self._limits, self._stop))
             self._members = {member.name: member for member in self._archive.members}

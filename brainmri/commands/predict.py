@@ -19,7 +19,7 @@ from brainmri.bulk.items import Item, item_id
 from brainmri.bulk.series import SeriesVerdict, SeriesVotes, series_line
 from brainmri.bulk.sources import Retry, Sources
 from brainmri.commands.opened import archive_limits, open_predictor
-from brainmri.commands.reading import ForceOption, StepOption, TagsOption, keywords_of, unwritable
+from brainmri.commands.reading import ForceOption, StepOption, TagsOption, keywords_of, unlisted, unwritable
 from brainmri.errors import BrainMRIError, MalformedRequest, ScoringRefused
 from brainmri.imaging import ReadOptions
 from brainmri.imaging.contents import elements_of
@@ -119,8 +119,9 @@ def _rows(files: list[str], asked: _Asked) -> Iterator[_Row]:
             try:
                 for item in _items(file, limits, asked.taken):
                     yield _row(item, predictor, sources, asked)
-            except BrainMRIError as error:
-                yield _Row(Item(item_id(file), file, file), error)
+            except (BrainMRIError, OSError) as error:
+                refused = error if isinstance(error, BrainMRIError) else unlisted(file, error)
+                yield _Row(Item(item_id(file), file, file), refused)
 
 
 def _items(file: str, limits: ArchiveLimits, taken: Taken) -> Iterator[Item]:
@@ -130,12 +131,12 @@ def _items(file: str, limits: ArchiveLimits, taken: Taken) -> Iterator[Item]:
         yield item
     left_out = left_out_lines(inputs.left_out)
     if not count:
-        beside = "".join(f" Left out, {line}." for line in left_out)
+        beside = "".join(f" {line}" for line in left_out)
         raise ScoringRefused(
             f"{file} holds no image.{beside} Name images, DICOM objects, NIfTI volumes, or folders of these."
         )
     for line in left_out:
-        typer.echo(f"{file}: left out, {line}.", err=True)
+        typer.echo(f"{file}: {line}", err=True)
 
 
 def _row(item: Item, predictor: Predictor, sources: Sources, asked: _Asked) -> _Row:

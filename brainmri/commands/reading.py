@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from brainmri.errors import BrainMRIError
+from brainmri.errors import BrainMRIError, SourceUnreadable
 from brainmri.imaging.contents import require_keywords
 
 StepOption = Annotated[
@@ -28,6 +28,14 @@ def keywords_of(tags: str) -> tuple[str, ...]:
     keywords = tuple(dict.fromkeys(keyword.strip() for keyword in tags.split(",") if keyword.strip()))
     require_keywords(keywords)
     return keywords
+
+
+def unlisted(name: str, error: OSError) -> BrainMRIError:
+    """Returns the error of an input that fails while its files are listed; it names the folder that did."""
+    failed = error.filename or name
+    return SourceUnreadable(
+        f"{failed} cannot be read: {error.strerror or error}. Check its permissions, or leave it out."
+    )
 
 
 def unwritable(path: Path, error: OSError) -> BrainMRIError:

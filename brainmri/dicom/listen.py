@@ -65,6 +65,9 @@ _ENVELOPE_BYTES = 256 * 2**10
 _COMMENT = 64
 """Characters of an error comment."""
 
+_PATIENCE_S = 2.0
+"""How long a sender waits for room before it is put off."""
+
 _NEGOTIATION_S, _SILENCE_S, _FAREWELL_S = 10, 60, 2
 
 
@@ -113,6 +116,7 @@ class Listener:
         self._predictor = predictor
         self._spool = spool
         self.stopping = threading.Event()
+        self._checking = threading.Lock()
         self._workers = [
             Worker("score", Scoring(spool, predictor).step, spool, self.stopping),
             Worker("deliver", Delivering(spool, destination, self.stopping).step, spool, self.stopping),
@@ -173,9 +177,9 @@ class Listener:
     def _store(self, event: evt.Event) -> int | Dataset:
         try:
             data = event.encoded_dataset()
-            # Decoded here as well, so that its sender learns what is wrong with it.
-            read_source(data, self._predictor.limits)
-            self._predictor.read(data)
+            # Before it is decoded: a flood costs no work that comes to nothing.
+            self._spool.require_room(data, 0 if self.stopping.is_set() else _PATIENCE_S)
+            self._check(data)
             identity = self._spool.add(data)
         except InvalidInput as error:
             _logger.warning("An object was refused: %s (%s)", error.message, error.code)
@@ -189,6 +193,15 @@ class Listener:
             _forgive(event)
         _logger.info("Accepted object %s", identity)
         return SUCCESS
+
+    def _check(self, data: bytes) -> None:
+        """Decodes an object, so that its sender learns what is wrong with it.
+
+        One at a time: all senders together take one core from the scoring, and the memory of one picture.
+        """
+        with self._checking:
+            read_source(data, self._predictor.limits)
+            self._predictor.read(data)
 
 
 class ReceiveLimit:

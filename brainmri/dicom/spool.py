@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,23 @@ class Spool:
         """Lets another process use the folder."""
         self._lock.close()
 
+    def require_room(self, data: bytes, patience_s: float) -> None:
+        """Waits for room for an object, unless it is there or has been delivered.
+
+        Args:
+            data: The object.
+            patience_s: Longest wait, in seconds; it sets the pace of a sender that tries again at once.
+
+        Raises:
+            Overloaded: The spool is full still.
+        """
+        identity, end = _identity(data), time.monotonic() + patience_s
+        while not self._knows(identity) and self.pending() >= self._most:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise self._full()
+            self.wait(left_s)
+
     def add(self, data: bytes) -> str:
         """Stores an object durably, unless it is there or has been delivered.
 
@@ -83,16 +101,12 @@ class Spool:
             Overloaded: The spool is full.
             StorageFull, StorageUnavailable: The disk is full, or cannot be written.
         """
-        identity = hashlib.sha256(data).hexdigest()[:32]
+        identity = _identity(data)
         with self._adding:
             if self._knows(identity):
                 return identity
             if self.pending() >= self._most:
-                raise Overloaded(
-                    f"{self._most} objects wait, the most that are kept. Send it again later.",
-                    retry_after_s=5,
-                    limit=f"{self._most} objects",
-                )
+                raise self._full()
             try:
                 durable.write_bytes(self._received / f"{identity}.dcm", data)
             except OSError as error:
@@ -147,6 +161,7 @@ class Spool:
         if not any(file.parent.iterdir()):
             self._mark_done(file.parent.name)
             file.parent.rmdir()
+            self.wake()
 
     def refuse(self, identity: str) -> None:
         """Keeps what its destination refuses for good where nothing tries again."""
@@ -163,6 +178,13 @@ class Spool:
         """Waits until something has changed, or for `timeout_s` seconds."""
         with self._changed:
             self._changed.wait(timeout_s)
+
+    def _full(self) -> Overloaded:
+        return Overloaded(
+            f"{self._most} objects wait, the most that are kept. Send it again later.",
+            retry_after_s=5,
+            limit=f"{self._most} objects",
+        )
 
     def _knows(self, identity: str) -> bool:
         places = (self._received / f"{identity}.dcm", self._results / identity, self._done / identity)
@@ -185,6 +207,10 @@ class Spool:
             if not any(folder.iterdir()):
                 self._mark_done(folder.name)
                 folder.rmdir()
+
+
+def _identity(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def _oldest_first(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 import io
 import tarfile
+import weakref
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from brainmri.bulk.sources import Retry, Sources
 from brainmri.bulk.uploads import uploaded_items
 from brainmri.errors import ArchiveTooLarge, ImageUnreadable
 from brainmri.imaging import Picture
+from brainmri.imaging.nifti import Volume
 from tests.imaging.dicom_samples import dataset, file, twelve_bits
 from tests.imaging.test_contents import directory
 
@@ -137,6 +139,31 @@ def test_frames_of_an_archive_are_read_from_it(tmp_path: Path, suffix: str) -> N
     sources = Sources(ArchiveLimits(), Retry())
     assert [sources.prepare(item)().data for item in items] == [two_frames(), two_frames(), one_frame()]
     sources.close()
+
+
+def test_a_volume_is_let_go_after_its_last_slice(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[weakref.ref[Volume]] = []
+
+    def counted(path: Path) -> Volume:
+        volume = Volume(path)
+        read.append(weakref.ref(volume))
+        return volume
+
+    monkeypatch.setattr("brainmri.bulk.volumes.Volume", counted)
+    *_, picture, first, second, third = listed(study)
+    sources = Sources(ArchiveLimits(), Retry())
+    one, two = sources.prepare(first), sources.prepare(second)
+    one()
+    three, after = sources.prepare(third), sources.prepare(picture)
+    for reading in (two, three):
+        assert read[0]() is not None
+        reading()
+    assert read[0]() is None
+    after()
+    sources.prepare(first)()
+    assert read[1]() is not None
+    sources.close()
+    assert [volume() for volume in read] == [None, None]
 
 
 def test_what_a_server_takes_is_the_same_without_volumes(study: Path) -> None:

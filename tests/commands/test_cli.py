@@ -119,6 +119,27 @@ def test_one_bad_file_is_a_row_and_exit_status_1(run: Run, tmp_path: Path, png: 
     )
 
 
+def test_a_folder_that_cannot_be_listed_is_a_row_and_the_others_are_answered(
+    run: Run, tmp_path: Path, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (tmp_path / "red.png").write_bytes(png())
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    # Root may read everything.
+    monkeypatch.setattr("brainmri.bulk.inputs.os.scandir", refuse)
+    status, out, _ = run("predict", "--json", closed, tmp_path / "red.png")
+    first, red = [json.loads(line) for line in out.splitlines()]
+    assert (status, red["label"]) == (1, "glioma")
+    assert (first["file"], first["error"]["message"]) == (
+        str(closed),
+        f"{closed} cannot be read: Permission denied. Check its permissions, or leave it out.",
+    )
+
+
 def test_predict_takes_a_frame_and_answers_for_other_modalities_when_forced(run: Run, tmp_path: Path) -> None:
     object_of_ct = tmp_path / "ct"
     object_of_ct.write_bytes(dicom_file(dataset(np.stack([twelve_bits()] * 3), Modality="CT")))

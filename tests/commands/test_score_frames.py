@@ -84,7 +84,7 @@ def test_predict_and_score_take_the_same_of_a_folder(
     assert [(line["file"], *(line.get(key) for key in keys)) for line in lines] == [
         (row["path"], *(row[key] for key in keys)) for row in rows(tmp_path / "run")
     ]
-    assert f"{study}: left out, 1: the name ends like that of another kind of file." in err
+    assert f"{study}: Left out, 1: the name ends like that of another kind of file." in err
 
 
 def test_a_dicomdir_is_scored_as_what_it_lists(score: Run, study: Path, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@ import logging
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -11,11 +13,12 @@ import pytest
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
+from brainmri.dicom import listen
 from brainmri.dicom.destination import Outcome, cut
 from brainmri.dicom.listen import Listener, Node
 from brainmri.dicom.spool import Spool
 from brainmri.errors import InvalidSettings
-from brainmri.imaging import DecodeLimits
+from brainmri.imaging import DecodeLimits, Picture
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from tests.dicom.nodes import SOON_S, listening, stored, until
@@ -134,6 +137,58 @@ def test_a_full_spool_puts_senders_off_and_recovers(explaining: Predictor, tmp_p
         until(lambda: len(destination.delivered) == 4, "The results")
         assert send(port, tmp_path, slices[2]) == [0x0000]
         until(lambda: len(destination.delivered) == 6, "The results of the third slice")
+
+
+def test_a_flood_by_one_sender_costs_a_decoding_for_each_object_that_has_room(
+    explaining: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding = threading.Lock()
+    alone: list[bool] = []
+    read = explaining.read
+
+    def counted(data: bytes, *args: Any, **options: Any) -> Picture:
+        if threading.current_thread().name != "score":
+            alone.append(decoding.acquire(blocking=False))
+            try:
+                return read(data, *args, **options)
+            finally:
+                decoding.release()
+        return read(data, *args, **options)
+
+    monkeypatch.setattr(explaining, "read", counted)
+    monkeypatch.setattr(listen, "_PATIENCE_S", 0.1)
+    destination = Blocked()
+    statuses: list[int | None] = []
+
+    def flood(sender: int) -> None:
+        folder = tmp_path / f"sender-{sender}"
+        folder.mkdir()
+        statuses.extend(send(port, folder, *(slice_of_study(20 * sender + number) for number in range(1, 16))))
+
+    with listening(explaining, tmp_path, destination, most=5) as port:
+        senders = [threading.Thread(target=flood, args=(sender,)) for sender in range(3)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join(SOON_S)
+        assert Counter(statuses) == {0x0000: 5, 0xA700: 40}
+        assert all(alone)
+        # Each sender may find the last place free and taken a moment later.
+        assert 5 <= len(alone) <= 5 + 2
+        destination.open.set()
+        until(lambda: len(destination.delivered) == 10, "The results")
+        assert send(port, tmp_path, slice_of_study(99)) == [0x0000]
+
+
+def test_a_sender_waits_for_room_before_it_is_put_off(
+    explaining: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen, "_PATIENCE_S", SOON_S)
+    destination = Blocked()
+    with listening(explaining, tmp_path, destination, most=1) as port:
+        assert send(port, tmp_path, slice_of_study()) == [0x0000]
+        threading.Timer(0.5, destination.open.set).start()
+        assert send(port, tmp_path, slice_of_study(2)) == [0x0000]
 
 
 def test_what_waits_is_delivered_by_the_next_process(explaining: Predictor, tmp_path: Path) -> None:
