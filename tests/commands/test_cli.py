@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from brainmri import __version__
+from brainmri.bulk.place import Place
 from brainmri.commands import cli
 from brainmri.lifecycle.desired_state import DesiredState, DesiredStateFile
 from brainmri.lifecycle.state import ServerState
@@ -126,11 +127,11 @@ def test_a_folder_that_cannot_be_listed_is_a_row_and_the_others_are_answered(
     closed.mkdir()
     (tmp_path / "red.png").write_bytes(png())
 
-    def refuse(path: str) -> None:
-        raise PermissionError(13, "Permission denied", path)
+    def refuse(folder: Place) -> None:
+        raise PermissionError(13, "Permission denied", folder.path)
 
     # Root may read everything.
-    monkeypatch.setattr("brainmri.bulk.inputs.os.scandir", refuse)
+    monkeypatch.setattr("brainmri.bulk.inputs._children", refuse)
     status, out, _ = run("predict", "--json", closed, tmp_path / "red.png")
     first, red = [json.loads(line) for line in out.splitlines()]
     assert (status, red["label"]) == (1, "glioma")

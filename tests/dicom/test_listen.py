@@ -18,7 +18,7 @@ from brainmri.dicom.destination import Outcome, cut
 from brainmri.dicom.listen import Listener, Node
 from brainmri.dicom.spool import Spool
 from brainmri.errors import InvalidSettings
-from brainmri.imaging import DecodeLimits, Picture
+from brainmri.imaging import DecodeLimits
 from brainmri.model.options import ModelOptions
 from brainmri.model.predictor import Predictor
 from tests.dicom.nodes import SOON_S, listening, stored, until
@@ -146,7 +146,7 @@ def test_a_flood_by_one_sender_costs_a_decoding_for_each_object_that_has_room(
     alone: list[bool] = []
     read = explaining.read
 
-    def counted(data: bytes, *args: Any, **options: Any) -> Picture:
+    def counted(data: bytes, *args: Any, **options: Any) -> Any:
         if threading.current_thread().name != "score":
             alone.append(decoding.acquire(blocking=False))
             try:
