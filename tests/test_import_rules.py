@@ -124,6 +124,8 @@ MAY_IMPORT = {
         # For the verdict of series: the way of an image as users have it, and the rule.
         "brainmri.model.predictor",
         "brainmri.bulk.series",
+        # For what servers have kept of feedback.
+        "brainmri.observe.journal",
     ),
     "loadtests": (),
     "benchmarks": ("brainmri", "training", "loadtests"),

@@ -44,6 +44,7 @@ def add_studies(app: typer.Typer) -> None:
         ("freeze-near-set", freeze_near_set),
         ("classical", classical),
         ("compare", compare),
+        ("feedback", feedback),
     ):
         app.command(name)(command)
 
@@ -213,3 +214,48 @@ def _bundle(source: str, space: Workspace, slices: "Slices", threads: int) -> "B
     if (Path(source) / "contract.json").is_file():
         return bundle_of_split(Path(source), space)
     return calibrate_draft(load_recipe(source), space, slices, threads)
+
+
+def feedback(
+    store: Annotated[Path | None, typer.Argument(help="BRAINMRI_FEEDBACK_DIR of a server, or a copy.")] = None,
+    images: Annotated[Path | None, typer.Argument(help="Folder of the image files, found by their hashes.")] = None,
+    data: Data = DEFAULT_DATA,
+    bundle: Annotated[Path, typer.Option(help="Whose labels count, and who tells how uncertain it is.")] = (
+        DEFAULT_MODELS / "brain_mri_xception"
+    ),
+    threads: Threads = THREADS,
+    requests: Annotated[
+        Path | None, typer.Option(help="CSV with request_id and image_sha256, for feedback that names requests.")
+    ] = None,
+    release: Annotated[
+        bool,
+        typer.Option("--release", help="Let `audit`, and so `train`, read the set as it is now; look at it first."),
+    ] = False,
+) -> None:
+    """Make a labelled set of a server's feedback in DATA/sources; nothing of it is trained on before --release."""
+    from training.data.feedback import collect, read_requests, table_of
+    from training.data.feedback import release as release_table
+
+    if release:
+        if store is not None:
+            raise typer.BadParameter("--release takes no store: it releases the table that a person has looked at")
+        say(f"{release_table(data)} images are released; run `python -m training audit` and `split` again")
+        return
+    if store is None or images is None:
+        raise typer.BadParameter("name the STORE and the folder of IMAGES, or --release")
+    from brainmri.model.bundle import load_bundle
+    from brainmri.model.options import ModelOptions
+    from brainmri.model.predictor import Predictor
+    from brainmri.observe.journal import read_journal
+
+    predictor = Predictor.open(load_bundle(bundle), ModelOptions(threads=threads))
+
+    def ask(content: bytes) -> tuple[str, float]:
+        answer = predictor.predict(content)
+        return answer.verdict, answer.confidence
+
+    known = {} if requests is None else read_requests(requests)
+    found = collect(read_journal(store), images, data, predictor.contract.labels, known, ask)
+    for reason, count in sorted(found.left_out.items()):
+        say(f"left out, {reason}: {count}")
+    say(f"{len(found.images)} labelled images in {table_of(data)}, the most uncertain first; not released")

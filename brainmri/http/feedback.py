@@ -34,7 +34,7 @@ class FeedbackRequest(Body):
     image_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     """SHA-256 of the bytes of the image file."""
     request_id: str | None = Field(default=None, pattern="^[A-Za-z0-9._-]{1,64}$")
-    """As in the answer; it leads to the image where the server keeps an inference log."""
+    """As in the answer; whoever collects the feedback has to know the image of that request."""
     label: str
     """The right label, one of the model's, or `not_usable`."""
 

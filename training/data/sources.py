@@ -1,9 +1,11 @@
 """The datasets that training and evaluation draw from, as one table: one row for each image file.
 
-Three public sources, told apart because a network that learns them instead of the tumour is worthless elsewhere:
+Three public sources and one's own, told apart because a network that learns them instead of the tumour is worthless
+elsewhere:
 
 - `figshare`: J. Cheng, "brain tumor dataset", figshare 2017, CC BY 4.0; 3,064 slices of 233 patients with tumour boxes.
 - `nickparvar`: M. Nickparvar, "Brain Tumor MRI Dataset", Kaggle, CC0; a merge, mostly of the other two.
+- `feedback`: what people said of a server's answers, once it has been released; see `training.data.feedback`.
 - `br35h`: A. Hamada, "Br35H", Kaggle; normal slices, and tumours of unnamed kind. Its licence is not stated.
 """
 
@@ -16,6 +18,7 @@ from brainmri.errors import DatasetError
 from brainmri.model.contract import LABELS
 from training.data.boxes import Box, from_centre
 from training.data.dataset import FOLDER, list_slices
+from training.data.feedback import FEEDBACK, released_images, table_of
 
 TABLES = Path(__file__).parent / "published"
 FIGSHARE, NICKPARVAR, BR35H = "figshare", "nickparvar", "br35h"
@@ -35,7 +38,7 @@ class SourceImage:
 
     Attributes:
         name: Path below the data folder, with forward slashes.
-        source: `figshare`, `nickparvar` or `br35h`.
+        source: `figshare`, `nickparvar`, `br35h` or `feedback`.
         label: One of `brainmri.model.contract.LABELS`, or `tumour`.
         person: Whose head it is; empty where unknown.
         group: Of near-duplicates, mirrored and turned ones included; empty for figshare's slices and copies of them.
@@ -67,7 +70,7 @@ def read_sources(root: Path) -> list[SourceImage]:
     parts = _Parts.read(TABLES / "parts.csv")
     figshare = list(_figshare(root / "sources", parts))
     boxes = {image.slice: image.box for image in figshare if image.box is not None}
-    images = [*_nickparvar(root, parts, boxes), *figshare, *_br35h(root / "sources", parts)]
+    images = [*_nickparvar(root, parts, boxes), *figshare, *_br35h(root / "sources", parts), *_feedback(root)]
     if not images:
         raise DatasetError(f"{root} holds none of the sources {NICKPARVAR}, {FIGSHARE}, {BR35H}.")
     return sorted(images, key=lambda image: image.name)
@@ -150,6 +153,22 @@ def _br35h(folder: Path, parts: _Parts) -> Iterator[SourceImage]:
             part=parts.of(row["label"], "", row["group"]) if row["group"] else UNLISTED,
             given="",
             box=_box(row),
+        )
+
+
+def _feedback(root: Path) -> Iterator[SourceImage]:
+    for image in released_images(root):
+        yield SourceImage(
+            name=f"sources/{image.name}",
+            source=FEEDBACK,
+            label=_known(image.label, table_of(root)),
+            person="",
+            group="",
+            slice="",
+            mirrored=False,
+            part=UNLISTED,
+            given="",
+            box=None,
         )
 
 

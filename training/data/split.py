@@ -1,7 +1,8 @@
 """Says which images are trained on, chosen by and tested on; a person and a group are in one part only.
 
 The published parts decide. A file that the published tables do not know goes where a near-duplicate of it, in any
-position, went; others are assigned at random by group.
+position, went; others are assigned at random by group. Fewer than three groups of a label that only feedback has are
+trained on.
 """
 
 import json
@@ -14,6 +15,7 @@ import numpy as np
 
 from brainmri.errors import DatasetError
 from training.data.audit import ManifestRow, leaking_names
+from training.data.feedback import FEEDBACK
 from training.data.sources import FIGSHARE, NO_PART, SOME_TUMOUR, TEST, TRAIN, UNLISTED, VALIDATION
 from training.data.tables import read_table, write_atomically, write_table
 
@@ -160,8 +162,22 @@ def _parts(rows: list[ManifestRow], rule: SplitRule) -> dict[str, str]:
             result[row.name] = next(part for part in _STRICTEST_FIRST if part in known)
         else:
             alone.append(row)
+    few = _too_few_for_parts(alone)
+    result |= {row.name: NO_PART for row in alone if _key(row) in few}
+    alone = [row for row in alone if _key(row) not in few]
     drawn = _drawn(alone, rule)
     return result | {row.name: drawn[_key(row)] for row in alone}
+
+
+def _too_few_for_parts(rows: list[ManifestRow]) -> set[str]:
+    """Returns the keys of labels that have fewer keys than there are parts, where feedback alone has brought them."""
+    keys: dict[str, set[str]] = defaultdict(set)
+    sources: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        keys[row.label].add(_key(row))
+        sources[row.label].add(row.source)
+    parts = len((TRAIN, VALIDATION, TEST))
+    return {key for label in keys if sources[label] == {FEEDBACK} and len(keys[label]) < parts for key in keys[label]}
 
 
 def _key(row: ManifestRow) -> str:

@@ -2,6 +2,7 @@
 
 import { offers } from "./api.js";
 import { announce, h } from "./dom.js";
+import { feedback } from "./feedback.js";
 import { heatOf } from "./heat.js";
 import { pictureOf } from "./pictures.js";
 import { savePdf } from "./server_report.js";
@@ -100,7 +101,7 @@ export class Result {
     const words = inWords(item.answer);
     return [name, sentence(words.tone, words.sentence), h("p", { class: "more" }, words.more), bars(item.answer),
       ...(item.answers.length > 1 ? [comparison(item.answers)] : []), details(item),
-      ...this.#saving(item)];
+      feedback(item), ...this.#saving(item)];
   }
 
   #saving(item) {
