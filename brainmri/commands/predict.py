@@ -192,7 +192,7 @@ def _print_table(rows: Sequence[_Row], series: Mapping[str, SeriesVerdict]) -> N
         console.width = max(console.width, room + _ROOM_OF_ANSWERS)
     labels = _classes(rows).labels
     heads = labels if len(labels) <= MOST_COLUMNS else ("likeliest",)
-    table = Table(*(Column(head, no_wrap=True) for head in ("file", "label", *heads, "ms")))
+    table = Table(*(Column(head, no_wrap=True) for head in ("file", "verdict", *heads, "ms")))
     problems = []
     for row, name in zip(rows, names, strict=True):
         answer = row.answer
@@ -203,8 +203,7 @@ def _print_table(rows: Sequence[_Row], series: Mapping[str, SeriesVerdict]) -> N
         values = [f"{share:.3f}" for share in answer.probabilities.values()]
         if len(values) > MOST_COLUMNS:
             values = [likeliest(answer)]
-        label = answer.label or answer.verdict
-        table.add_row(_end_of(name, room), label, *values, f"{answer.timings_ms['total']:.0f}")
+        table.add_row(_end_of(name, room), answer.verdict, *values, f"{answer.timings_ms['total']:.0f}")
     console.print(table)
     for name, found in series.items():
         typer.echo(series_line(name, found))
