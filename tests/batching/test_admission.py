@@ -1,9 +1,10 @@
+import asyncio
 from contextlib import ExitStack
 
 import pytest
 
 from brainmri.batching import admission as admission_module
-from brainmri.batching.admission import Admission, AdmissionLimits, Work
+from brainmri.batching.admission import Admission, AdmissionLimits, UnderWay, Work
 from brainmri.errors import Overloaded, TooManyJobs
 from brainmri.settings import Settings
 
@@ -119,6 +120,67 @@ def test_what_a_request_holds_in_memory_is_free_when_it_ends() -> None:
         second.hold(30)
         assert admission.held_bytes == 70
     assert admission.held_bytes == 0
+
+
+def test_a_request_that_is_alone_may_hold_more_than_all_together_may() -> None:
+    admission = admission_of()
+    with admission.admit(Work.OTHER) as alone:
+        alone.hold(90)
+        alone.hold(90)
+        with admission.admit(Work.OTHER) as second, pytest.raises(Overloaded, match="more than 100 bytes"):
+            second.hold(1)
+    assert admission.held_bytes == 0
+
+
+def test_a_place_of_a_stream_is_free_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_module, "MAX_STREAMS", 0)
+    monkeypatch.setattr(admission_module, "_MORE_RPCS", 0)
+    admission = admission_of()
+    for _ in range(3):
+        with admission.admit_rpc(Work.STREAM), admission.admit_rpc(Work.STREAM), pytest.raises(Overloaded) as caught:
+            admission.admit_rpc(Work.STREAM)
+        assert caught.value.retry_after_s == 1
+
+
+def test_more_previews_than_are_taken_are_refused_with_their_limit() -> None:
+    admission = admission_of()
+    for _ in range(2):
+        with admission.previews.one("a"), pytest.raises(Overloaded) as caught:
+            admission.previews.take("b")
+        assert (caught.value.limit, caught.value.retry_after_s) == ("1 previews", 1)
+        assert caught.value.message.startswith("1 previews are under way")
+
+
+def test_a_client_with_nothing_under_way_is_forgotten() -> None:
+    slots = admission_of(previews=2).previews
+    give_back, again = slots.take("a"), slots.take("a")
+    give_back()
+    assert slots._taken == {"a": 1}
+    again()
+    assert "a" not in slots._taken
+
+
+def test_the_messages_of_grpc_take_half_of_what_bodies_may_hold() -> None:
+    settings = Settings(max_held_bytes=601, max_request_bytes=100)
+    assert AdmissionLimits.of(settings).messages == 3
+    assert AdmissionLimits.of(Settings(max_held_bytes=100, max_request_bytes=100)).messages == 1
+
+
+def test_the_end_waits_until_no_call_is_under_way() -> None:
+    async def talk() -> None:
+        calls = UnderWay()
+        await calls.wait_until_none()
+        calls.enter()
+        calls.enter()
+        waiting = asyncio.create_task(calls.wait_until_none())
+        calls.leave()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        calls.leave()
+        await asyncio.wait_for(waiting, 60)
+        assert len(calls) == 0
+
+    asyncio.run(talk())
 
 
 def test_calls_and_streams_of_grpc_have_one_limit_and_only_calls_are_waited_for(

@@ -3,10 +3,21 @@ import json
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from brainmri.errors import InvalidBundle
-from brainmri.model.contract import LABELS, RELEASED_CLASSES, Artefact, Classes, Contract
+from brainmri.model.contract import (
+    LABELS,
+    RELEASED_CLASSES,
+    Artefact,
+    Calibration,
+    Classes,
+    Classifier,
+    Contract,
+    Explanation,
+    Measurement,
+    Novelty,
+)
 from tests.tiny import calibration_parts, contract_parts, explanation_parts, write_novelty
 
 
@@ -180,3 +191,85 @@ def test_a_contract_cannot_be_changed_and_keeps_the_files_that_it_names() -> Non
         setattr(contract, "temperature", 1.0)  # noqa: B010 -- mypy knows better than to assign
     files = {"openvino-f32/model.xml": "a" * 64}
     assert Artefact(runtime="openvino-f32", files=files, bytes=0).files == files
+
+
+PARTS_AT_THEIR_BOUNDS: list[tuple[type[BaseModel], dict[str, object], dict[str, tuple[float, ...]]]] = [
+    (
+        Explanation,
+        {"method": "grad-cam", "rows": 1, "columns": 1, "channels": 1, "file": "a", "sha256": "c" * 64, "bytes": 1},
+        {"rows": (0, 300), "columns": (0, 300), "channels": (0,), "bytes": (0,)},
+    ),
+    (Classifier, {"kind": "svm", "file": "a", "sha256": "c" * 64, "bytes": 1}, {"bytes": (0,)}),
+    (
+        Novelty,
+        {"method": "m", "file": "a", "sha256": "c" * 64, "bytes": 1, "threshold": 1e-9, "keeps": 1, "fitted_on": 1},
+        {"bytes": (0,), "threshold": (0, float("inf")), "keeps": (0, 1.001), "fitted_on": (0,)},
+    ),
+    (
+        Calibration,
+        {"runtime": "openvino-int8", "temperature": 1e-9, "min_confidence": 0, "coverage": 1},
+        {"temperature": (0, float("inf")), "min_confidence": (-0.001, 1.001), "coverage": (0, 1.001)},
+    ),
+    (
+        Measurement,
+        {
+            "runtime": "openvino-int8",
+            "compared_images": 1,
+            "label_flips": 0,
+            "largest_probability_difference": 0,
+            "macro_f1_difference": -1,
+            "images_per_s": {},
+            "resident_mib": 0,
+            "processor": "p",
+        },
+        {
+            "compared_images": (0,),
+            "label_flips": (-0.001, 1.001),
+            "largest_probability_difference": (-0.001, 1.001),
+            "macro_f1_difference": (-1.001, 1.001),
+            "resident_mib": (-0.001,),
+        },
+    ),
+    (Artefact, {"runtime": "openvino-int8", "files": {"a": "c" * 64}, "bytes": 0}, {"bytes": (-1,)}),
+]
+
+
+@pytest.mark.parametrize(
+    ("part", "least", "beyond"), PARTS_AT_THEIR_BOUNDS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_every_number_of_a_part_has_its_bounds(
+    part: type[BaseModel], least: dict[str, object], beyond: dict[str, tuple[float, ...]]
+) -> None:
+    part.model_validate(least)
+    for name, values in beyond.items():
+        for value in values:
+            with pytest.raises(ValidationError) as caught:
+                part.model_validate({**least, name: value})
+            assert [fault["loc"] for fault in caught.value.errors()] == [(name,)]
+
+
+def test_a_heat_map_has_at_most_as_many_cells_as_the_network_has_pixels() -> None:
+    _, least, _ = PARTS_AT_THEIR_BOUNDS[0]
+    assert Explanation.model_validate({**least, "rows": 299, "columns": 299}).rows == 299
+
+
+@pytest.mark.parametrize("changes", [{"network_side": 32}, {"network_side": 299}, {"feature_size": 1}])
+def test_the_network_may_be_as_small_and_as_large_as_this(changes: dict[str, int]) -> None:
+    contract = Contract.from_parts(**contract_parts(**changes))
+    assert contract.model_dump(include=set(changes)) == changes
+
+
+@pytest.mark.parametrize("changes", [{"network_side": 31}, {"feature_size": 0}])
+def test_the_network_may_be_no_smaller(changes: dict[str, int]) -> None:
+    with pytest.raises(InvalidBundle, match=next(iter(changes))):
+        Contract.from_parts(**contract_parts(**changes))
+
+
+def test_a_long_value_is_shortened_and_the_message_links_nowhere() -> None:
+    with pytest.raises(InvalidBundle) as caught:
+        Contract.from_parts(**contract_parts(name="X" * 500))
+    quoted = caught.value.message.partition("(got ")[2].partition(")")[0]
+    assert quoted == "'" + "X" * 116 + "..."
+    assert "http" not in caught.value.message
+    with pytest.raises(InvalidBundle, match="'" + "X" * 118 + "'"):
+        Contract.from_parts(**contract_parts(name="X" * 118))
