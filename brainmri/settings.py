@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from brainmri.errors import InvalidSettings
@@ -181,6 +181,11 @@ class Settings(BaseSettings):
     jobs_dir: Path | None = None
     """Where jobs, their uploads and their results are kept, for all workers of one server. No jobs if unset."""
 
+    jobs_database: SecretStr | None = None
+    """PostgreSQL database that makes the jobs of one replica those of all: `postgresql://user:password@host/database`.
+    `BRAINMRI_JOBS_DIR` is then a folder that every replica has, such as a volume with `ReadWriteMany`. Without it jobs
+    belong to one host. Needs the extra `postgresql`."""
+
     jobs_input_root: Path | None = None
     """Folder whose folders and files jobs may name as their input. None may if unset."""
 
@@ -254,6 +259,17 @@ class Settings(BaseSettings):
             raise ValueError(f"it must be less than BRAINMRI_SHUTDOWN_GRACE_S={grace_s:g}")
         return delay_s
 
+    @field_validator("jobs_database")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if url is None:
+            return None
+        if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("it must begin with postgresql://")
+        if info.data.get("jobs_dir") is None:
+            raise ValueError("it needs BRAINMRI_JOBS_DIR, a folder that every replica has")
+        return url
+
     def bundles_folder(self) -> Path:
         """Returns `bundles`; a relative folder is looked for where the command runs, then in the checkout."""
         return self.bundles if self.bundles.is_absolute() or self.bundles.is_dir() else _CHECKOUT / self.bundles
@@ -284,10 +300,15 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         faults = [
-            f"BRAINMRI_{str(fault['loc'][0]).upper()}={fault['input']}: {fault['msg']}"
+            f"BRAINMRI_{str(fault['loc'][0]).upper()}={_quoted(str(fault['loc'][0]), fault['input'])}: {fault['msg']}"
             for fault in error.errors(include_url=False)
         ]
         raise InvalidSettings(f"The environment is invalid. {'; '.join(faults)}.") from error
+
+
+def _quoted(name: str, value: object) -> object:
+    """Returns what of a bad value may be shown."""
+    return "***" if Settings.model_fields[name].annotation == SecretStr | None else value
 
 
 def _rename_variables() -> None:

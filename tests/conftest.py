@@ -2,13 +2,14 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from brainmri.model.bundle import Bundle
+from tests.postgres import PROGRAMS, Cluster, cluster
 from tests.tiny import write_tiny_bundle
 
 _LONGEST = ("container", "training", "page", "e2e", "monitoring")
@@ -60,3 +61,12 @@ def brain_mri_data() -> Path:
     folder = Path(os.environ["BRAINMRI_DATA"]).resolve()
     assert (folder / "brain-mri").is_dir(), f"BRAINMRI_DATA is {folder}, which holds no brain-mri/."
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL of the tests' own."""
+    if PROGRAMS is None:
+        pytest.skip("PostgreSQL is not installed")
+    with cluster() as running:
+        yield running

@@ -86,3 +86,21 @@ def test_the_table_in_the_documentation_is_that_of_the_code() -> None:
     assert shown == document(), "Write it again: python -m docs.scripts.configuration > docs/configuration.md"
     rows = {line.split("`")[1] for line in shown.splitlines() if line.startswith("| `BRAINMRI_")}
     assert rows == {f"BRAINMRI_{name.upper()}" for name in Settings.model_fields} - {"BRAINMRI_ASKED_MODELS"}
+
+
+@pytest.mark.parametrize(
+    ("url", "folder", "why"),
+    [
+        ("mysql://me:secret@host/db", "/jobs", "begin with postgresql://"),
+        ("postgresql://me:secret@host/db", "", "JOBS_DIR"),
+    ],
+)
+def test_a_database_that_cannot_be_is_refused_without_showing_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str, folder: str, why: str
+) -> None:
+    monkeypatch.setenv("BRAINMRI_JOBS_DATABASE", url)
+    if folder:
+        monkeypatch.setenv("BRAINMRI_JOBS_DIR", folder)
+    with pytest.raises(InvalidSettings, match=why) as refusal:
+        load_settings()
+    assert "secret" not in refusal.value.message

@@ -1,6 +1,7 @@
 """Begins a bulk run, or continues it, and scores what is not done; safe to interrupt anywhere."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,9 @@ class Engine(Protocol):
     def run(self, shards: Iterable[tuple[int, list[Item]]]) -> Iterator[Part]:
         """Yields the part of each shard, in any order."""
         ...
+
+
+Fence = Callable[[int], AbstractContextManager[None]]
 
 
 class Watcher(Protocol):
@@ -151,8 +155,20 @@ def _division(request: Request) -> Division:
     return Division(SHARD_SIZE, request.share.count * request.workers)
 
 
-def score(request: Request, record: Record, engine: Engine, watcher: Watcher) -> Scored:
+def unfenced(_: int) -> AbstractContextManager[None]:
+    """Lets every shard be stored: nobody else is at it."""
+    return nullcontext()
+
+
+def score(request: Request, record: Record, engine: Engine, watcher: Watcher, fence: Fence = unfenced) -> Scored:
     """Scores what is not done yet of the share that is asked for.
+
+    Args:
+        request: What is asked for.
+        record: Of the run.
+        engine: Scores shards.
+        watcher: Is told how far it is.
+        fence: Is entered while a shard of some number is stored; raises where another process has taken over.
 
     Raises:
         ScoringHopeless: More images fail than allowed, or the engine gives up.
@@ -168,7 +184,8 @@ def score(request: Request, record: Record, engine: Engine, watcher: Watcher) ->
         watcher.begun(images, done, failed)
         _require_rate(done, failed, images, request.max_error_rate)
         for part in engine.run((shard, manifest.items(shard)) for shard in missing):
-            folder.write_part(part.number, part.parquet)
+            with fence(part.number):
+                folder.write_part(part.number, part.parquet)
             done, failed = done + part.images, failed + part.failed
             watcher.advanced(done, failed)
             _require_rate(done, failed, images, request.max_error_rate)

@@ -1,6 +1,7 @@
 """The bulk work of one serving process: its way to the engine, and its jobs if the server keeps any."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainmri.batching.bulk_limiter import BulkLimiter
@@ -12,7 +13,7 @@ from brainmri.settings import Settings
 
 if TYPE_CHECKING:
     from brainmri.bulk.jobs.runner import JobRunner
-    from brainmri.bulk.jobs.store import JobStore
+    from brainmri.bulk.jobs.store import JobLimits, JobStore
 
 _JOB_THREADS = 4
 """Most calls of the store and readers of results at a time; a call takes milliseconds."""
@@ -55,7 +56,6 @@ class Bulk:
             return cls(limiter, archives, threads, job_threads, None, None)
         # What runs jobs brings pyarrow, 60 MB of memory; not every server keeps jobs.
         from brainmri.bulk.jobs.runner import JobRunner  # noqa: PLC0415
-        from brainmri.bulk.jobs.sqlite_store import SqliteStore  # noqa: PLC0415
         from brainmri.bulk.jobs.store import JobLimits  # noqa: PLC0415
 
         limits = JobLimits(
@@ -65,7 +65,7 @@ class Bulk:
             ttl_s=settings.jobs_ttl_s,
             upload_s=settings.bulk_timeout_s,
         )
-        store = SqliteStore(settings.jobs_dir, limits)
+        store = _store(settings.jobs_dir, settings, limits)
         runner = JobRunner(store, engine, limiter, metrics, settings, archives)
         return cls(limiter, archives, threads, job_threads, store, runner)
 
@@ -89,3 +89,13 @@ class Bulk:
             await self.runner.stop()
         if self.store is not None:
             self.store.close()
+
+
+def _store(root: Path, settings: Settings, limits: "JobLimits") -> "JobStore":
+    if settings.jobs_database is None:
+        from brainmri.bulk.jobs.sqlite_store import SqliteStore  # noqa: PLC0415
+
+        return SqliteStore(root, limits)
+    from brainmri.bulk.jobs.postgres_store import PostgresStore  # noqa: PLC0415
+
+    return PostgresStore(root, limits, settings.jobs_database.get_secret_value())

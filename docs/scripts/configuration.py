@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Gt
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from brainmri.settings import Settings
@@ -34,7 +35,8 @@ _FIRST = {
     "Let pages of other origins call (CORS)": "`BRAINMRI_CORS_ORIGINS=https://viewer.example.org`",
     "Keep models and state elsewhere": "`BENTOML_HOME=/var/lib/brainmri`, by default `~/bentoml`. It holds the model"
     " store, and below `brainmri/` the state of each server, and has to be writable.",
-    "Keep jobs": "`BRAINMRI_JOBS_DIR`, a folder on a local disk.",
+    "Keep jobs": "`BRAINMRI_JOBS_DIR`, a folder on a local disk; of several replicas a shared one, with"
+    " `BRAINMRI_JOBS_DATABASE`.",
     "Send traces": "`OTEL_EXPORTER_OTLP_ENDPOINT`, a collector (OTLP over HTTP); the other standard `OTEL_*` variables"
     " count too.",
 }
@@ -42,6 +44,7 @@ _FIRST = {
 _TEXTS: dict[Any, str] = {
     Path: "path",
     Path | None: "path",
+    SecretStr | None: "URL",
     tuple[str, ...]: "names separated by commas",
     str: "host name or address",
 }

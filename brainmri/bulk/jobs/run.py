@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from brainmri.blocking import Stop
@@ -51,6 +52,10 @@ class RunningJob:
     def job(self) -> ScoringJob:
         """The job, with its present status."""
         return self._claim.job
+
+    def storing(self, shard: int) -> AbstractContextManager[None]:
+        """Keeps the claim while a shard is stored; see `Claim`."""
+        return self._claim.storing(shard)
 
     def begun(self, images: int, done: int, failed: int) -> None:
         """So many images are to be scored, of which an earlier run has done some."""
@@ -123,7 +128,7 @@ def run_job(running: RunningJob, method: JobMethod, engine: ServiceEngine, stop:
             " Delete it, and make another."
         )
     request = Request((), job.run.root, True, Share(), None, method.archives)
-    score(request, record, engine, running)
+    score(request, record, engine, running, running.storing)
     finish([job.run], record, "parquet", labelled=False)
     running.end()
     # What the results were made of is not needed any more.

@@ -1,4 +1,4 @@
-"""Runs the jobs of a server, one at a time, in whichever of its workers leads."""
+"""Runs the jobs of a server: one at a time in whichever of its workers leads."""
 
 import asyncio
 import logging
@@ -134,7 +134,7 @@ class JobRunner:
             while not self._stopped.is_set() and claim.holds():
                 if ended.wait(POLL_S):
                     return
-        except OSError as error:
+        except (OSError, StorageUnavailable) as error:
             # The job goes on once the store answers again.
             _logger.warning("The store of jobs cannot be read: %s", error)
         finally:

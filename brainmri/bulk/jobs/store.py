@@ -1,8 +1,8 @@
 """What keeps jobs: the interface that requests and the runner use, whatever stands behind it.
 
-`brainmri.bulk.jobs.sqlite_store` keeps jobs on one host. A store for several hosts has the same methods: `claim` then
-grants a lease that ends unless `Claim.holds` renews it, and `Claim.save` refuses whoever has lost the lease, so of two
-runners that both take a job for their own only one writes.
+`brainmri.bulk.jobs.sqlite_store` keeps jobs on one host, `brainmri.bulk.jobs.postgres_store` on several: there `claim`
+grants a lease that ends unless `Claim.holds` renews it, and `Claim.save` and `Claim.storing` refuse whoever has lost
+the lease, so of two runners that both take a job for their own only one writes.
 """
 
 from collections.abc import Sequence
@@ -44,6 +44,14 @@ class Claim(Protocol):
 
     def holds(self) -> bool:
         """Renews the claim; False once the job was deleted, or the claim was lost. Call it every second or so."""
+        ...
+
+    def storing(self, shard: int) -> AbstractContextManager[None]:
+        """Keeps the claim while the rows of a shard are being stored.
+
+        Raises:
+            Stopped: The claim does not hold any more.
+        """
         ...
 
     def save(self, status: JobStatus) -> None:
