@@ -92,7 +92,7 @@ def test_an_object_that_is_never_answered_is_a_failed_row(scans: Scans) -> None:
     scans.store.broken = ("0008.png",)
     rows = {row[0]: row for row in scans.score(scans.url, "bucket")}
     assert rows["0008.png"][2:] == ("failed", None, "source_unreadable")
-    assert rows["0009.png"][2] == "answered"
+    assert rows["0009.png"][2] == "ok"
 
 
 def test_a_run_that_is_killed_goes_on_from_the_bucket(scans: Scans) -> None:
