@@ -58,13 +58,16 @@ def fetch(
 @app.command()
 def audit(data: Data = DEFAULT_DATA, work: Work = DEFAULT_WORK) -> None:
     """Read every file of every source; find duplicates in any position and leaks; write manifest.csv and audit.md."""
+    from brainmri.model.contract import RELEASED_CLASSES
     from training.data.audit import audit as read_all
     from training.data.audit import report, summarise, write_manifest
+    from training.data.own import read_labels, write_classes
     from training.data.sources import read_sources
     from training.data.tables import write_atomically
 
-    space = Workspace(work)
+    space, own = Workspace(work), read_labels(data)
     rows = read_all(data, read_sources(data), bar("reading"))
+    write_classes(space.labels, RELEASED_CLASSES if own is None else own.classes)
     sha256 = write_manifest(space.manifest, rows)
     summary = summarise(rows) | {"manifest_sha256": sha256}
     write_atomically(space.data / "audit.json", (json.dumps(summary, indent=2) + "\n").encode())

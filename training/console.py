@@ -33,8 +33,8 @@ def report(figures: dict[str, Any]) -> None:
         outcomes = ("found", "called_notumor", "refused", "unsure")
         told = "  ".join(f"{outcome} {row[outcome]:.3f}" for outcome in outcomes if outcome in row)
         say(f"{name:9} {row['images']:5d} images  tumours {told}")
-    normal = figures["normal"]
-    say(f"normal    {normal['images']:5d} images  called notumor {normal['called_notumor']:.3f}")
+    if (normal := figures.get("normal")) is not None:
+        say(f"normal    {normal['images']:5d} images  called no tumour {normal['called_notumor']:.3f}")
     for name, row in figures.get("localisation", {}).items():
         say(f"looks at  {row['images']:5d} images  {name}: pointing {row['pointing']:.3f}")
     for name in ("far", "near"):

@@ -1,6 +1,6 @@
 """Figures of merit of a classifier's probabilities, in NumPy and scikit-learn. No files, no plots."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,16 @@ Probabilities = NDArray[np.floating[Any]]
 Labels = NDArray[np.intp]
 
 
-def classification(probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
+def classification(probabilities: Probabilities, labels: Labels, names: Sequence[str] = LABELS) -> dict[str, Any]:
     """Returns accuracy with its Wilson interval, macro-F1, per-class tables and proper scores.
 
     Args:
-        probabilities: `[N, 4]`, rows sum to 1.
-        labels: `[N]`, indices into `LABELS`.
+        probabilities: `[N, C]`, rows sum to 1.
+        labels: `[N]`, indices into the labels.
+        names: The C labels.
     """
     predicted = probabilities.argmax(axis=1)
-    every_label = list(range(len(LABELS)))
+    every_label = list(range(len(names)))
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=every_label, zero_division=0
     )
@@ -36,7 +37,7 @@ def classification(probabilities: Probabilities, labels: Labels) -> dict[str, An
         "images": len(labels),
         "accuracy": correct / len(labels),
         "accuracy_ci95": wilson(correct, len(labels)),
-        "macro_f1": macro_f1(predicted, labels),
+        "macro_f1": macro_f1(predicted, labels, len(names)),
         "per_class": {
             label: {
                 "precision": float(precision[i]),
@@ -47,20 +48,20 @@ def classification(probabilities: Probabilities, labels: Labels) -> dict[str, An
                 "roc_auc": _one_against_rest(roc_auc_score, labels == i, probabilities[:, i]),
                 "average_precision": _one_against_rest(average_precision_score, labels == i, probabilities[:, i]),
             }
-            for i, label in enumerate(LABELS)
+            for i, label in enumerate(names)
         },
         "confusion": confusion_matrix(labels, predicted, labels=every_label).tolist(),
         "log_loss": log_loss(probabilities, labels),
-        "brier": float(((probabilities - np.eye(len(LABELS))[labels]) ** 2).sum(axis=1).mean()),
+        "brier": float(((probabilities - np.eye(len(names))[labels]) ** 2).sum(axis=1).mean()),
         "augrc": augrc(probabilities, labels),
         "accuracy_at_95_coverage": accuracy_at_coverage(probabilities, labels, 0.95),
     }
 
 
-def macro_f1(predicted: Labels, labels: Labels) -> float:
-    """Returns the unweighted mean over all four labels of F1; a label never seen nor predicted counts 0."""
+def macro_f1(predicted: Labels, labels: Labels, classes: int = len(LABELS)) -> float:
+    """Returns the unweighted mean of F1 over so many classes; a label never seen nor predicted counts 0."""
     scores = []
-    for i in range(len(LABELS)):
+    for i in range(classes):
         hits = ((predicted == i) & (labels == i)).sum()
         involved = (predicted == i).sum() + (labels == i).sum()
         scores.append(2 * hits / involved if involved else 0.0)
@@ -150,7 +151,7 @@ def fit_temperature(
     """Returns the temperature in [0.05, 20] that minimises the weighted log loss (Guo 2017, arXiv:1706.04599).
 
     Args:
-        logits: `[N, 4]`.
+        logits: `[N, C]`.
         labels: `[N]`.
         weights: Of the images `[N]`; None weighs them alike.
     """

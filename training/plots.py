@@ -28,32 +28,42 @@ def plot_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
     losses, validation = figure.subplots(1, 2)
     losses.plot(epochs, [row["loss"] for row in history], label="training loss")
     for name, label in _ON_VALIDATION.items():
-        validation.plot(epochs, [row[name] for row in history], label=label)
+        if name in history[0]:
+            validation.plot(epochs, [row[name] for row in history], label=label)
     for axes in (losses, validation):
         axes.set_xlabel("epoch")
         axes.legend()
     figure.savefig(path, dpi=DPI)
 
 
-def plot_confusion(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
+def plot_confusion(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.intp],
+    title: str,
+    path: Path,
+    classes: Sequence[str] = LABELS,
+) -> None:
     """Draws counts of true against predicted labels."""
-    figure = blank_figure(4.6, 4.2)
+    wide = max(0, len(classes) - 6) * 0.3
+    figure = blank_figure(4.6 + wide, 4.2 + wide)
     axes = figure.subplots()
-    draw_confusion(axes, probabilities.argmax(axis=1), labels)
+    draw_confusion(axes, probabilities.argmax(axis=1), labels, classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title)
     figure.savefig(path, dpi=DPI)
 
 
-def draw_confusion(axes: Axes, predicted: NDArray[np.intp], labels: NDArray[np.intp]) -> None:
+def draw_confusion(
+    axes: Axes, predicted: NDArray[np.intp], labels: NDArray[np.intp], classes: Sequence[str] = LABELS
+) -> None:
     """Draws counts of true (down) against predicted labels (across)."""
-    counts = confusion_matrix(labels, predicted, labels=range(len(LABELS)))
+    counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
     axes.imshow(counts, cmap="Blues")
     for (row, column), value in np.ndenumerate(counts):
         axes.text(column, row, str(value), ha="center", va="center", color="white" if value > counts.max() / 2 else "k")
-    axes.set_xticks(range(len(LABELS)), LABELS, rotation=30)
-    axes.set_yticks(range(len(LABELS)), LABELS)
+    axes.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) <= 6 else 90)
+    axes.set_yticks(range(len(classes)), classes)
 
 
 def plot_reliability(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
@@ -79,12 +89,18 @@ def draw_reliability(
     axes.set_ylabel("accuracy")
 
 
-def plot_curves(probabilities: NDArray[np.float32], labels: NDArray[np.intp], title: str, path: Path) -> None:
+def plot_curves(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.intp],
+    title: str,
+    path: Path,
+    classes: Sequence[str] = LABELS,
+) -> None:
     """Draws ROC and precision-recall curves, each label against the rest."""
     figure = blank_figure(9, 4)
     roc, recall = figure.subplots(1, 2)
-    draw_roc(roc, probabilities, labels)
-    for index, label in enumerate(LABELS):
+    draw_roc(roc, probabilities, labels, classes)
+    for index, label in enumerate(classes):
         precision, hit_rate, _ = precision_recall_curve(labels == index, probabilities[:, index])
         recall.plot(hit_rate, precision, label=f"{label}, AUC {auc(hit_rate, precision):.3f}")
     recall.set_xlabel("recall")
@@ -95,9 +111,11 @@ def plot_curves(probabilities: NDArray[np.float32], labels: NDArray[np.intp], ti
     figure.savefig(path, dpi=DPI)
 
 
-def draw_roc(axes: Axes, probabilities: NDArray[np.float32], labels: NDArray[np.intp]) -> None:
+def draw_roc(
+    axes: Axes, probabilities: NDArray[np.float32], labels: NDArray[np.intp], classes: Sequence[str] = LABELS
+) -> None:
     """Draws ROC curves, each label against the rest."""
-    for index, label in enumerate(LABELS):
+    for index, label in enumerate(classes):
         false_rate, true_rate, _ = roc_curve(labels == index, probabilities[:, index])
         axes.plot(false_rate, true_rate, label=f"{label}, AUC {auc(false_rate, true_rate):.3f}")
     axes.set_xlabel("false positive rate")
@@ -146,7 +164,11 @@ def plot_features(points: Mapping[str, NDArray[np.floating]], path: Path) -> Non
 
 
 def plot_mistakes(
-    names: Sequence[str], probabilities: NDArray[np.float32], labels: NDArray[np.intp], path: Path
+    names: Sequence[str],
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.intp],
+    path: Path,
+    classes: Sequence[str] = LABELS,
 ) -> None:
     """Draws the probabilities of wrong answers, the most confident first; true labels stand after the file names.
 
@@ -155,14 +177,14 @@ def plot_mistakes(
     figure = blank_figure(8, 0.8 + 0.3 * max(len(names), 1))
     axes = figure.subplots()
     left = np.zeros(len(names))
-    for index, label in enumerate(LABELS):
+    for index, label in enumerate(classes):
         axes.barh(range(len(names)), probabilities[:, index], left=left, label=label)
         left += probabilities[:, index]
-    ticks = [f"{name}: {LABELS[label]}" for name, label in zip(names, labels, strict=True)]
+    ticks = [f"{name}: {classes[label]}" for name, label in zip(names, labels, strict=True)]
     axes.set_yticks(range(len(names)), ticks, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("calibrated probability")
-    axes.legend(ncols=len(LABELS), loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
+    axes.legend(ncols=min(6, len(classes)), loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
     figure.savefig(path, dpi=DPI)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from brainmri.bulk.figures import CLASS_FIGURES, class_rows, figure_rows
 from brainmri.bulk.quality import Quality
-from brainmri.report.charts import Chart, curves, matrix
+from brainmri.report.charts import SERIES, Chart, curves, matrix
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,18 @@ def quality_charts(quality: Quality) -> list[Figure]:
     confusion = matrix(tuple(quality.classes), quality.confusion, "Confusion matrix")
     found = [Figure(confusion, "Images by true and most probable class.")]
     if quality.roc_curves:
+        areas = {label: quality.classes[label].roc_auc or 0.0 for label in quality.roc_curves}
+        # More lines than there are colours cannot be told apart.
+        shown = areas if len(areas) <= len(SERIES) else sorted(areas, key=areas.__getitem__)[: len(SERIES)]
+        which = "each class" if len(shown) == len(areas) else f"the {len(shown)} classes with the smallest areas, each"
         roc = curves(
-            {f"{label}, area {quality.classes[label].roc_auc:.3f}": line for label, line in quality.roc_curves.items()},
+            {f"{label}, area {areas[label]:.3f}": quality.roc_curves[label] for label in shown},
             "ROC curves of each class against the others",
             across="share of the other images (false positive rate)",
             up="share of its own images",
             diagonal=True,
         )
-        found.append(Figure(roc, "ROC curves: each class against the others, by the threshold on its probability."))
+        found.append(Figure(roc, f"ROC curves: {which} against the others, by the threshold on its probability."))
     reliability = curves(
         {"accuracy": quality.reliability},
         "Reliability: accuracy by mean confidence",

@@ -85,14 +85,16 @@ def test_rows_and_report_have_a_column_for_each_own_label(
     assert [column for column in rows[0] if column.startswith("probability_")] == [f"probability_{x}" for x in TWENTY]
     assert summary["labels"] == {"grade_0": 1, "grade_1": 1}
     assert registry.get_sample_value("brainmri_predictions_total", {"label": "grade_1"}) == 1
-    files = [("images", ("grade_0/a.png", png(RED))), ("images", ("grade 1/b.png", png(RED)))]
+    # Of six labels, each against the others: more curves than colours.
+    files = [("images", (f"grade_{number}/a.png", png(RED))) for number in range(6)]
     for form in ("html", "pdf"):
         query = f"model=twenty&labels_from=parent-folder&format={form}"
-        report = ask("POST", f"/report?{query}", served=served, files=files)
+        report = ask("POST", f"/report?{query}", served=served, files=files, settings={"max_request_images": 9})
         assert report.status_code == 200, report.text
         if form == "html":
             assert report.text.count(">Grade 19<") >= 1
             assert "Mistakes" in report.text
+            assert "the 4 classes with the smallest areas, each against the others" in report.text
 
 
 def test_an_image_that_is_none_gets_the_label_that_means_no_tumour(

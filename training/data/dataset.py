@@ -102,7 +102,8 @@ def _walk(dataset: Path) -> Iterator[SliceFile]:
             label = canonical_label(class_folder.name)
             if label is None:
                 raise DatasetError(
-                    f"{class_folder} spells none of the labels {', '.join(LABELS)}. Rename or remove it."
+                    f"{class_folder} spells none of the labels {', '.join(LABELS)}. Rename or remove it, or name"
+                    f" your own labels in {dataset / 'labels.yaml'}, as docs/architectures.md says."
                 )
             for path in class_folder.rglob("*"):
                 if is_image(path):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from brainmri.imaging import SIDE, decode, to_tensor
 from training.data.dataset import find_dataset
 from training.data.near.manifest import NearSet, build_near_set
+from training.data.own import own_folder, read_labels
 
 PHOTOGRAPHS = Path("not-brain-mri") / "photos"
 
@@ -38,7 +39,8 @@ def load_outliers(data: Path) -> Outliers:
         DatasetError: The near set cannot be made.
         InvalidInput: A photograph cannot be read.
     """
-    dataset = find_dataset(data)
+    own = read_labels(data)
+    dataset = find_dataset(data) if own is None else own_folder(data, own)
     folder = dataset.parent / PHOTOGRAPHS
     paths = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     far = _stack([to_tensor(decode(path.read_bytes())) for path in paths])

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from brainmri.errors import DatasetError
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE, decode, to_tensor
-from brainmri.model.contract import LABELS
+from brainmri.model.contract import LABELS, NO_TUMOR, RELEASED_CLASSES, Classes
 from training.data.boxes import Box
 from training.data.sources import FIGSHARE, SOME_TUMOUR
 from training.data.split import SplitRow
 from training.data.tables import write_atomically
 
-NOTUMOR = LABELS.index("notumor")
+NOTUMOR = LABELS.index(NO_TUMOR)
+"""That of the released models."""
+NOWHERE = -9
+"""Stands for "no tumour" among the indices of labels where no label means so; no image has it."""
 UNNAMED = -1
 """Stands for `tumour` among the indices of labels."""
 
@@ -32,9 +35,10 @@ class Slices:
     Attributes:
         pixels: uint8 `[N, 299, 299, 3]`, usually memory-mapped.
         images: What the split says of each, in the same order.
-        labels: intp `[N]`, indices into `LABELS`, or `UNNAMED`.
+        labels: intp `[N]`, indices into the labels, or `UNNAMED`.
         groups: intp `[N]`, numbers of units: near-duplicates and copies share one.
         boxes: float32 `[N, 4]`, left, top, right, bottom in shares of the padded square; zeros where there is none.
+        classes: What the dataset tells apart.
     """
 
     pixels: NDArray[np.uint8]
@@ -42,6 +46,12 @@ class Slices:
     labels: NDArray[np.intp]
     groups: NDArray[np.intp]
     boxes: NDArray[np.float32]
+    classes: Classes = RELEASED_CLASSES
+
+    @property
+    def no_tumor(self) -> int:
+        """Index of the label that means "no tumour"; `NOWHERE` if none does."""
+        return index_of_no_tumor(self.classes)
 
     def subset(self, name: str) -> NDArray[np.intp]:
         """Returns the row numbers of a subset, in order; `training.data.split.SUBSETS` are known."""
@@ -72,12 +82,18 @@ class Slices:
         return Box(left, top, right, bottom) if right > left else None
 
 
+def index_of_no_tumor(classes: Classes) -> int:
+    """Returns the index of the label that means "no tumour"; `NOWHERE` if none does."""
+    return NOWHERE if classes.no_tumor is None else classes.labels.index(classes.no_tumor)
+
+
 def decode_split(
     root: Path,
     rows: list[SplitRow],
     split_sha256: str,
     folder: Path,
     track: Callable[[list[SplitRow]], Iterable[SplitRow]] = iter,
+    classes: Classes = RELEASED_CLASSES,
 ) -> Slices:
     """Decodes every image below `root` once into `folder`; a later call for the same split only maps the file.
 
@@ -93,7 +109,7 @@ def decode_split(
     pixels = cast("NDArray[np.uint8]", np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False))
     if len(pixels) != len(rows):
         raise DatasetError(f"{folder / _PIXELS} holds {len(pixels)} images, the split {len(rows)}. Delete {folder}.")
-    return as_slices(pixels, rows, np.load(folder / _BOXES, allow_pickle=False))
+    return as_slices(pixels, rows, np.load(folder / _BOXES, allow_pickle=False), classes)
 
 
 def _write(
@@ -115,14 +131,20 @@ def _write(
     np.save(folder / _BOXES, boxes)
 
 
-def as_slices(pixels: NDArray[np.uint8], rows: list[SplitRow], boxes: NDArray[np.float32]) -> Slices:
+def as_slices(
+    pixels: NDArray[np.uint8],
+    rows: list[SplitRow],
+    boxes: NDArray[np.float32],
+    classes: Classes = RELEASED_CLASSES,
+) -> Slices:
     """Returns decoded images with their labels and units as numbers."""
     units = {unit: number for number, unit in enumerate(dict.fromkeys(row.unit for row in rows))}
-    labels = [UNNAMED if row.label == SOME_TUMOUR else LABELS.index(row.label) for row in rows]
+    labels = [UNNAMED if row.label == SOME_TUMOUR else classes.labels.index(row.label) for row in rows]
     return Slices(
         pixels=pixels,
         images=rows,
         labels=np.array(labels, dtype=np.intp),
         groups=np.array([units[row.unit] for row in rows], dtype=np.intp),
         boxes=boxes,
+        classes=classes,
     )

@@ -19,6 +19,7 @@ from brainmri.model.contract import LABELS
 from training.data.boxes import Box, from_centre
 from training.data.dataset import FOLDER, list_slices
 from training.data.feedback import FEEDBACK, released_images, table_of
+from training.data.own import OWN, OwnLabels, list_own, read_labels
 
 TABLES = Path(__file__).parent / "published"
 FIGSHARE, NICKPARVAR, BR35H = "figshare", "nickparvar", "br35h"
@@ -38,8 +39,8 @@ class SourceImage:
 
     Attributes:
         name: Path below the data folder, with forward slashes.
-        source: `figshare`, `nickparvar`, `br35h` or `feedback`.
-        label: One of `brainmri.model.contract.LABELS`, or `tumour`.
+        source: `figshare`, `nickparvar`, `br35h`, `feedback` or `own`.
+        label: One of the labels, or `tumour`.
         person: Whose head it is; empty where unknown.
         group: Of near-duplicates, mirrored and turned ones included; empty for figshare's slices and copies of them.
         slice: figshare's image id, which copies of a slice share; empty where it is none.
@@ -62,11 +63,14 @@ class SourceImage:
 
 
 def read_sources(root: Path) -> list[SourceImage]:
-    """Lists every image of the sources that lie below `root`, sorted by name.
+    """Lists every image of the sources that lie below `root`, sorted by name; own labels make it a source by itself.
 
     Raises:
         DatasetError: Neither source is there, or a table lacks columns.
     """
+    own = read_labels(root)
+    if own is not None:
+        return list(_own(root, own))
     parts = _Parts.read(TABLES / "parts.csv")
     figshare = list(_figshare(root / "sources", parts))
     boxes = {image.slice: image.box for image in figshare if image.box is not None}
@@ -74,6 +78,22 @@ def read_sources(root: Path) -> list[SourceImage]:
     if not images:
         raise DatasetError(f"{root} holds none of the sources {NICKPARVAR}, {FIGSHARE}, {BR35H}.")
     return sorted(images, key=lambda image: image.name)
+
+
+def _own(root: Path, own: OwnLabels) -> Iterator[SourceImage]:
+    for image in list_own(root, own):
+        yield SourceImage(
+            name=image.name,
+            source=OWN,
+            label=image.label,
+            person=image.person,
+            group="",
+            slice="",
+            mirrored=False,
+            part=UNLISTED,
+            given=image.given,
+            box=None,
+        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from brainmri.errors import DatasetError
 from brainmri.model.bundle import file_sha256
+from brainmri.model.contract import Classes
 from training.data.origin import Origin
+from training.data.own import read_classes
 from training.data.slices import Slices, decode_split
 from training.data.split import SplitRow, read_split
 
@@ -31,6 +33,15 @@ class Workspace:
     def manifest(self) -> Path:
         """The audit's table, one row a file."""
         return self.data / "manifest.csv"
+
+    @property
+    def labels(self) -> Path:
+        """Names the labels, where they are not the released ones."""
+        return self.data / "labels.json"
+
+    def classes(self) -> Classes:
+        """Returns what the dataset of the last audit tells apart."""
+        return read_classes(self.labels)
 
     @property
     def outputs(self) -> Path:
@@ -58,4 +69,5 @@ class Workspace:
     def slices(self, data: Path, track: Callable[[list[SplitRow]], Iterable[SplitRow]] = iter) -> Slices:
         """Returns the decoded images of the split, decoding them from `data` on the first call."""
         split_sha256 = self.origin().split_sha256
-        return decode_split(data, read_split(self.data), split_sha256, self.data / "slices", track)
+        rows, folder = read_split(self.data), self.data / "slices"
+        return decode_split(data, rows, split_sha256, folder, track, self.classes())

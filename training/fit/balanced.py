@@ -8,9 +8,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.model.contract import LABELS
+from brainmri.errors import DatasetError
+from brainmri.model.contract import RELEASED_CLASSES, Classes
 from training.data.boxes import Box
-from training.data.slices import NOTUMOR, UNNAMED, Slices
+from training.data.slices import NOWHERE, UNNAMED, Slices, index_of_no_tumor
 from training.data.sources import TRAIN
 from training.fit import transplant
 from training.fit.augment import augment
@@ -24,6 +25,9 @@ Grey = NDArray[np.float32]
 
 _TRIES = 3
 """Donors tried for a place that holds tissue."""
+
+_DONATED = ("glioma", "meningioma")
+"""Tumours that are put into other slices; those of the pituitary have their one place."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class _Picture:
 class BalancedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Batches of the train subset; each image is drawn by label, then source, then unit, then file.
 
-    One item is (images uint8 `[B, 299, 299, 3]`, {"target": float32 `[B, 4]`, "box": float32 `[B, 4]`}). A target has
+    One item is (images uint8 `[B, 299, 299, 3]`, {"target": float32 `[B, C]`, "box": float32 `[B, 4]`}). A target has
     a one for each label that the image may have: one of them, or the three tumours. Boxes are left, top, right, bottom
     in shares, zeros where none is known. What an item holds depends on the recipe's seed, the epoch and its index only.
     """
@@ -64,11 +68,14 @@ class BalancedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has
         """
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=4)
         self._slices, self._recipe, self._batch_size, self._epoch = slices, recipe, batch_size, epoch
-        self._strata = _strata(slices, recipe.shares)
+        self._no_tumor = slices.no_tumor
+        self._strata = _strata(slices, shares_of(recipe, slices.classes))
         self._shares = np.array([stratum.share for stratum in self._strata])
         rows = slices.subset(TRAIN)
         has_box = slices.boxes[rows, 2] > 0
-        named = np.isin(slices.labels[rows], [LABELS.index("glioma"), LABELS.index("meningioma")])
+        named = np.isin(
+            slices.labels[rows], [place for place, label in enumerate(slices.classes.labels) if label in _DONATED]
+        )
         self._donors = rows[has_box & named]
 
     def __len__(self) -> int:
@@ -80,7 +87,7 @@ class BalancedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has
         rng = np.random.default_rng([self._recipe.seed, self._epoch, index])
         grey, labels, boxes = zip(*(self._drawn(rng) for _ in range(self._batch_size)), strict=True)
         return np.repeat(np.stack(grey)[..., None], 3, axis=3), {
-            "target": np.stack([possible_labels(label) for label in labels]),
+            "target": np.stack([possible_labels(label, self._slices.classes) for label in labels]),
             "box": np.array([box.values() if box else (0.0, 0.0, 0.0, 0.0) for box in boxes], np.float32),
         }
 
@@ -113,11 +120,11 @@ class BalancedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has
 
     def _transplanted(self, picture: _Picture, rng: np.random.Generator) -> _Picture:
         how = self._recipe.transplants
-        if picture.box is not None and rng.random() < how.erase:
+        if picture.box is not None and self._no_tumor != NOWHERE and rng.random() < how.erase:
             healthy = transplant.erased(picture.image, picture.box)
             if healthy is not None:
-                return _Picture(healthy, NOTUMOR, None)
-        if picture.label == NOTUMOR and len(self._donors) and rng.random() < how.paste:
+                return _Picture(healthy, self._no_tumor, None)
+        if picture.label == self._no_tumor and len(self._donors) and rng.random() < how.paste:
             for _ in range(_TRIES):
                 donor = self._donor(rng)
                 result = transplant.pasted(picture.image, donor, rng)
@@ -128,9 +135,9 @@ class BalancedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has
         return picture
 
     def _sham(self, picture: _Picture, rng: np.random.Generator) -> _Picture:
-        if picture.label == NOTUMOR and len(self._donors):
+        if picture.label == self._no_tumor and len(self._donors):
             changed = transplant.sham_pasted(picture.image, self._donor(rng), rng)
-        elif picture.box is not None or picture.label == NOTUMOR:
+        elif picture.box is not None or picture.label == self._no_tumor:
             changed = transplant.sham_erased(picture.image, picture.box, rng)
         else:
             changed = None
@@ -155,12 +162,30 @@ class EvaluationImages(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ha
         return (np.asarray(self._slices.pixels[rows]),)
 
 
-def possible_labels(label: int) -> NDArray[np.float32]:
-    """Returns `[4]` with a one for each label that an image of the label `label` may have."""
-    target: NDArray[Any] = np.zeros(len(LABELS), np.float32)
+def shares_of(recipe: Recipe, classes: Classes) -> dict[str, float]:
+    """Returns the share of each label in a batch: the recipe's; for own labels that it does not name, equal ones.
+
+    Raises:
+        DatasetError: The recipe names a share for a label that there is not.
+    """
+    if classes == RELEASED_CLASSES:
+        return recipe.shares
+    if "shares" not in recipe.model_fields_set:
+        return dict.fromkeys(classes.labels, 1 / len(classes.labels))
+    if unknown := recipe.shares.keys() - set(classes.labels):
+        raise DatasetError(
+            f"The recipe's shares name {', '.join(sorted(unknown))}; the labels are {', '.join(classes.labels)}."
+            " Leave `shares` out to draw all labels alike."
+        )
+    return recipe.shares
+
+
+def possible_labels(label: int, classes: Classes = RELEASED_CLASSES) -> NDArray[np.float32]:
+    """Returns `[C]` with a one for each label that an image of the label `label` may have."""
+    target: NDArray[Any] = np.zeros(len(classes.labels), np.float32)
     if label == UNNAMED:
         target[:] = 1
-        target[NOTUMOR] = 0
+        target[index_of_no_tumor(classes)] = 0
     else:
         target[label] = 1
     return target

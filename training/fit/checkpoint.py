@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmri.errors import DatasetError
+from brainmri.model.contract import LABELS, NO_TUMOR, Classes
 from training.data.tables import write_atomically
 from training.fit.recipe import Recipe
 
@@ -37,6 +38,8 @@ class Progress:
         best_epoch: When it was reached.
         stopped: The current phase ended early.
         adopted: Tag of the bundle whose weights stand for the first phases; empty for a run trained from its start.
+        labels: What the network tells apart, in the order of its logits.
+        no_tumor: Which of them means that there is no tumour; None if none does.
         history: One row an epoch.
     """
 
@@ -53,7 +56,14 @@ class Progress:
     best_epoch: int = 0
     stopped: bool = False
     adopted: str = ""
+    labels: list[str] = field(default_factory=lambda: list(LABELS))
+    no_tumor: str | None = NO_TUMOR
     history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def classes(self) -> Classes:
+        """What the network tells apart."""
+        return Classes(tuple(self.labels), self.no_tumor)
 
 
 def save_state(folder: Path, model: keras.Model, progress: Progress) -> None:

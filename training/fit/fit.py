@@ -83,6 +83,8 @@ def fit(
         keras_backend=keras.backend.backend(),
         keras_version=keras.__version__,
         max_steps=max_steps,
+        labels=list(slices.classes.labels),
+        no_tumor=slices.classes.no_tumor,
     )
     if not resume:
         checkpoint.discard(folder)
@@ -102,6 +104,10 @@ def _saved_progress(folder: Path, fresh: Progress, recipe: Recipe) -> Progress:
         _log.info("nothing to resume in %s: starting afresh", folder)
         return fresh
     checkpoint.require_same(folder, saved, recipe, split_sha256=fresh.split_sha256)
+    if saved.classes != fresh.classes:
+        raise DatasetError(
+            f"{folder} was trained on the labels {', '.join(saved.labels)}. Train anew, without --resume."
+        )
     # The contract tells the code that ended the training.
     saved.code_revision = fresh.code_revision
     if saved.max_steps != fresh.max_steps:
@@ -121,7 +127,8 @@ def _run_phase(run: _Run, number: int, first_epoch: int) -> None:
     train = BalancedBatches(run.slices, recipe, phase.batch_size, epoch=start)
     steps = min(len(train), run.max_steps) if run.max_steps else len(train)
     weights = (run.weights_file or recipe.weights) if number == 0 and progress.epoch == 0 else "none"
-    model = build_model(**recipe.network(phase), weights=weights, seed=recipe.seed)
+    classes = len(progress.labels)
+    model = build_model(**recipe.network(phase), weights=weights, seed=recipe.seed, classes=classes)
     if weights != "none":
         adapt_normalisation(model, run.slices.one_of_each_group(TRAIN, _NORMALISED_ON, recipe.seed))
     set_trainable(model, phase.trainable)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.slices import NOTUMOR, Slices
+from brainmri.model.contract import RELEASED_CLASSES
+from training.data.slices import Slices
 from training.data.sources import VALIDATION
 from training.data.split import EXTERNAL_VALIDATION
 from training.fit.balanced import EvaluationImages
@@ -20,17 +21,24 @@ class Validation:
         self._external = slices.subset(EXTERNAL_VALIDATION)
 
     def figures(self, model: keras.Model) -> dict[str, float]:
-        """Returns `val_macro_f1`, `val_accuracy`, `val_found`, `val_normal` and their summary `val_score`."""
+        """Returns `val_macro_f1`, `val_accuracy`, `val_found`, `val_normal` and their summary `val_score`.
+
+        With own labels there is no other source to find tumours in: the score is macro-F1.
+        """
         labels = self._slices.labels[self._known]
         predicted = self._predict(model, self._known)
         figures = {
-            "val_macro_f1": macro_f1(predicted, labels),
+            "val_macro_f1": macro_f1(predicted, labels, len(self._slices.classes.labels)),
             "val_accuracy": float((predicted == labels).mean()),
-            "val_normal": float((predicted[labels == NOTUMOR] == NOTUMOR).mean()),
         }
+        none = self._slices.no_tumor
+        if (labels == none).any():
+            figures["val_normal"] = float((predicted[labels == none] == none).mean())
+        if self._slices.classes != RELEASED_CLASSES:
+            return figures | {"val_score": figures["val_macro_f1"]}
         found = 0.0
         if len(self._external):
-            found = float((self._predict(model, self._external) != NOTUMOR).mean())
+            found = float((self._predict(model, self._external) != none).mean())
         return figures | {"val_found": found, "val_score": (figures["val_macro_f1"] + found) / 2}
 
     def _predict(self, model: keras.Model, rows: NDArray[np.intp]) -> NDArray[np.intp]:

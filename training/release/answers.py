@@ -21,10 +21,11 @@ class Answers:
     Attributes:
         rows: Row numbers `[N]` of the slices.
         labels: True labels `[N]`, as in `Slices`.
-        logits: float32 `[N, 4]`.
-        likely: Calibrated probabilities, float32 `[N, 4]`.
+        logits: float32 `[N, C]`.
+        likely: Calibrated probabilities, float32 `[N, C]`.
         novelty: Scores `[N]`; None without a detector.
         verdicts: Index of a label, `UNSURE` or `REFUSED`, `[N]`.
+        no_tumor: Index of the label that means "no tumour"; see `Slices.no_tumor`.
     """
 
     rows: NDArray[np.intp]
@@ -33,6 +34,7 @@ class Answers:
     likely: NDArray[np.float32]
     novelty: NDArray[np.floating] | None
     verdicts: NDArray[np.intp]
+    no_tumor: int = NOTUMOR
 
     @property
     def predicted(self) -> NDArray[np.intp]:
@@ -42,7 +44,7 @@ class Answers:
     @property
     def finds_tumour(self) -> NDArray[np.bool_]:
         """Returns whether the most probable label is one of the tumours `[N]`."""
-        return np.asarray(self.predicted != NOTUMOR)
+        return np.asarray(self.predicted != self.no_tumor)
 
     def part(self, chosen: NDArray[np.bool_]) -> "Answers":
         """Returns the answers that a mask `[N]` chooses."""
@@ -53,6 +55,7 @@ class Answers:
             self.likely[chosen],
             None if self.novelty is None else self.novelty[chosen],
             self.verdicts[chosen],
+            self.no_tumor,
         )
 
 
@@ -71,4 +74,5 @@ def answer(outputs: Outputs, slices: Slices, subset: str, choice: RuntimeChoice 
     verdicts = np.where(likely.max(axis=1) < calibration.min_confidence, UNSURE, likely.argmax(axis=1))
     if novelty is not None and calibration.novelty is not None:
         verdicts = np.where(novelty > calibration.novelty.threshold, REFUSED, verdicts)
-    return Answers(rows, slices.labels[rows], output.logits, likely, novelty, verdicts.astype(np.intp))
+    verdicts = verdicts.astype(np.intp)
+    return Answers(rows, slices.labels[rows], output.logits, likely, novelty, verdicts, slices.no_tumor)

@@ -26,7 +26,7 @@ def describe_baseline(slices: Slices) -> dict[str, Any]:
     tree.fit(_features(slices, train), slices.labels[train])
     predicted, labels = tree.predict(_features(slices, test)), slices.labels[test]
     return {
-        "macro_f1": metrics.macro_f1(predicted, labels),
+        "macro_f1": metrics.macro_f1(predicted, labels, len(slices.classes.labels)),
         "accuracy": float((predicted == labels).mean()),
         "depth": _DEPTH,
     }

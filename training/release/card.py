@@ -39,7 +39,7 @@ def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any], made
         _description(contract, recipe),
         "## Intended use\n\n" + contract.intended_use,
         "Out of scope: images that are not single slices of a brain MRI (the novelty detector refuses most, not all),"
-        " other questions than these four labels, how large a tumour is, and any decision about a person.",
+        " other questions than these labels, how large a tumour is, and any decision about a person.",
         card_results.results(metrics),
         looks.section(contract.provenance.split_sha256),
         _missed(made.missed),
@@ -51,10 +51,8 @@ def write_card(contract: Contract, recipe: Recipe, metrics: dict[str, Any], made
         _failures(metrics),
         _limits(contract, metrics),
         _training(contract, recipe, made.adopted),
-        _withdrawn(),
-        f"## Licence\n\nWeights: {contract.licence}. Data and their licences: see `data_card.md`. The images that the"
-        " network was trained on come from figshare (Cheng 2017, CC BY 4.0), Nickparvar (CC0 1.0) and Br35H, whose"
-        " licence is not stated where it is published.",
+        _withdrawn() if contract.labels == LABELS else "",
+        _licence(contract),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -85,8 +83,9 @@ def _origin(recipe: Recipe) -> str:
 
 def _failures(metrics: dict[str, Any]) -> str:
     figures = metrics["person"]
+    names = list(figures["per_class"])
     pairs = [
-        (count, LABELS[true], LABELS[predicted])
+        (count, names[true], names[predicted])
         for true, row in enumerate(figures["confusion"])
         for predicted, count in enumerate(row)
         if true != predicted and count
@@ -98,7 +97,7 @@ def _failures(metrics: dict[str, Any]) -> str:
     text = (
         "## Failure cases\n\n"
         f"By person: {worst or 'none'}. `figures/mistakes_person.png` lists the most confident mistakes by file name"
-        " with all four probabilities, `figures/features_person.png` shows what the novelty detector sees;"
+        " with all probabilities, `figures/features_person.png` shows what the novelty detector sees;"
         " `predictions.csv` holds the answer to every held-out image. Pictures of the datasets are not shown."
     )
     if "novelty" in metrics:
@@ -110,14 +109,11 @@ def _failures(metrics: dict[str, Any]) -> str:
 
 def _limits(contract: Contract, metrics: dict[str, Any]) -> str:
     recall = metrics["person"]["recall"]
-    weakest = min(LABELS, key=lambda label: recall[label])
+    weakest = min(recall, key=lambda label: recall[label])
     lines = [
         "## What it is worth, and limits\n",
         f"- Weakest class: {weakest}; it misses {1 - recall[weakest]:.1%} of those of held-out persons.",
-        "- The kind of a tumour is known from one source only (figshare: T1-weighted with contrast, two hospitals)."
-        " On other scanners and sequences only the question whether there is a tumour has been tested, on one source.",
-        "- Tumours that are hardly visible on a single slice, other diseases, children, and images after surgery are"
-        " not represented.",
+        *(_LIMITS_OF_SOURCES if contract.labels == LABELS else ()),
         "- A heat map tells where evidence for an answer lies, not where a tumour ends.",
     ]
     if contract.network_side < contract.input.width:
@@ -125,11 +121,30 @@ def _limits(contract: Contract, metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+_LIMITS_OF_SOURCES = (
+    "- The kind of a tumour is known from one source only (figshare: T1-weighted with contrast, two hospitals)."
+    " On other scanners and sequences only the question whether there is a tumour has been tested, on one source.",
+    "- Tumours that are hardly visible on a single slice, other diseases, children, and images after surgery are"
+    " not represented.",
+)
+"""What the sources of the released labels lack."""
+
+
 def _missed(missed: tuple[str, ...]) -> str:
     if not missed:
         return ""
     lines = "\n".join(f"- {line}" for line in missed)
     return f"## Below the bar\n\nReleased although figures are below what a release has to reach:\n\n{lines}"
+
+
+def _licence(contract: Contract) -> str:
+    text = f"## Licence\n\nWeights: {contract.licence}. Data and their licences: see `data_card.md`."
+    if contract.labels != LABELS:
+        return text
+    return (
+        f"{text} The images that the network was trained on come from figshare (Cheng 2017, CC BY 4.0), Nickparvar"
+        " (CC0 1.0) and Br35H, whose licence is not stated where it is published."
+    )
 
 
 def _withdrawn() -> str:
@@ -150,9 +165,10 @@ def _training(contract: Contract, recipe: Recipe, adopted: str) -> str:
         if adopted
         else ""
     )
+    sources = "Three datasets" if contract.labels == LABELS else "A dataset with labels of its own"
     return (
         "## Training\n\n"
-        f"Three datasets, described in `data_card.md`; split `{made.split_sha256[:12]}` of data"
+        f"{sources}, described in `data_card.md`; split `{made.split_sha256[:12]}` of data"
         f" `{made.data_sha256[:12]}`. {recipe.optimizer}, weight decay {recipe.weight_decay}, label smoothing"
         f" {recipe.label_smoothing}, averaged weights {recipe.ema}, {recipe.steps} batches an epoch, balanced by label"
         f" and source; seed {recipe.seed}. Looks, frames and tumours are varied as the recipe says; evidence outside"

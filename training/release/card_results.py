@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from brainmri.model.contract import LABELS
-
 _EXTERNAL = {
     "br35h": "tumours of another source, held-out groups",
     "br35h_unseen": "tumours of another source, by a network that saw none of it",
@@ -42,10 +40,12 @@ def results(metrics: dict[str, Any]) -> str:
             for figure in _OUTCOMES
             if figure in external
         ]
-    normal = metrics["normal"]
+    if (normal := metrics.get("normal")) is not None:
+        lines.append(
+            '| normal slices, one of each group: verdict "no tumour"'
+            f" | {normal['images']} | {normal['called_notumor']:.3f} ({interval(normal['called_notumor_ci95'])}) |"
+        )
     lines += [
-        f"| normal slices, one of each group: verdict `notumor` | {normal['images']} | {normal['called_notumor']:.3f}"
-        f" ({interval(normal['called_notumor_ci95'])}) |",
         f"| baseline without anatomy, by person: macro-F1 | {person['images']} |"
         f" {metrics['baseline']['person']['macro_f1']:.3f} |",
         "",
@@ -64,8 +64,7 @@ def classes(figures: dict[str, Any]) -> str:
         "| class | precision | recall (95 % Wilson) | F1 | images |",
         "|---|---|---|---|---|",
     ]
-    for label in LABELS:
-        row = figures["per_class"][label]
+    for label, row in figures["per_class"].items():
         lines.append(
             f"| {label} | {row['precision']:.3f} | {row['recall']:.3f} ({interval(row['recall_ci95'])})"
             f" | {row['f1']:.3f} | {row['support']} |"

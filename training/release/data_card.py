@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from brainmri.model.contract import RELEASED_CLASSES, Classes
 from training.data.sources import TEST, TRAIN, VALIDATION
 from training.data.split import EXTERNAL, EXTERNAL_VALIDATION
 
@@ -14,14 +15,19 @@ _USE = {
 }
 
 
-def write_data_card(audit: dict[str, Any], split: dict[str, Any], novelty: dict[str, Any]) -> str:
+def write_data_card(
+    audit: dict[str, Any], split: dict[str, Any], novelty: dict[str, Any], classes: Classes = RELEASED_CLASSES
+) -> str:
     """Returns `data_card.md`.
 
     Args:
         audit: From `training.data.audit.summarise`.
         split: The content of `split.json`.
         novelty: Of `metrics.json`; empty without a detector.
+        classes: What the dataset tells apart.
     """
+    if classes != RELEASED_CLASSES:
+        return _own_card(audit, split, novelty, classes)
     sections = [
         "# Data of brain_mri_xception",
         "No image of these datasets is in this bundle or its repository.\n\n"
@@ -55,8 +61,33 @@ def write_data_card(audit: dict[str, Any], split: dict[str, Any], novelty: dict[
     return "\n\n".join(sections) + "\n"
 
 
+def _own_card(audit: dict[str, Any], split: dict[str, Any], novelty: dict[str, Any], classes: Classes) -> str:
+    """Returns the card of a dataset with own labels, of which this code knows what it has measured."""
+    none = f"; `{classes.no_tumor}` means that there is no tumour" if classes.no_tumor else ""
+    sections = [
+        "# Data of a model with labels of its own",
+        f"Labels, in this order: {', '.join(classes.labels)}{none}. Where the images come from, their licence and whose"
+        " they are is for whoever trained on them to say. No image is in this bundle.",
+        _counted(audit),
+        _split(split),
+        _outliers(novelty),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
 def _measured(audit: dict[str, Any]) -> str:
     given = audit["given"]
+    leaks = (
+        f"Nickparvar's own split leaks: of its {given['testing_images']} Testing images at hand"
+        f" {given['exact_copies']} are exact copies of one in Training, {given['near_duplicates']} near-duplicates,"
+        f" {given['near_duplicates_in_any_position']} with mirrored and turned ones,"
+        f" {given['with_a_person_of_training']} show a person of Training; {given['leaking']} leak in one way or"
+        " another."
+    )
+    return f"{_counted(audit)}\n\n{leaks}"
+
+
+def _counted(audit: dict[str, Any]) -> str:
     turned = ", ".join(f"{count} of {source}" for source, count in audit["found_only_mirrored_or_turned"].items())
     sizes = ", ".join(f"{count} of {size}" for size, count in list(audit["sizes"].items())[:5])
     lines = [
@@ -69,12 +100,6 @@ def _measured(audit: dict[str, Any]) -> str:
         f"Persons: {audit['persons']}. Boxes around tumours: {audit['boxes']}. Pixels: {sizes}. Exact duplicates:"
         f" {audit['exact_duplicates']}. Images whose only near-duplicates are mirrored or turned: {turned or 'none'}."
         f" Unreadable files: {len(audit['unreadable'])}.",
-        "",
-        f"Nickparvar's own split leaks: of its {given['testing_images']} Testing images at hand"
-        f" {given['exact_copies']} are exact copies of one in Training, {given['near_duplicates']} near-duplicates,"
-        f" {given['near_duplicates_in_any_position']} with mirrored and turned ones,"
-        f" {given['with_a_person_of_training']} show a person of Training; {given['leaking']} leak in one way or"
-        " another.",
     ]
     return "\n".join(lines)
 
@@ -84,7 +109,7 @@ def _split(split: dict[str, Any]) -> str:
     lines = [
         "## Split",
         "",
-        "By person, and by group of near-duplicates where no person is known; as published in"
+        "By person, and by group of near-duplicates where no person is known; those of published sources as in"
         f" `training/data/published/parts.csv`. SHA-256 `{split['sha256']}`, of the manifest"
         f" `{split['manifest_sha256']}`.",
         "",

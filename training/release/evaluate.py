@@ -1,5 +1,6 @@
 """Evaluates a bundle as it is served: by person, on tumours of another source, on normal slices, novelty, baseline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from brainmri.model.contract import LABELS
 from training import metrics
 from training.data.origin import code_revision
 from training.data.outliers import Outliers
-from training.data.slices import NOTUMOR, Slices
+from training.data.slices import Slices
 from training.data.sources import TEST, VALIDATION
 from training.data.split import EXTERNAL
 from training.release.answers import REFUSED, UNSURE, Answers, answer
@@ -49,9 +50,17 @@ def evaluate(outputs: Outputs, slices: Slices, outliers: Outliers) -> Evaluation
         "evaluated": {"code_revision": code_revision()},
         "temperature": calibration.temperature,
         "runtime": outputs.name(SERVING),
-        PERSON: describe(test, heads(slices, test.rows), calibration.temperature, calibration.min_confidence),
-        "normal": describe_normal(test.part(test.labels == NOTUMOR)),
+        PERSON: describe(
+            test,
+            heads(slices, test.rows),
+            calibration.temperature,
+            calibration.min_confidence,
+            slices.classes.labels,
+        ),
     }
+    normal = test.part(test.labels == slices.no_tumor)
+    if len(normal.rows):
+        result["normal"] = describe_normal(normal)
     if EXTERNAL in subsets:
         external = subsets[EXTERNAL]
         result["external"] = {"br35h": describe_tumours(external, slices.groups[external.rows])}
@@ -67,17 +76,25 @@ def heads(slices: Slices, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.asarray(np.unique(names, return_inverse=True)[1], dtype=np.intp)
 
 
-def describe(answers: Answers, persons: NDArray[np.intp], temperature: float, min_confidence: float) -> dict[str, Any]:
-    """Returns all figures of a subset with four labels; intervals come from a bootstrap over `persons` `[N]`."""
+def describe(
+    answers: Answers,
+    persons: NDArray[np.intp],
+    temperature: float,
+    min_confidence: float,
+    names: Sequence[str] = LABELS,
+) -> dict[str, Any]:
+    """Returns all figures of a subset with known labels; intervals come from a bootstrap over `persons` `[N]`."""
     likely, labels, predicted = answers.likely, answers.labels, answers.predicted
     before = probabilities(answers.logits, 1.0)
     correct, sure = predicted == labels, likely.max(axis=1) >= min_confidence
-    figures = metrics.classification(likely, labels)
+    figures = metrics.classification(likely, labels, names)
     return figures | {
         "persons": len(np.unique(persons)),
-        "recall": {label: figures["per_class"][label]["recall"] for label in LABELS},
+        "recall": {label: figures["per_class"][label]["recall"] for label in names},
         "accuracy_ci95": metrics.bootstrap_interval(lambda i: float(correct[i].mean()), persons),
-        "macro_f1_ci95": metrics.bootstrap_interval(lambda i: metrics.macro_f1(predicted[i], labels[i]), persons),
+        "macro_f1_ci95": metrics.bootstrap_interval(
+            lambda i: metrics.macro_f1(predicted[i], labels[i], len(names)), persons
+        ),
         "temperature": temperature,
         "log_loss_before": metrics.log_loss(before, labels),
         "ece_before": metrics.ece(before, labels),
@@ -98,7 +115,7 @@ def describe_tumours(answers: Answers, groups: NDArray[np.intp]) -> dict[str, An
     """Returns what becomes of tumours whose kind is not known; intervals come from a bootstrap over `groups` `[N]`."""
     outcomes = {
         "found": answers.finds_tumour,
-        "called_notumor": answers.verdicts == NOTUMOR,
+        "called_notumor": answers.verdicts == answers.no_tumor,
         "refused": answers.verdicts == REFUSED,
         "unsure": answers.verdicts == UNSURE,
     }
@@ -111,7 +128,7 @@ def describe_tumours(answers: Answers, groups: NDArray[np.intp]) -> dict[str, An
 
 def describe_normal(answers: Answers) -> dict[str, Any]:
     """Returns what becomes of slices without a tumour, one of each group."""
-    called = answers.verdicts == NOTUMOR
+    called = answers.verdicts == answers.no_tumor
     return {
         "images": len(called),
         "called_notumor": float(called.mean()),
@@ -125,14 +142,14 @@ def describe_normal(answers: Answers) -> dict[str, Any]:
 def compare(
     served: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[np.intp], temperature: float
 ) -> dict[str, float | int]:
-    """Returns how far a runtime's logits `[N, 4]` lead away from the reference's on the same images."""
+    """Returns how far a runtime's logits `[N, C]` lead away from the reference's on the same images."""
     ours, theirs = probabilities(served, temperature), probabilities(reference, temperature)
     return {
         "compared_images": len(labels),
         "label_flips": float((ours.argmax(axis=1) != theirs.argmax(axis=1)).mean()),
         "largest_probability_difference": float(np.abs(ours - theirs).max()),
-        "macro_f1_difference": metrics.macro_f1(ours.argmax(axis=1), labels)
-        - metrics.macro_f1(theirs.argmax(axis=1), labels),
+        "macro_f1_difference": metrics.macro_f1(ours.argmax(axis=1), labels, ours.shape[1])
+        - metrics.macro_f1(theirs.argmax(axis=1), labels, theirs.shape[1]),
     }
 
 

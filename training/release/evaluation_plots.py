@@ -1,11 +1,11 @@
 """The figures of a bundle's card, drawn from its evaluation."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmri.model.contract import LABELS
 from brainmri.model.novelty import open_detector
 from training import plots
 from training.data.outliers import Outliers
@@ -27,10 +27,11 @@ def plot_evaluation(
     test = evaluation.subsets[TEST]
     title = f"by person, {len(test.labels)} images"
     drawn = []
+    labels = slices.classes.labels
     for name, plot in (
-        ("confusion", plots.plot_confusion),
+        ("confusion", partial(plots.plot_confusion, classes=labels)),
         ("reliability", plots.plot_reliability),
-        ("curves", plots.plot_curves),
+        ("curves", partial(plots.plot_curves, classes=labels)),
         ("risk_coverage", plots.plot_risk_coverage),
     ):
         drawn.append(folder / f"{name}_person.png")
@@ -43,7 +44,7 @@ def _mistakes(answers: Answers, slices: Slices, path: Path) -> Path:
     wrong = np.flatnonzero(answers.predicted != answers.labels)
     worst = wrong[np.argsort(-answers.likely[wrong].max(axis=1))][:_MISTAKES]
     names = [Path(slices.images[number].name).name for number in answers.rows[worst]]
-    plots.plot_mistakes(names, answers.likely[worst], answers.labels[worst], path)
+    plots.plot_mistakes(names, answers.likely[worst], answers.labels[worst], path, slices.classes.labels)
     return path
 
 
@@ -65,7 +66,7 @@ def _novelty(
     histogram, cloud = folder / "novelty.png", folder / "features_person.png"
     plots.plot_novelty({name: detector.score(f) for name, f in (known | others).items()}, novelty.threshold, histogram)
     features, labels = known["by person"], subsets[TEST].labels
-    classes = {label: features[labels == i] for i, label in enumerate(LABELS)}
+    classes = {label: features[labels == i] for i, label in enumerate(slices.classes.labels)}
     plots.plot_features(_project(classes | others, features), cloud)
     return [histogram, cloud]
 

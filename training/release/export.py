@@ -12,7 +12,8 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from brainmri.model.contract import LABELS, Explanation
+from brainmri.errors import DatasetError
+from brainmri.model.contract import Explanation
 from training.data.slices import Slices
 from training.data.sources import TRAIN, VALIDATION
 from training.fit.checkpoint import load_averaged
@@ -56,8 +57,10 @@ def trained_network(recipe: Recipe, run: Path) -> keras.Model:
     """
     keras.config.set_dtype_policy("float32")
     use_serving_layout()
-    model = build_model(**recipe.network(recipe.phases[-1]))
-    model.set_weights(load_averaged(run, len(recipe.phases) - 1))
+    weights = load_averaged(run, len(recipe.phases) - 1)
+    # The bias of the logits comes last.
+    model = build_model(**recipe.network(recipe.phases[-1]), classes=len(weights[-1]))
+    model.set_weights(weights)
     return model
 
 
@@ -103,18 +106,24 @@ def write_keras(model: keras.Model, folder: Path) -> None:
 
 def to_openvino(model: keras.Model, scratch: Path) -> openvino.Model:
     """Converts to OpenVINO through a TensorFlow SavedModel in `scratch`: uint8 `[?, 299, 299, 3]` in."""
+    classes, features = (model.get_layer(name).output.shape[-1] for name in (LOGITS, NOVELTY_FEATURES))
+    if classes == features:
+        raise DatasetError(
+            f"The network has as many features as labels, {classes}, and its outputs cannot be told apart. Choose an"
+            " architecture with more features."
+        )
     model.export(str(scratch), format="tf_saved_model", verbose=False)
     network = openvino.convert_model(str(scratch), input=[-1, *model.input_shape[1:]])
     for output in network.outputs:
         # The SavedModel's names carry a call prefix; the shape tells which output it is.
-        output.get_tensor().set_names({_output_name(output.partial_shape)})
+        output.get_tensor().set_names({_output_name(output.partial_shape, classes)})
     return network
 
 
-def _output_name(shape: openvino.PartialShape) -> str:
+def _output_name(shape: openvino.PartialShape, classes: int) -> str:
     if len(shape) == 4:
         return FEATURE_MAP
-    return LOGITS if shape[1].get_length() == len(LABELS) else FEATURES
+    return LOGITS if shape[1].get_length() == classes else FEATURES
 
 
 def calibration_images(slices: Slices, seed: int, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:

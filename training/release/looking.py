@@ -1,5 +1,6 @@
 """Where a network looks: its heat maps on tumours with boxes, beside the image's centre and random weights."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,16 +36,17 @@ def describe_looking(
     if outputs.bundle.contract.explanation is None or not len(known.rows):
         return {}
     boxes, persons = slices.boxes[known.rows], heads(slices, known.rows)
-    labels = [LABELS[label] for label in known.labels]
+    names = slices.classes.labels
+    labels = [names[label] for label in known.labels]
     result = {
         "person": localisation(outputs.heat_maps(SERVING, slices.pixels, known.rows, labels), boxes, persons),
         "centre": centre_localisation(boxes, persons),
     }
     few = slice(None, None, _EVERY)
-    maps = random_maps(slices.pixels, known.rows[few], labels[few], **network)
+    maps = random_maps(slices.pixels, known.rows[few], labels[few], names, **network)
     result["random"] = localisation(maps, boxes[few], persons[few])
     if external is not None and len((boxed := _with_boxes(slices, external)).rows):
-        likeliest = [LABELS[label] for label in likeliest_tumours(boxed.likely)]
+        likeliest = [names[label] for label in likeliest_tumours(boxed.likely)]
         found = outputs.heat_maps(SERVING, slices.pixels, boxed.rows, likeliest)
         result["br35h"] = localisation(found, slices.boxes[boxed.rows], heads(slices, boxed.rows))
     return result
@@ -57,12 +59,12 @@ def likeliest_tumours(scores: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def random_maps(
-    pixels: NDArray[np.uint8], rows: NDArray[np.intp], labels: list[str], **network: Any
+    pixels: NDArray[np.uint8], rows: NDArray[np.intp], labels: list[str], names: Sequence[str] = LABELS, **network: Any
 ) -> NDArray[np.float32]:
     """Returns heat maps `[N, h, w]` of a network that has learnt nothing."""
     use_serving_layout()
-    model = with_features(build_model(**network))
-    head = Head(model.get_layer(HIDDEN).get_weights()[1], model.get_layer(LOGITS).get_weights()[0])
+    model = with_features(build_model(**network, classes=len(names)))
+    head = Head(model.get_layer(HIDDEN).get_weights()[1], model.get_layer(LOGITS).get_weights()[0], names)
     maps = []
     for start in range(0, len(rows), _BATCH):
         output = model.predict_on_batch(np.asarray(pixels[rows[start : start + _BATCH]]))

@@ -7,7 +7,7 @@ from typing import Any
 from brainmri.errors import DatasetError
 from brainmri.model import store
 from brainmri.model.bundle import METRICS, PREDICTIONS, Bundle, load_bundle
-from brainmri.model.contract import Contract
+from brainmri.model.contract import RELEASED_CLASSES, Contract
 from training.data.audit import read_manifest, summarise
 from training.data.outliers import load_outliers
 from training.data.slices import Slices
@@ -94,7 +94,8 @@ def register_run(
     if not (run / METRICS).is_file():
         raise DatasetError(f"{run} has not been evaluated. Run `python -m training evaluate {recipe.name}` first.")
     draft, metrics = load_bundle(run / DRAFT), json.loads((run / METRICS).read_text())
-    missed = shortfalls(metrics, read_bars())
+    # The bars are those of the released labels.
+    missed = shortfalls(metrics, read_bars()) if progress.classes == RELEASED_CLASSES else []
     if missed and not below_the_bar:
         raise DatasetError(
             f"{recipe.name} is below what a release has to reach: {'; '.join(missed)}. Train on, or register it with"
@@ -145,7 +146,7 @@ def _documents(
         metrics=metrics,
         card=write_card(contract, recipe, metrics, made),
         others={
-            DATA_CARD: write_data_card(audit, split, metrics.get("novelty", {})),
+            DATA_CARD: write_data_card(audit, split, metrics.get("novelty", {}), contract.classes),
             PREDICTIONS: (run / PREDICTIONS).read_text(),
         },
         figures=[*sorted((run / "figures").glob("*.png")), run / HISTORY],

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from brainmri.model.contract import LABELS
-from training.data.slices import NOTUMOR, Slices
+from training.data.slices import NOWHERE, Slices
 from training.data.sources import TEST
 from training.data.split import EXTERNAL
 from training.data.tables import read_table, write_table
@@ -28,7 +27,7 @@ class PredictionRow:
         predicted: The most probable label.
         verdict: What the service answers: a label, `unsure` or `not_a_brain_mri`.
         confidence: Calibrated probability of the most probable label.
-        p_notumor: Calibrated probability of `notumor`.
+        p_notumor: Calibrated probability of the label that means "no tumour"; -1 where none does.
         novelty: Score of the novelty detector; -1 without one.
     """
 
@@ -46,6 +45,7 @@ class PredictionRow:
 
 def prediction_rows(subsets: dict[str, Answers], slices: Slices) -> Iterable[PredictionRow]:
     """Yields one row for each image of the test parts."""
+    names, none = slices.classes.labels, slices.no_tumor
     for subset in (TEST, EXTERNAL):
         if subset not in subsets:
             continue
@@ -58,10 +58,10 @@ def prediction_rows(subsets: dict[str, Answers], slices: Slices) -> Iterable[Pre
                 person=image.person,
                 group="" if image.person else image.unit,
                 label=image.label,
-                predicted=LABELS[int(answers.predicted[i])],
-                verdict=_VERDICTS.get(int(answers.verdicts[i])) or LABELS[int(answers.verdicts[i])],
+                predicted=names[int(answers.predicted[i])],
+                verdict=_VERDICTS.get(int(answers.verdicts[i])) or names[int(answers.verdicts[i])],
                 confidence=round(float(answers.likely[i].max()), _DIGITS),
-                p_notumor=round(float(answers.likely[i, NOTUMOR]), _DIGITS),
+                p_notumor=-1.0 if none == NOWHERE else round(float(answers.likely[i, none]), _DIGITS),
                 novelty=-1.0 if answers.novelty is None else round(float(answers.novelty[i]), _DIGITS),
             )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from brainmri.imaging import PREPROCESSING_VERSION, SIDE
 from brainmri.model.bundle import Bundle, write_bundle
-from brainmri.model.contract import LABELS, Calibration, Contract, Explanation
+from brainmri.model.contract import RELEASED_CLASSES, Calibration, Contract, Explanation
 from training.fit.checkpoint import Progress
 from training.fit.recipe import Recipe
 
@@ -58,12 +58,14 @@ def make_contract(
         calibrations: That of the served runtime first; empty before calibration.
         explanation: What heat maps are made of; None when the network gives no feature map.
     """
+    own = progress.classes != RELEASED_CLASSES
     return Contract.from_parts(
-        schema_version=2,
+        schema_version=4 if own else 2,
         name=recipe.bundle_name,
         serving_name=SERVING_NAME if recipe.bundle_name == MODEL_NAME else recipe.bundle_name,
         version=version,
-        labels=LABELS,
+        labels=progress.classes.labels,
+        no_tumor_label=progress.no_tumor if own else None,
         input={
             "height": SIDE,
             "width": SIDE,

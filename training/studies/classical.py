@@ -134,7 +134,7 @@ def _contract(job: Job, onnx: Path, calibrations: tuple[Calibration, ...]) -> Co
         "bytes": onnx.stat().st_size,
     }
     changes = {
-        "schema_version": 3,
+        "schema_version": max(3, source.schema_version),
         "name": job.name,
         "serving_name": job.name,
         "version": job.version,

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from brainmri.errors import DatasetError
 from brainmri.model.bundle import Bundle
+from brainmri.model.contract import LABELS
 from training import metrics
 from training.data.slices import Slices
 from training.data.sources import TEST
@@ -97,12 +98,14 @@ class Comparison:
         rows: The first is what the others are compared with.
         answers: To the test images, in the order of the rows.
         histories: Epochs of each training by model; of those whose run is at hand.
+        labels: Of all of them.
     """
 
     processor: str
     rows: list[Compared]
     answers: list[Answers]
     histories: dict[str, list[dict[str, float]]]
+    labels: tuple[str, ...] = LABELS
 
     def as_json(self) -> dict[str, Any]:
         """Returns the table for machines."""
@@ -113,12 +116,14 @@ def compare(bundles: Sequence[Bundle], slices: Slices, space: Workspace, threads
     """Asks every bundle about the test images and those of another source, and measures its speed.
 
     Raises:
-        DatasetError: A model is named twice, or fewer than two are named.
+        DatasetError: A model is named twice, fewer than two are named, or their labels differ.
         RuntimeUnavailable: A bundle carries nothing for OpenVINO.
     """
     tags = [bundle.contract.tag for bundle in bundles]
     if len(set(tags)) != len(tags) or len(tags) < 2:
         raise DatasetError(f"Name two different models or more to compare; these were named: {', '.join(tags)}.")
+    if len({bundle.contract.labels for bundle in bundles}) > 1:
+        raise DatasetError("The models have different labels. Compare models of the same labels.")
     outputs = [Outputs(bundle, threads, space.outputs) for bundle in bundles]
     answers = [answer(each, slices, TEST) for each in outputs]
     persons = heads(slices, answers[0].rows)
@@ -127,7 +132,7 @@ def compare(bundles: Sequence[Bundle], slices: Slices, space: Workspace, threads
         _row(each, found, answers[0] if number else None, persons, slices, histories.get(tags[number]), threads)
         for number, (each, found) in enumerate(zip(outputs, answers, strict=True))
     ]
-    return Comparison(processor, rows, answers, histories)
+    return Comparison(processor, rows, answers, histories, slices.classes.labels)
 
 
 def against(ours: NDArray[np.bool_], first: NDArray[np.bool_], persons: NDArray[np.intp]) -> Against:
@@ -164,9 +169,9 @@ def _row(
         images=len(correct),
         accuracy=float(correct.mean()),
         accuracy_ci95=metrics.bootstrap_interval(lambda i: float(correct[i].mean()), persons),
-        macro_f1=metrics.macro_f1(found.predicted, found.labels),
+        macro_f1=metrics.macro_f1(found.predicted, found.labels, len(contract.labels)),
         macro_f1_ci95=metrics.bootstrap_interval(
-            lambda i: metrics.macro_f1(found.predicted[i], found.labels[i]), persons
+            lambda i: metrics.macro_f1(found.predicted[i], found.labels[i], len(contract.labels)), persons
         ),
         ece=metrics.ece(found.likely, found.labels),
         found_elsewhere=None if elsewhere is None else float(elsewhere.mean()),

@@ -41,12 +41,12 @@ def _accuracy(comparison: Comparison, path: Path) -> None:
 
 
 def _confusion(comparison: Comparison, path: Path) -> None:
-    _grid(comparison, path, lambda axes, found: draw_confusion(axes, found.predicted, found.labels))
+    _grid(comparison, path, lambda axes, found: draw_confusion(axes, found.predicted, found.labels, comparison.labels))
 
 
 def _roc(comparison: Comparison, path: Path) -> None:
     def draw(axes: Axes, found: Answers) -> None:
-        draw_roc(axes, found.likely, found.labels)
+        draw_roc(axes, found.likely, found.labels, comparison.labels)
         axes.legend(fontsize=7)
 
     _grid(comparison, path, draw)

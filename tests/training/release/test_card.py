@@ -120,7 +120,7 @@ def test_the_card_states_the_measured_figures(card: str) -> None:
     assert "| tumours of another source, held-out groups: found | 50 | 0.940 (0.930 to 0.950) |" in card
     assert "| tumours of another source, held-out groups: verdict `notumor` | 50 | 0.020 (0.010 to 0.030) |" in card
     assert "by a network that saw none of it: found | 253 | 0.870 (0.800 to 0.900) |" in card
-    assert "| normal slices, one of each group: verdict `notumor` | 20 | 0.950 (0.760 to 0.990) |" in card
+    assert '| normal slices, one of each group: verdict "no tumour" | 20 | 0.950 (0.760 to 0.990) |' in card
     assert "| baseline without anatomy, by person: macro-F1 | 40 | 0.512 |" in card
     assert "Weakest class: glioma; it misses 20.0%" in card
     assert "95%: 0.9876" in card
