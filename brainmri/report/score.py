@@ -98,6 +98,7 @@ def _series(series: Mapping[str, SeriesVerdict], labels: Sequence[str]) -> Secti
 def _facts(record: Record) -> list[tuple[str, object]]:
     facts = {**record.model_dump(exclude={"method"}), **record.method.model_dump()}
     facts["inputs"] = ", ".join(record.inputs)
+    facts["labels"] = ", ".join(record.method.labels)
     facts["tags"] = ", ".join(record.method.tags) or "no tag is told"
     facts["left_out_reasons"] = " ".join(left_out_lines(record.left_out_reasons)) or "no file was left out"
     return list(facts.items())

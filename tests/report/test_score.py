@@ -58,6 +58,7 @@ def test_the_page_stands_alone_and_shows_what_a_caller_named_as_text() -> None:
     assert tags.links == []
     assert not set(tags.tags) & {"script", "b", "link", "img", "iframe"}
     assert NOTICE in tags.text
+    assert "glioma, meningioma, notumor, pituitary" in tags.text
     assert "<script>alert(1)</script>" in tags.text
     assert "image_unreadable" in tags.text
     # Of the series: its verdict, 22 slices, 19 with a class, and its votes in the order of the labels.
