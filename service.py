@@ -67,7 +67,8 @@ def _bytes(images: Any) -> Any:
 
 
 Tensors = Annotated[NDArray[np.uint8], DType("uint8"), Shape((-1, SIDE, SIDE, 3)), BeforeValidator(_bytes)]
-Probabilities = Annotated[NDArray[np.float32], DType("float32"), Shape((-1, -1))]
+# Of a shape with two unknown sides BentoML's client can make nothing.
+Probabilities = Annotated[NDArray[np.float32], DType("float32")]
 
 
 def compose(settings: Settings) -> Any:

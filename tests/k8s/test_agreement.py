@@ -30,8 +30,9 @@ from tests.k8s.conftest import Builder
 
 ROOT = FOLDER.parent
 
-NOT_OFFERED = {"/jobs"}
-"""A job lives on the disk of one server, and the next request may reach another: k8s/jobs/score does that work."""
+NOT_OFFERED = {"/jobs", "/feedback"}
+"""Jobs and feedback live on the disk of one server, and the next request may reach another; k8s/jobs/score takes the
+place of jobs."""
 
 
 def served_paths() -> set[str]:

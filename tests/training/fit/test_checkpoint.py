@@ -28,6 +28,8 @@ BEFORE_THE_MOVE: dict[str, Any] = {
     "history": [{"epoch": 1, "loss": 1.5}],
 }
 """What `training/checkpoint.py` wrote before it became `training/fit/checkpoint.py`."""
+FOUR_LABELS: dict[str, Any] = {"labels": ["glioma", "meningioma", "notumor", "pituitary"], "no_tumor": "notumor"}
+"""What every run told apart before datasets could name labels of their own."""
 
 
 class Variable:
@@ -66,7 +68,7 @@ def test_a_checkpoint_is_numbers_and_names_no_module(tmp_path: Path) -> None:
         progress = arrays["progress"].tobytes()
     assert set(map(str, kinds.values())) == {"float32", "uint8"}
     assert sorted(kinds) == ["optimizer0000", "optimizer0001", "progress", "weight0000", "weight0001"]
-    assert json.loads(progress) == BEFORE_THE_MOVE
+    assert json.loads(progress) == BEFORE_THE_MOVE | FOUR_LABELS
     assert checkpoint.__name__.encode() not in path.read_bytes()
 
 
@@ -78,7 +80,7 @@ def test_a_run_that_was_begun_before_the_modules_moved_goes_on(tmp_path: Path) -
     np.savez(tmp_path / "state.npz", **{"progress": text, **arrays})  # type: ignore[arg-type]
     progress = load_progress(tmp_path)
     assert progress is not None
-    assert asdict(progress) == BEFORE_THE_MOVE
+    assert asdict(progress) == BEFORE_THE_MOVE | FOUR_LABELS
     continued = Model(7.0)
     restore_weights(tmp_path, continued)
     restore_optimizer(tmp_path, continued)
