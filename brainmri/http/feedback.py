@@ -78,7 +78,7 @@ def feedback_routes(engine: Engine, settings: Settings) -> list[BaseRoute]:
 def _require_label(label: str, labels: tuple[str, ...]) -> None:
     if label not in (*labels, NOT_USABLE):
         raise MalformedRequest(
-            f"{label[:80]!r} is no label of this model. Send one of {', '.join((*labels, NOT_USABLE))}.",
+            f"{label[:80]!r} is not a label of this model. Send one of {', '.join((*labels, NOT_USABLE))}.",
         )
 
 
@@ -87,4 +87,4 @@ async def _read(request: Request, settings: Settings) -> FeedbackRequest:
     try:
         return FeedbackRequest.model_validate_json(await read_body(request, limits))
     except ValidationError as error:
-        raise MalformedRequest(f"The body is no feedback. {_WHAT_TO_SEND}") from error
+        raise MalformedRequest(f"The body is not feedback. {_WHAT_TO_SEND}") from error
