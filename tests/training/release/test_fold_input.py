@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from training.data.slices import Slices
-from training.fit.model import build_model, with_features
+from training.fit.model import LOGITS, NOVELTY_FEATURES, build_model, with_features
 from training.release.export import to_openvino
 from training.release.export_int8 import write_int8
 from training.release.fold_input import fold_input
@@ -43,8 +43,8 @@ def test_the_folded_network_answers_the_same(slices: Slices, tmp_path: Path, dow
 def test_a_network_that_pads_its_input_stays_as_it_is(tmp_path: Path) -> None:
     inputs = keras.Input((299, 299, 3), dtype="uint8")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=2, padding="same")(x))
-    model = keras.Model(inputs, {"logits": x, "features": keras.layers.Dense(8)(x)})
+    x = keras.layers.GlobalAveragePooling2D(name=LOGITS)(keras.layers.Conv2D(4, 3, strides=2, padding="same")(x))
+    model = keras.Model(inputs, {"logits": x, "features": keras.layers.Dense(8, name=NOVELTY_FEATURES)(x)})
     converted = to_openvino(model, tmp_path)
     before = kinds(converted)
     assert not fold_input(converted)
