@@ -12,14 +12,12 @@ from brainmri.batching.call import Deadline
 from brainmri.batching.engine import Engine
 from brainmri.blocking import Threads
 from brainmri.errors import FeedbackDisabled, MalformedRequest
+from brainmri.model.contract import NOT_USABLE
 from brainmri.observe.journal import Journal
 from brainmri.settings import Settings
 from brainmri.web.body import BodyLimits, read_body
 from brainmri.web.schemas import Body
 from brainmri.web.spool import told_disk_errors
-
-NOT_USABLE = "not_usable"
-"""Stands in place of a label: nothing can be learnt from the image."""
 
 _MOST_BYTES = 1024
 _WHAT_TO_SEND = (

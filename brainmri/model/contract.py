@@ -40,6 +40,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 RuntimeName = Annotated[str, StringConstraints(pattern=r"^(openvino|onnx|litert|keras)-[a-z0-9]+$")]
 
+NOT_USABLE = "not_usable"
+"""What people say of an image that nothing can be learnt from, in place of a label."""
+
 
 @dataclass(frozen=True)
 class Classes:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from brainmri.errors import InvalidSettings
-from brainmri.http.feedback import NOT_USABLE
+from brainmri.model.contract import NOT_USABLE
 from brainmri.observe.journal import Journal, read_journal
 from brainmri.settings import load_settings
 from brainmri.web.auth import edit_keys, new_key

@@ -16,12 +16,10 @@ from typing import Any
 from brainmri.errors import DatasetError, InvalidInput
 from brainmri.imaging import decode
 from brainmri.model.bundle import file_sha256
+from brainmri.model.contract import NOT_USABLE
 from training.data.tables import read_table, write_atomically, write_table
 
 FEEDBACK = "feedback"
-NOT_USABLE = "not_usable"
-"""What people say of an image that nothing can be learnt from, in place of a label."""
-
 Ask = Callable[[bytes], tuple[str, float]]
 """Returns the verdict of a model on an image file, and its confidence in [0, 1]."""
 

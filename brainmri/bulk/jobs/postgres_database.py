@@ -28,7 +28,7 @@ _WRITERS = 0x6272_6D72
 
 
 class PostgresConnection:
-    """A connection that takes parameters as `?`, as SQLite does.
+    """A connection that takes parameters as SQLite does: `?`, and `IS ?` for a comparison that knows NULL.
 
     Args:
         connection: Of psycopg, with rows as dicts.
@@ -39,7 +39,8 @@ class PostgresConnection:
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> "psycopg.Cursor[dict[str, Any]]":
         """Runs a statement; without parameters, several that semicolons separate."""
-        return self._connection.execute(sql.replace("?", "%s").encode(), parameters or None)
+        translated_sql = sql.replace("IS ?", "IS NOT DISTINCT FROM ?").replace("?", "%s")
+        return self._connection.execute(translated_sql.encode(), parameters or None)
 
 
 class PostgresDatabase:

@@ -17,7 +17,6 @@ from brainmri.bulk.manifest import Division, Frozen
 from brainmri.bulk.run import Request, Share, score
 from brainmri.bulk.run_folder import Method, Record
 from brainmri.errors import ScoringHopeless, ScoringRefused
-from brainmri.imaging import PREPROCESSING_VERSION
 from brainmri.model.predictor import Predictor
 from brainmri.settings import Settings
 
@@ -95,20 +94,15 @@ class JobMethod:
 
     def record(self) -> Method:
         """Returns what every row depends on besides its image."""
-        contract, settings = self.predictor.contract, self.settings
-        return Method(
-            model=contract.tag,
-            contract_sha256=contract.digest(),
-            runtime=self.predictor.model.runtime,
-            preprocessing_version=PREPROCESSING_VERSION,
-            novelty_policy=settings.novelty_policy,
-            # The queue makes batches of what has come, up to this.
-            batch_size=settings.max_batch_size,
-            max_image_bytes=settings.max_image_bytes,
-            max_image_pixels=settings.max_image_pixels,
+        predictor, settings = self.predictor, self.settings
+        # The queue makes batches of what has come, up to the largest.
+        return Method.of(
+            predictor.contract,
+            predictor.model.runtime,
+            settings.novelty_policy,
+            settings.max_batch_size,
+            predictor.limits,
             force=self.force,
-            labels=contract.labels,
-            no_tumor_label=contract.classes.no_tumor,
         )
 
 

@@ -36,7 +36,7 @@ class Cursor(Protocol):
 
 
 class Connection(Protocol):
-    """Runs statements whose parameters are written as `?`."""
+    """Runs statements as SQLite writes them: parameters are `?`, and `IS ?` compares with NULL too."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Cursor:
         """Runs a statement."""
@@ -98,9 +98,7 @@ class SqlStore:
     def get(self, identity: str, owner: str | None) -> ScoringJob:
         """See `JobStore`."""
         with self._database.reading() as connection:
-            row = connection.execute(
-                "SELECT * FROM jobs WHERE id = ? AND owner IS NOT DISTINCT FROM ?", (identity, owner)
-            ).fetchone()
+            row = connection.execute("SELECT * FROM jobs WHERE id = ? AND owner IS ?", (identity, owner)).fetchone()
         if row is None:
             raise JobNotFound("No job of yours has this id. It may have expired.")
         return self.job_of(row)
@@ -108,9 +106,7 @@ class SqlStore:
     def of(self, owner: str | None) -> list[ScoringJob]:
         """See `JobStore`."""
         with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT * FROM jobs WHERE owner IS NOT DISTINCT FROM ? ORDER BY created, id", (owner,)
-            ).fetchall()
+            rows = connection.execute("SELECT * FROM jobs WHERE owner IS ? ORDER BY created, id", (owner,)).fetchall()
         return [self.job_of(row) for row in rows]
 
     def delete(self, job: ScoringJob) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from brainmri.blocking import Stopped
-from brainmri.bulk.jobs.job import ScoringJob
 from brainmri.bulk.jobs.postgres_store import PostgresClaim, PostgresStore
-from brainmri.bulk.jobs.record import JobSpec, JobStatus, Source, now
+from brainmri.bulk.jobs.record import JobStatus, now
 from brainmri.bulk.jobs.store import JobLimits
-from brainmri.errors import InvalidSettings, JobNotFound, StorageUnavailable, TooManyJobs
+from brainmri.errors import InvalidSettings, JobNotFound, StorageUnavailable
+from tests.bulk.jobs.publishing import published, refused_of_twenty
 from tests.postgres import Cluster
 
 pytestmark = pytest.mark.slow
@@ -36,20 +36,6 @@ def replica(postgres: Cluster, tmp_path: Path) -> Iterator[Open]:
 
     with ExitStack() as stores:
         yield start
-
-
-def published(store: PostgresStore, number: int, owner: str | None = None, age_s: float = 0) -> ScoringJob:
-    spec = JobSpec(
-        id=f"{number:032x}",
-        owner=owner,
-        created=now() - timedelta(seconds=age_s),
-        source=Source(),
-        model_name="m",
-        model_version="1",
-    )
-    with store.incoming() as folder:
-        (folder / "upload").write_bytes(b"x" * 1000)
-        return store.publish(folder, spec)
 
 
 def claimed(store: PostgresStore) -> PostgresClaim:
@@ -199,20 +185,7 @@ def test_a_wait_ends_when_another_replica_publishes(replica: Open) -> None:
 
 def test_two_replicas_that_publish_at_once_keep_to_the_limit(replica: Open) -> None:
     stores = [replica(max_jobs=5) for _ in range(2)]
-    refused: list[int] = []
-
-    def publish(store: PostgresStore, first: int) -> None:
-        for number in range(first, first + 10):
-            try:
-                published(store, number)
-            except TooManyJobs:
-                refused.append(number)
-
-    threads = [threading.Thread(target=publish, args=pair) for pair in zip(stores, (0, 100), strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    refused = refused_of_twenty(stores)
     assert (len(stores[0].of(None)), len(refused)) == (5, 15)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from brainmri.blocking import Stopped
-from brainmri.bulk.jobs.job import ScoringJob
-from brainmri.bulk.jobs.record import JobError, JobSpec, JobStatus, Source, now
+from brainmri.bulk.jobs.record import JobError, JobSpec, JobStatus, now
 from brainmri.bulk.jobs.sqlite_store import SqliteClaim, SqliteStore
 from brainmri.bulk.jobs.store import JobLimits
 from brainmri.errors import InvalidSettings, JobNotFound, StorageFull, TooManyJobs
+from tests.bulk.jobs.publishing import published, refused_of_twenty, spec_of
 
 DAY_S = 86400.0
 
@@ -25,23 +25,6 @@ def store_of(folder: Path, **limits: Any) -> SqliteStore:
     store = SqliteStore(folder, JobLimits(**{**parts, **limits}))
     store.prepare()
     return store
-
-
-def spec_of(number: int, owner: str | None = None, age_s: float = 0) -> JobSpec:
-    return JobSpec(
-        id=f"{number:032x}",
-        owner=owner,
-        created=now() - timedelta(seconds=age_s),
-        source=Source(),
-        model_name="m",
-        model_version="1",
-    )
-
-
-def published(store: SqliteStore, number: int, owner: str | None = None, age_s: float = 0) -> ScoringJob:
-    with store.incoming() as folder:
-        (folder / "upload").write_bytes(b"x" * 1000)
-        return store.publish(folder, spec_of(number, owner, age_s))
 
 
 def claimed(store: SqliteStore) -> SqliteClaim:
@@ -282,20 +265,7 @@ def test_a_damaged_job_of_an_earlier_release_is_left_alone(tmp_path: Path, damag
 
 def test_two_processes_that_publish_at_once_keep_to_the_limit(tmp_path: Path) -> None:
     stores = [store_of(tmp_path, max_jobs=5) for _ in range(2)]
-    refused: list[int] = []
-
-    def publish(store: SqliteStore, first: int) -> None:
-        for number in range(first, first + 10):
-            try:
-                published(store, number)
-            except TooManyJobs:
-                refused.append(number)
-
-    threads = [threading.Thread(target=publish, args=pair) for pair in zip(stores, (0, 100), strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    refused = refused_of_twenty(stores)
     assert (len(stores[0].of(None)), len(refused)) == (5, 15)
 
 

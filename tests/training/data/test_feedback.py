@@ -9,13 +9,12 @@ from typer.testing import CliRunner
 
 from brainmri.errors import DatasetError
 from brainmri.model.bundle import Bundle
-from brainmri.model.contract import LABELS
+from brainmri.model.contract import LABELS, NOT_USABLE
 from brainmri.observe.journal import Journal
 from tests.training.conftest import RULE, draw_slice, make_br35h, make_figshare
 from training.cli import app
 from training.data.audit import ManifestRow, audit
 from training.data.feedback import (
-    NOT_USABLE,
     LabelledSet,
     collect,
     read_requests,
